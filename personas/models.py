@@ -1,0 +1,205 @@
+"""Personas, their files with history, conversations and the tree of messages."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.conf import settings
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.utils import timezone
+
+from accounts.names import validate_name
+
+TIER_VALIDATORS = [MinValueValidator(1), MaxValueValidator(3)]
+
+
+class Persona(models.Model):
+    """A named character of one person, with an identity, a soul and a memory."""
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="personas"
+    )
+    name = models.CharField(max_length=32, validators=[validate_name])
+    display_name = models.CharField(max_length=64)
+    color = models.CharField(
+        max_length=7, default="#5b6ee1", validators=[RegexValidator(r"\A#[0-9a-f]{6}\Z")]
+    )
+    avatar = models.CharField(max_length=8, blank=True, help_text="A letter or an emoji.")
+    private = models.BooleanField(
+        default=False, help_text="Only models on hosts marked local ever answer."
+    )
+    model_role = models.CharField(max_length=32, default="chat")
+    tier = models.PositiveSmallIntegerField(
+        null=True, blank=True, validators=TIER_VALIDATORS, help_text="Empty = automatic."
+    )
+    context_tier = models.PositiveSmallIntegerField(default=2, validators=TIER_VALIDATORS)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["created_at", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "name"],
+                name="personas_name_once_per_owner",
+                violation_error_message="You already have a persona with this name.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.display_name
+
+
+class PersonaFile(models.Model):
+    """The current text of one of a persona's files, such as ``SOUL.md``."""
+
+    persona = models.ForeignKey(Persona, on_delete=models.CASCADE, related_name="files")
+    name = models.CharField(max_length=64)
+    text = models.TextField(blank=True)
+    private = models.BooleanField(
+        default=False, help_text="Enters the prompt only when the owner alone is present."
+    )
+    revision = models.PositiveIntegerField(default=0)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["persona", "name"], name="personas_file_once_per_persona"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class FileRevision(models.Model):
+    """One saved state of a file: who, when, why; numbered from 1 without gaps."""
+
+    file = models.ForeignKey(
+        PersonaFile, on_delete=models.CASCADE, related_name="revisions"
+    )
+    number = models.PositiveIntegerField()
+    text = models.TextField(blank=True)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    reason = models.CharField(max_length=200, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-number"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["file", "number"], name="personas_revision_number_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.file} #{self.number}"
+
+
+class Conversation(models.Model):
+    """A thread between one person and one persona."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="conversations"
+    )
+    persona = models.ForeignKey(
+        Persona, on_delete=models.CASCADE, related_name="conversations"
+    )
+    title = models.CharField(max_length=120, blank=True)
+    private = models.BooleanField(default=False)
+    temporary = models.BooleanField(default=False)
+    model_label = models.CharField(max_length=200, blank=True)
+    tier = models.PositiveSmallIntegerField(null=True, blank=True)
+    current_message = models.ForeignKey(
+        "Message",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        help_text="The last message of the branch that is shown.",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_active_at = models.DateTimeField(default=timezone.now)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-last_active_at"]
+        indexes = [
+            models.Index(fields=["owner", "-last_active_at"], name="conversation_recent")
+        ]
+
+    def __str__(self) -> str:
+        return self.title or str(self.id)
+
+
+class Message(models.Model):
+    """One message in a conversation's tree; an answer's id is also its turn's id."""
+
+    class Role(models.TextChoices):
+        USER = "user"
+        ASSISTANT = "assistant"
+
+    class State(models.TextChoices):
+        GENERATING = "generating"
+        COMPLETE = "complete"
+        INCOMPLETE = "incomplete"
+        INTERRUPTED = "interrupted"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    conversation = models.ForeignKey(
+        Conversation, on_delete=models.CASCADE, related_name="messages"
+    )
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+"
+    )
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.CASCADE, related_name="children"
+    )
+    role = models.CharField(max_length=9, choices=Role)
+    text = models.TextField(blank=True)
+    state = models.CharField(max_length=11, choices=State, default=State.COMPLETE)
+    channel = models.CharField(max_length=32, default="web")
+    client_id = models.CharField(max_length=64, blank=True)
+    # answers only
+    model = models.CharField(max_length=200, blank=True)
+    tier = models.PositiveSmallIntegerField(null=True)
+    reason = models.CharField(max_length=200, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    input_tokens = models.BigIntegerField(null=True)
+    output_tokens = models.BigIntegerField(null=True)
+    cost_nano_usd = models.BigIntegerField(null=True)
+    estimated = models.BooleanField(default=False)
+    error_code = models.CharField(max_length=32, blank=True)
+    error_message = models.CharField(max_length=300, blank=True)
+    alive_at = models.DateTimeField(
+        null=True, help_text="Refreshed while a process is generating this answer."
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["created_at", "id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "client_id", "role"],
+                condition=~models.Q(client_id=""),
+                name="personas_client_id_once_per_person",
+            )
+        ]
+        indexes = [
+            models.Index(fields=["conversation", "created_at"], name="message_in_order"),
+            models.Index(
+                fields=["alive_at"],
+                condition=models.Q(state="generating"),
+                name="message_generating",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.id}"

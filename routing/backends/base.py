@@ -1,0 +1,209 @@
+"""The contract of a back end: one streamed call to one model, as typed events.
+
+A back end turns the wire format of its host into the events below and its failures
+into the errors below, and knows nothing of fallback, money or people; those belong to
+``routing.dispatcher``, the only caller.
+
+Error tree (``code`` is the machine code of the API, see ``ErrorInfo``)::
+
+    BackendError
+     ├─ ConnectionFailed    upstream_unavailable   refused, reset, cut in mid-stream
+     ├─ TimedOut            upstream_timeout       connect, first token, between, total
+     ├─ RateLimited         too_many               429, with retry_after_s when given
+     ├─ AuthenticationFailed upstream_auth         401, 403, missing key
+     ├─ UnknownModel        no_model               the host does not know the model
+     ├─ ContextTooLong      too_long               413 or the host's own "too long"
+     ├─ Refused             refused                the model declined to answer
+     ├─ BadRequest          bad_request            other 4xx: the call itself is wrong
+     └─ UpstreamFailed      upstream_unavailable   5xx, malformed or error event
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class PromptMessage:
+    """One earlier or current message as the model sees it."""
+
+    role: Literal["user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What one call sends: instructions, then messages from oldest to newest."""
+
+    system: str
+    messages: tuple[PromptMessage, ...]
+    left_out_messages: int = 0
+    """How many older messages did not fit."""
+    left_out_files: tuple[str, ...] = ()
+    """Names of persona files that did not fit, in the order they were dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The host and model of one attempt, with the key already decrypted."""
+
+    host_type: str
+    base_url: str
+    api_key: str = field(repr=False)
+    model_name: str
+    context_tokens: int
+    trusted_origin: bool
+    """An administrator typed the address, so it may be private or loopback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Limits of one call in seconds; all are always on."""
+
+    connect_s: float = 5
+    first_token_s: float = 60
+    between_tokens_s: float = 30
+    total_s: float = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call; ``None`` = unknown. Input includes cache reads and writes."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    estimated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the answer; a back end joins what one network read brought."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    """A piece of the model's reasoning, never part of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A complete request of the model to call a tool."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReported:
+    """The host's own count; a later one replaces an earlier one."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The host ended the answer by itself; ``complete`` is False when it was cut short."""
+
+    complete: bool = True
+
+
+Event = TextDelta | ThinkingDelta | ToolCall | UsageReported | Finished
+
+
+class BackendError(Exception):
+    """A call that failed; ``str()`` is one safe sentence for the person who asked."""
+
+    code = "upstream_unavailable"
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class ConnectionFailed(BackendError):
+    """The host could not be reached or cut the stream."""
+
+
+class UpstreamFailed(BackendError):
+    """The host answered with a server error or with something unreadable."""
+
+
+class TimedOut(BackendError):
+    """A time limit passed: connect, first token, between tokens or total."""
+
+    code = "upstream_timeout"
+
+
+class RateLimited(BackendError):
+    """The host asked to slow down; ``retry_after_s`` when it said for how long."""
+
+    code = "too_many"
+
+
+class AuthenticationFailed(BackendError):
+    """The host refused the key, or there is none."""
+
+    code = "upstream_auth"
+    retryable = False
+
+
+class UnknownModel(BackendError):
+    """The host does not know the model."""
+
+    code = "no_model"
+    retryable = False
+
+
+class ContextTooLong(BackendError):
+    """The prompt is larger than the model takes."""
+
+    code = "too_long"
+    retryable = False
+
+
+class Refused(BackendError):
+    """The model declined to answer."""
+
+    code = "refused"
+    retryable = False
+
+
+class BadRequest(BackendError):
+    """The host refused the call as wrong."""
+
+    code = "bad_request"
+    retryable = False
+
+
+class Backend(Protocol):
+    """One wire protocol. Implementations hold no state of a call."""
+
+    type: str
+    supports_tools: bool
+
+    def stream(
+        self,
+        prompt: Prompt,
+        target: Target,
+        *,
+        max_output_tokens: int,
+        timeouts: Timeouts,
+    ) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Open one call; leaving the context ends the upstream call within 250 ms.
+
+        Yields events in the order of the wire and ends with ``Finished``. Raises a
+        ``BackendError`` on opening or while iterating; a stream that ends without
+        its protocol's end mark raises ``ConnectionFailed``.
+        """
+        ...
