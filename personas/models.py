@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from django.conf import settings
-from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils import timezone
 
@@ -17,15 +17,33 @@ TIER_VALIDATORS = [MinValueValidator(1), MaxValueValidator(3)]
 class Persona(models.Model):
     """A named character of one person, with an identity, a soul and a memory."""
 
+    class Color(models.TextChoices):
+        """The palette; a page shows a value by its class ``persona-color-<value>``."""
+
+        INDIGO = "indigo", "Indigo"
+        BLUE = "blue", "Blue"
+        TEAL = "teal", "Teal"
+        GREEN = "green", "Green"
+        AMBER = "amber", "Amber"
+        ORANGE = "orange", "Orange"
+        RED = "red", "Red"
+        PINK = "pink", "Pink"
+        VIOLET = "violet", "Violet"
+        SLATE = "slate", "Slate"
+
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="personas"
     )
     name = models.CharField(max_length=32, validators=[validate_name])
     display_name = models.CharField(max_length=64)
     color = models.CharField(
-        max_length=7, default="#5b6ee1", validators=[RegexValidator(r"\A#[0-9a-f]{6}\Z")]
+        "colour", max_length=8, choices=Color, default=Color.INDIGO
     )
-    avatar = models.CharField(max_length=8, blank=True, help_text="A letter or an emoji.")
+    avatar = models.CharField(
+        max_length=8,
+        blank=True,
+        help_text="A letter or an emoji; empty = the first letter of the name.",
+    )
     private = models.BooleanField(
         default=False, help_text="Only models on hosts marked local ever answer."
     )
@@ -48,6 +66,11 @@ class Persona(models.Model):
 
     def __str__(self) -> str:
         return self.display_name
+
+    @property
+    def avatar_text(self) -> str:
+        """The letter or emoji to show in place of a picture."""
+        return self.avatar or self.display_name[:1].upper() or self.name[:1].upper()
 
 
 class PersonaFile(models.Model):
@@ -136,6 +159,11 @@ class Conversation(models.Model):
     def __str__(self) -> str:
         return self.title or str(self.id)
 
+    @property
+    def is_private(self) -> bool:
+        """Whether only local hosts may answer, by the persona's flag or by its own."""
+        return self.private or self.persona.private
+
 
 class Message(models.Model):
     """One message in a conversation's tree; an answer's id is also its turn's id."""
@@ -150,6 +178,9 @@ class Message(models.Model):
         INCOMPLETE = "incomplete"
         INTERRUPTED = "interrupted"
         FAILED = "failed"
+
+    sibling_ids: tuple[uuid.UUID, ...] = ()
+    """Messages with the same parent, itself included, oldest first; set by ``branch``."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     conversation = models.ForeignKey(
