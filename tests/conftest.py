@@ -1,0 +1,238 @@
+"""What every test may ask for, and what no test may do.
+
+The cast is fixed: ``alice`` owns, ``bob`` is another member, ``charlie`` must get
+nothing of theirs, ``admin_user`` administers. Servers for tests live in
+``tests/support``; a program that is missing is named at the end of the run and
+fails it when ``CI`` is true.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.core.cache import cache
+from django.db.backends.base.operations import BaseDatabaseOperations
+from django.test import Client
+
+from accounts.models import ADMIN_GROUP, MEMBER_GROUP, User
+from personas.models import Persona
+from tests.support import missing, sockets
+from tests.support.postgres import PostgresServer
+from tests.support.processes import ServerProcess
+from tests.support.redis import RedisServer
+from tests.support.upstream import Upstream
+
+PASSWORD = "correct horse battery staple"
+"""The password of the whole cast."""
+
+SLOW_FIXTURES = {"live_server_process", "start_server", "postgres_url", "redis_url"}
+
+
+# --- the run ---------------------------------------------------------------------
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by the servers they ask for, so that nobody has to remember it."""
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        for fixture, mark in (
+            ("postgres_url", "postgres"),
+            ("redis_url", "redis"),
+            ("chromium", "browser"),
+        ):
+            if fixture in names:
+                item.add_marker(mark)
+        if names & SLOW_FIXTURES:
+            item.add_marker("slow")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Name what could not run."""
+    missing.report(terminalreporter)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a CI run in which something could not run."""
+    missing.fail_in_ci(session)
+
+
+# --- guards ----------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _local_sockets_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection and look-up that would leave this machine."""
+    sockets.refuse_outside(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache() -> Iterator[None]:
+    """Start each test without the counters of rate limits of an earlier one."""
+    cache.clear()
+    yield
+
+
+# --- database --------------------------------------------------------------------
+
+
+def _flush_without_triggers(flush: Callable[..., Any]) -> Callable[..., Any]:
+    """Lift the ledger's triggers for the one statement list that empties all tables.
+
+    Tests that use real transactions end with a flush, which the append-only ledger
+    refuses. Triggers are active inside every test.
+    """
+
+    def execute_sql_flush(self: BaseDatabaseOperations, sql_list: list[str]) -> None:
+        try:
+            triggers = importlib.import_module("ledger.triggers")
+        except ModuleNotFoundError:
+            flush(self, sql_list)
+            return
+        vendor = self.connection.vendor
+        remove, install = triggers.remove_sql(vendor), triggers.install_sql(vendor)
+        flush(self, [*remove, *sql_list, *install])
+
+    return execute_sql_flush
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings: None,
+) -> Iterator[None]:
+    """Teach the flush between tests about the ledger's triggers."""
+    original = BaseDatabaseOperations.execute_sql_flush
+    BaseDatabaseOperations.execute_sql_flush = (  # type: ignore[method-assign]
+        _flush_without_triggers(original)
+    )
+    yield
+    BaseDatabaseOperations.execute_sql_flush = original  # type: ignore[method-assign]
+
+
+# --- people and personas ---------------------------------------------------------
+
+
+def make_person(username: str, *, admin: bool = False) -> User:
+    """Create a person with the cast's password and a verified address."""
+    from allauth.account.models import EmailAddress
+
+    email = f"{username}@example.org"
+    user = User.objects.create_user(username, email, PASSWORD)
+    EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
+    if admin:
+        user.is_staff = user.is_superuser = True
+        user.save(update_fields=["is_staff", "is_superuser"])
+    name = ADMIN_GROUP if admin else MEMBER_GROUP
+    user.groups.add(Group.objects.get_or_create(name=name)[0])
+    return user
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    """A member who owns what the test is about."""
+    return make_person("alice")
+
+
+@pytest.fixture
+def bob(db: None) -> User:
+    """Another member."""
+    return make_person("bob")
+
+
+@pytest.fixture
+def charlie(db: None) -> User:
+    """A member who has no business with anybody else's things."""
+    return make_person("charlie")
+
+
+@pytest.fixture
+def admin_user(db: None) -> User:
+    """A person who administers the installation."""
+    return make_person("dora", admin=True)
+
+
+@pytest.fixture
+def persona(alice: User) -> Persona:
+    """Alice's persona ``inara``."""
+    return Persona.objects.create(owner=alice, name="inara", display_name="Inara")
+
+
+@pytest.fixture
+def client_for() -> Callable[[User], Client]:
+    """Return a browser-like client that is signed in as the person given."""
+
+    def sign_in(user: User, **options: Any) -> Client:
+        client = Client(**options)
+        client.force_login(user)
+        return client
+
+    return sign_in
+
+
+# --- servers ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def upstream() -> Iterator[Upstream]:
+    """Run an OpenAI-compatible server on loopback for one test."""
+    with Upstream() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """Run a real Redis server for this process's tests."""
+    with RedisServer() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Run a real PostgreSQL server for this process's tests."""
+    with PostgresServer() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Return the path of a Chromium to drive."""
+    return missing.program("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Return a function that starts ``manage.py serve`` (or others) and waits for it.
+
+    ``start_server("web", DATABASE_URL=…)`` runs another command with variables of
+    its own; servers of one test share a data folder unless ``data_dir`` is given.
+    """
+    running: list[ServerProcess] = []
+
+    def start(command: str = "serve", **options: Any) -> ServerProcess:
+        data_dir = options.pop("data_dir", tmp_path / "data")
+        server = ServerProcess(command, data_dir=data_dir, variables=options)
+        running.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in reversed(running):
+        server.stop()
+
+
+@pytest.fixture
+def live_server_process(
+    start_server: Callable[..., ServerProcess],
+) -> ServerProcess:
+    """Run the whole of Cortex on an empty data folder, as ``make run`` does."""
+    return start_server()
+
+
+def pytest_report_header() -> str:
+    """Show which database the run uses."""
+    return f"database: {os.environ.get('DATABASE_URL', 'sqlite').split(':')[0]}"
