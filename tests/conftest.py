@@ -8,20 +8,22 @@ fails it when ``CI`` is true.
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group
+from allauth.account.models import EmailAddress
 from django.core.cache import cache
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import Client
 
-from accounts.models import ADMIN_GROUP, MEMBER_GROUP, User
+from accounts.models import User
+from accounts.roles import set_role
+from ledger import triggers
 from personas.models import Persona
+from personas.personas import create_persona
 from tests.support import missing, sockets
 from tests.support.postgres import PostgresServer
 from tests.support.processes import ServerProcess
@@ -89,13 +91,9 @@ def _flush_without_triggers(flush: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def execute_sql_flush(self: BaseDatabaseOperations, sql_list: list[str]) -> None:
-        try:
-            triggers = importlib.import_module("ledger.triggers")
-        except ModuleNotFoundError:
-            flush(self, sql_list)
-            return
         vendor = self.connection.vendor
-        remove, install = triggers.remove_sql(vendor), triggers.install_sql(vendor)
+        remove = triggers.remove_statements(vendor)
+        install = triggers.install_statements(vendor)
         flush(self, [*remove, *sql_list, *install])
 
     return execute_sql_flush
@@ -119,16 +117,10 @@ def django_db_modify_db_settings(
 
 def make_person(username: str, *, admin: bool = False) -> User:
     """Create a person with the cast's password and a verified address."""
-    from allauth.account.models import EmailAddress
-
     email = f"{username}@example.org"
     user = User.objects.create_user(username, email, PASSWORD)
     EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
-    if admin:
-        user.is_staff = user.is_superuser = True
-        user.save(update_fields=["is_staff", "is_superuser"])
-    name = ADMIN_GROUP if admin else MEMBER_GROUP
-    user.groups.add(Group.objects.get_or_create(name=name)[0])
+    set_role(user, is_admin=admin)
     return user
 
 
@@ -159,7 +151,9 @@ def admin_user(db: None) -> User:
 @pytest.fixture
 def persona(alice: User) -> Persona:
     """Alice's persona ``inara``."""
-    return Persona.objects.create(owner=alice, name="inara", display_name="Inara")
+    return create_persona(
+        alice, template="companion", name="inara", display_name="Inara"
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Cortex's settings under test: a clean environment first, then only what saves time."""
+"""Cortex's settings under test: a clean environment, then only what saves time."""
 
 from __future__ import annotations
 

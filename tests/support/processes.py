@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -106,10 +107,8 @@ class Process:
         """End the whole group at once, as a power cut would."""
         if self.popen is None:
             return
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.popen.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.popen.wait(10)
 
     def stop(self) -> None:
@@ -117,10 +116,8 @@ class Process:
         if self.popen is None:
             return
         self.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.wait()
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
 
 
@@ -202,8 +199,7 @@ class ServerProcess(Process):
             cwd=self.cwd,
             env=self.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=40,
         )

@@ -36,7 +36,7 @@ def _is_number(host: Any) -> bool:
 
 
 def refuse_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make connections elsewhere fail the test and look-ups of names fail as offline."""
+    """Make connections elsewhere fail the test and look-ups of names fail."""
     connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
     getaddrinfo = socket.getaddrinfo
 

@@ -241,7 +241,9 @@ class _Connection(asyncio.Protocol):
             self.call.finished_ns = time.monotonic_ns()
 
 
-Behaviour = Callable[["_Server", _Connection, Call, "re.Match[str]"], Coroutine[Any, Any, None]]
+Behaviour = Callable[
+    ["_Server", _Connection, Call, "re.Match[str]"], Coroutine[Any, Any, None]
+]
 _BEHAVIOURS: list[tuple[re.Pattern[str], Behaviour]] = []
 
 
@@ -329,7 +331,7 @@ class _Server:
         *,
         usage: bool = True,
     ) -> None:
-        """Send the finish reason, the usage where it was asked for, and the end mark."""
+        """Send the finish reason, the usage if it was asked for, and the end mark."""
         data = _event(call.model, {}, finish)
         options = call.body.get("stream_options") or {}
         if usage and options.get("include_usage"):
