@@ -1,0 +1,56 @@
+"""The starter personas that a person chooses from; their texts lie in ``starters/``.
+
+The texts are copied word for word: nothing in them is ever expanded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+
+from personas.files import STANDARD_FILES
+
+
+@dataclass(frozen=True, slots=True)
+class Starter:
+    """One starter persona."""
+
+    key: str
+    """The name of its folder and the value of the form field."""
+    label: str
+    description: str
+    """One sentence for the person who chooses."""
+
+
+STARTERS = (
+    Starter(
+        "assistant",
+        "Assistant",
+        "Calm, orderly and discreet: plans, letters, decisions and the daily round.",
+    ),
+    Starter(
+        "developer",
+        "Developer",
+        "A dry, exact colleague for code, systems and stubborn faults.",
+    ),
+    Starter(
+        "companion",
+        "Companion",
+        "Warm, curious company for talking, thinking aloud and telling stories.",
+    ),
+)
+STARTER_KEYS = tuple(starter.key for starter in STARTERS)
+
+
+def starter_texts(key: str) -> dict[str, str]:
+    """Return a starter's texts by file name; raises ``KeyError`` when unknown."""
+    if key not in STARTER_KEYS:
+        raise KeyError(key)
+    folder = Path(settings.BASE_DIR) / "starters" / key
+    return {
+        name: (folder / name).read_text(encoding="utf-8")
+        for name in STANDARD_FILES
+        if (folder / name).is_file()
+    }
