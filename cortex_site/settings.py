@@ -21,7 +21,10 @@ CORTEX_PUBLIC_URL = ADDRESS.public_url
 CORTEX_ORIGINS = ADDRESS.origins
 CORTEX_CONTROL_SOCKET = env.control_socket()
 CORTEX_BUILTIN_URL = env.text("CORTEX_BUILTIN_URL")
-CORTEX_TRUSTED_PROXIES = env.words("CORTEX_TRUSTED_PROXIES")
+# With https there is a proxy, and it most often runs on the same computer.
+CORTEX_TRUSTED_PROXIES = env.words(
+    "CORTEX_TRUSTED_PROXIES", "127.0.0.1,::1" if ADDRESS.https else ""
+)
 CORTEX_DEFAULT_TIER = env.integer("CORTEX_DEFAULT_TIER", 1, low=1, high=3)
 CORTEX_CLAUDE_CLI = env.text("CORTEX_CLAUDE_CLI", "claude")
 CORTEX_GEMINI_CLI = env.text("CORTEX_GEMINI_CLI", "gemini")
@@ -56,6 +59,8 @@ INSTALLED_APPS = [
     "channels_app",
 ]
 MIDDLEWARE = [
+    "accounts.proxies.trusted_proxy_middleware",
+    "channels_app.web.csp.content_security_policy",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -66,7 +71,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "accounts.preferences.preferences_middleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
 ROOT_URLCONF = "cortex_site.urls"
@@ -81,6 +86,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "channels_app.web.page.page",
             ],
         },
     }
@@ -126,7 +132,7 @@ else:
 
 # --- Sign-in -----------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTHENTICATION_BACKENDS = ["accounts.backends.PasswordBackend"]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.ScryptPasswordHasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
@@ -142,6 +148,23 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email", "password1*", "password2*"]
+ACCOUNT_CHANGE_EMAIL = True
+ACCOUNT_EMAIL_VERIFICATION = "optional"
+ACCOUNT_EMAIL_NOTIFICATIONS = True
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if ADDRESS.https else "http"
+ACCOUNT_FORMS = {"reset_password": "accounts.forms.ResetPasswordForm"}
+ACCOUNT_SALT = "cortex.confirm-email"
+PASSWORD_RESET_TIMEOUT = 3600
+MFA_ADAPTER = "accounts.adapter.SecondFactorAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+# A box at home may have no mail server to confirm addresses with.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+MFA_TOTP_TOLERANCE = 1
 
 # --- Pages, language, time ---------------------------------------------------------
 LANGUAGE_CODE = "en"
@@ -163,6 +186,8 @@ CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 if ADDRESS.https:
+    # Believed only from a proxy in CORTEX_TRUSTED_PROXIES; see accounts/proxies.py.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
     SESSION_COOKIE_NAME = "__Host-sessionid"
     CSRF_COOKIE_NAME = "__Host-csrftoken"
