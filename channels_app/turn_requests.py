@@ -1,0 +1,95 @@
+"""What a person may ask of a turn, whichever door the wish comes through.
+
+Every door turns its wire format into one of these values; ``turns.start_turn`` takes
+them all. Ids are checked for their owner later, in the database.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from channels_app.errors import TurnError
+
+MAX_TEXT_CHARS = 32_000
+MAX_CLIENT_ID_CHARS = 64
+Tier = Literal["auto", 1, 2, 3]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """A new message that wants an answer."""
+
+    client_id: str
+    """Chosen by the sender; a repeat by the same person returns the same turn."""
+    text: str
+    persona: str = ""
+    """Name of the persona for a new conversation; an existing one keeps its own."""
+    conversation: UUID | None = None
+    parent: UUID | None = None
+    """The message that this one follows; ``None`` = the end of the shown branch."""
+    model: str | None = None
+    """Label of a model; an explicit choice is strict."""
+    tier: Tier | None = None
+    """``None`` = the conversation's policy."""
+    temporary: bool = False
+    channel: str = "web"
+    alone: bool = True
+    """Nobody but the owner reads along, so private files may enter the prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRequest:
+    """Another answer to the message that ``message`` (an answer) answers."""
+
+    client_id: str
+    message: UUID
+    model: str | None = None
+    tier: Tier | None = None
+    channel: str = "web"
+    alone: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class EditRequest:
+    """A new version beside one's own ``message``, with an answer or without."""
+
+    client_id: str
+    message: UUID
+    text: str
+    answer: bool = True
+    channel: str = "web"
+    alone: bool = True
+
+
+StartRequest = TurnRequest | RetryRequest | EditRequest
+
+
+def checked_text(text: str) -> str:
+    """Return a message's text; raises ``TurnError`` (bad_request, too_long).
+
+    Line ends become ``\\n``. Characters that no database stores are refused, because
+    leaving them out could change what the person meant.
+    """
+    if len(text) > MAX_TEXT_CHARS:
+        raise TurnError(
+            "too_long",
+            f"The message has {len(text):,} characters; {MAX_TEXT_CHARS:,} fit.",
+        )
+    if not text.strip():
+        raise TurnError("bad_request", "The message is empty.")
+    if "\0" in text or not _storable(text):
+        raise TurnError(
+            "bad_request", "The message contains characters that cannot be stored."
+        )
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _storable(text: str) -> bool:
+    """Say whether the text is valid Unicode (JSON can smuggle in half characters)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
