@@ -71,6 +71,9 @@ class LedgerEntry(models.Model):
     cache_write_price_nano_usd_per_mtok = models.BigIntegerField(null=True)
     reserved_nano_usd = models.BigIntegerField(null=True)
     cost_nano_usd = models.BigIntegerField(null=True)
+    note = models.CharField(
+        max_length=200, blank=True, help_text="Why an adjustment was made."
+    )
     # the chain
     previous_hash = models.CharField(max_length=64, unique=True)
     hash = models.CharField(max_length=64, unique=True)
@@ -92,7 +95,9 @@ class LedgerEntry(models.Model):
         ]
         indexes = [
             models.Index(fields=["user_id", "-id"], name="ledger_by_user"),
+            models.Index(fields=["user_id", "created_at"], name="ledger_by_user_time"),
             models.Index(fields=["kind", "created_at"], name="ledger_by_kind"),
+            models.Index(fields=["turn_id"], name="ledger_by_turn"),
         ]
 
     def __str__(self) -> str:

@@ -1,0 +1,32 @@
+"""What can go wrong in the ledger; ``str()`` is one sentence for the person who asked.
+
+Tree::
+
+    LedgerError
+     ├─ BudgetExceeded   budget_exceeded   the call does not fit into a budget; nothing is booked
+     ├─ NotReserved      conflict          a closing for an attempt that was never reserved
+     └─ AlreadyClosed    conflict          a second closing; the first one stands
+"""
+
+from __future__ import annotations
+
+
+class LedgerError(Exception):
+    """The ledger refused; ``code`` is the machine code of the API."""
+
+    code = "conflict"
+    retryable = False
+
+
+class BudgetExceeded(LedgerError):
+    """The reservation would exceed a budget of the person."""
+
+    code = "budget_exceeded"
+
+
+class NotReserved(LedgerError):
+    """The attempt has no ``reserve`` row, or an adjustment's attempt is still open."""
+
+
+class AlreadyClosed(LedgerError):
+    """The attempt has been settled or released before."""

@@ -1,0 +1,96 @@
+"""A row of the ledger as a flat record, for ``ledger.jsonl`` and exports.
+
+Symbiont's fields come first, in its order, so that its tools go on working; the rest
+of the row follows. Example (shortened)::
+
+    {"timestamp": "2026-01-31T12:00:00.000000Z", "model": "haiku", "success": true,
+     "elapsed_seconds": 1.25, "input_tokens": 812, "output_tokens": 64,
+     "estimated_cost_usd": 0.000906, "id": 17, "kind": "settle", …}
+
+Costs are numbers in US dollars or null when unknown; ``cost_nano_usd`` is the exact one.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from ledger.models import LedgerEntry
+from ledger.money import NANO_PER_USD
+
+SAME_NAME = (
+    "role",
+    "host_type",
+    "model_name",
+    "tier",
+    "attempt_number",
+    "outcome",
+    "error_code",
+    "elapsed_ms",
+    "first_token_ms",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "estimated",
+    "billing",
+    "input_price_nano_usd_per_mtok",
+    "output_price_nano_usd_per_mtok",
+    "cache_read_price_nano_usd_per_mtok",
+    "cache_write_price_nano_usd_per_mtok",
+    "reserved_nano_usd",
+    "cost_nano_usd",
+    "note",
+    "previous_hash",
+    "hash",
+)
+
+
+def timestamp(moment: datetime) -> str:
+    """Write a time as RFC 3339 in UTC with ``Z`` and microseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def _text(value: uuid.UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def symbiont_record(entry: LedgerEntry) -> dict[str, Any]:
+    """Return the fields that Symbiont knew, without the preview."""
+    elapsed, cost = entry.elapsed_ms, entry.cost_nano_usd
+    return {
+        "timestamp": timestamp(entry.created_at),
+        "model": entry.model_id,
+        "success": entry.outcome == LedgerEntry.Outcome.COMPLETE,
+        "elapsed_seconds": None if elapsed is None else elapsed / 1000,
+        "input_tokens": entry.input_tokens,
+        "output_tokens": entry.output_tokens,
+        "estimated_cost_usd": None if cost is None else cost / NANO_PER_USD,
+    }
+
+
+def own_record(entry: LedgerEntry) -> dict[str, Any]:
+    """Return the fields that Symbiont did not know."""
+    return {
+        "id": entry.id,
+        "kind": entry.kind,
+        "attempt_id": _text(entry.attempt_id),
+        "user_id": entry.user_id,
+        "user": entry.user_name,
+        "persona_id": entry.persona_id,
+        "persona": entry.persona_name,
+        "channel": entry.channel,
+        "turn_id": _text(entry.turn_id),
+        **{name: getattr(entry, name) for name in SAME_NAME},
+    }
+
+
+def journal_record(entry: LedgerEntry) -> dict[str, Any]:
+    """Return a row as ``ledger.jsonl`` holds it: no text of a person."""
+    return symbiont_record(entry) | own_record(entry)
+
+
+def export_record(entry: LedgerEntry, prompt_preview: str = "") -> dict[str, Any]:
+    """Return a row as exports and the API show it to somebody who may see it."""
+    return (
+        symbiont_record(entry) | {"prompt_preview": prompt_preview} | own_record(entry)
+    )
