@@ -13,7 +13,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$name && break; done)
 
-.PHONY: help run model lock
+.PHONY: help run model lock test test-fast lint fmt bench
 
 help: ## List what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1: /'
@@ -62,3 +62,36 @@ lock: ## Pin all requirements again, with their hashes (needs uv).
 	@$(COMPILE) pyproject.toml -o requirements.txt
 	@$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	@$(COMPILE) requirements-model.in -o requirements-model.txt
+
+# --- checking --------------------------------------------------------------------
+
+test: programs $(VENV)/.dev $(VENV)/.model-tried node_modules/.installed ## Install what the tests need and run every check.
+	@$(PY) tests/run.py
+
+test-fast: $(VENV)/.dev ## Run the checks that need no browser and no external database.
+	@$(PY) tests/run.py --fast
+
+lint: $(VENV)/.dev node_modules/.installed ## Check style, types and who imports whom.
+	@$(PY) tests/run.py --lint
+
+fmt: $(VENV)/.dev ## Put Python and templates into the project's format.
+	@$(VENV)/bin/ruff check --fix --quiet || true
+	@$(VENV)/bin/ruff format --quiet
+	@find templates -name '*.html' -exec $(VENV)/bin/djade --target-version 5.2 {} +
+
+bench: $(VENV)/.dev ## Measure Cortex beside a raw relay; writes docs/performance.md.
+	@$(PY) -m bench
+
+.PHONY: programs
+programs:
+	@tests/install-programs
+
+$(VENV)/.dev: requirements-dev.txt | $(VENV)/.runtime
+	@echo "Installing what the checks need …"
+	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# Without npm the checks of the browser's scripts are named as not run.
+node_modules/.installed: package-lock.json
+	@if command -v npm >/dev/null; then npm ci --silent --ignore-scripts; fi
+	@mkdir -p node_modules && touch $@

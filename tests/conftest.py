@@ -25,6 +25,7 @@ from ledger import triggers
 from personas.models import Persona
 from personas.personas import create_persona
 from tests.support import missing, sockets
+from tests.support.environment import DATABASE_FOR_TESTS
 from tests.support.postgres import PostgresServer
 from tests.support.processes import ServerProcess
 from tests.support.redis import RedisServer
@@ -33,13 +34,16 @@ from tests.support.upstream import Upstream
 PASSWORD = "correct horse battery staple"
 """The password of the whole cast."""
 
+DATABASE_FIXTURES = {"db", "transactional_db", "django_db_reset_sequences"}
 SLOW_FIXTURES = {"live_server_process", "start_server", "postgres_url", "redis_url"}
 
 
 # --- the run ---------------------------------------------------------------------
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """Mark tests by the servers they ask for, so that nobody has to remember it."""
     for item in items:
         names = set(getattr(item, "fixturenames", ()))
@@ -52,6 +56,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(mark)
         if names & SLOW_FIXTURES:
             item.add_marker("slow")
+    if DATABASE_FOR_TESTS in os.environ:
+        _keep_database_tests(config, items)
+
+
+def _keep_database_tests(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what another database cannot change."""
+    kept, left = [], []
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        uses_database = names & DATABASE_FIXTURES or item.get_closest_marker(
+            "django_db"
+        )
+        (kept if uses_database else left).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=left)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

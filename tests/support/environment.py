@@ -21,8 +21,10 @@ KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "SHELL", "TERM", "CI
 CORTEX_PREFIXES = ("CORTEX_", "GOOGLE_CLIENT_")
 CORTEX_NAMES = ("HOST", "PORT", "DATABASE_URL", "REDIS_URL", "EMAIL_URL")
 PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy")
-DATABASE_FOR_TESTS = "CORTEX_TEST_DATABASE_URL"
+DATABASE_FOR_TESTS = "TEST_DATABASE_URL"
 """Set by the second test run, which uses PostgreSQL."""
+MISSING_REPORT = "TEST_MISSING_REPORT"
+"""A file that takes a line for each thing that could not run."""
 
 
 def is_ours(name: str) -> bool:
@@ -47,7 +49,6 @@ def scrub() -> Path:
     os.environ["CORTEX_DATA_DIR"] = str(folder)
     os.environ["CORTEX_SECRET_KEY"] = SECRET_KEY
     if database_url:
-        os.environ[DATABASE_FOR_TESTS] = database_url
         os.environ["DATABASE_URL"] = database_url
     return folder
 

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests.support.environment import MISSING_REPORT
+
 MARK = "could not run: "
 EXTRA_FOLDERS = ["/usr/lib/postgresql/*/bin", "/usr/sbin", "/opt/homebrew/bin"]
 
@@ -60,8 +62,12 @@ def report(terminalreporter: Any) -> None:
     counts = _reasons(terminalreporter)
     if counts:
         terminalreporter.section("could not run")
-    for reason, count in sorted(counts.items()):
-        terminalreporter.line(f"{reason}: {count} tests")
+    lines = [f"{count} tests: {reason}" for reason, count in sorted(counts.items())]
+    for line in lines:
+        terminalreporter.line(line)
+    if lines and (path := os.environ.get(MISSING_REPORT)):
+        with open(path, "a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
 
 
 def fail_in_ci(session: pytest.Session) -> None:
