@@ -1,12 +1,13 @@
 """The hash chain: the form in which a row is hashed, and the one way to append a row.
 
-**Canonical form.** A row's ``hash`` is the SHA-256, in lower-case hexadecimal, of a JSON
-array in ASCII without spaces: the word ``cortex-ledger-1``, then the values of
-``FIELDS`` in that order. NULL is ``null`` and differs from the empty string; numbers are
-decimal integers; truth values ``true`` and ``false``; UUIDs 32 lower-case hexadecimal
-digits; times ``YYYY-MM-DD HH:MM:SS.ffffff`` in UTC. Characters outside ASCII are escaped
-as ``\\uXXXX``. A field that a later version adds joins the array as its name and value,
-and only where it is not NULL, so that earlier rows keep their hashes.
+**Canonical form.** A row's ``hash`` is the SHA-256, in lower-case hexadecimal, of a
+JSON array in ASCII without spaces: the word ``cortex-ledger-1``, then the values of
+``FIELDS`` in that order. NULL is ``null`` and differs from the empty string; numbers
+are decimal integers; truth values ``true`` and ``false``; UUIDs 32 lower-case
+hexadecimal digits; times ``YYYY-MM-DD HH:MM:SS.ffffff`` in UTC. Characters outside
+ASCII are escaped as ``\\uXXXX``. A field that a later version adds joins the array as
+its name and value, and only where it is not NULL, so that earlier rows keep their
+hashes.
 
 **Chain.** ``previous_hash`` is the hash of the row before, 64 zeros for the first. Ids
 count from 1 without gaps. Writers take turns: on SQLite by the immediate transaction,

@@ -3,8 +3,8 @@
 Tree::
 
     LedgerError
-     ├─ BudgetExceeded   budget_exceeded   the call does not fit into a budget; nothing is booked
-     ├─ NotReserved      conflict          a closing for an attempt that was never reserved
+     ├─ BudgetExceeded   budget_exceeded   it does not fit; nothing is booked
+     ├─ NotReserved      conflict          a closing without a reservation
      └─ AlreadyClosed    conflict          a second closing; the first one stands
 """
 

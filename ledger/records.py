@@ -7,7 +7,7 @@ of the row follows. Example (shortened)::
      "elapsed_seconds": 1.25, "input_tokens": 812, "output_tokens": 64,
      "estimated_cost_usd": 0.000906, "id": 17, "kind": "settle", …}
 
-Costs are numbers in US dollars or null when unknown; ``cost_nano_usd`` is the exact one.
+Costs are US dollars, null when unknown; ``cost_nano_usd`` is the exact amount.
 """
 
 from __future__ import annotations

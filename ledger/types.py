@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Billing = Literal["metered", "notional", "local"]
-"""``metered``: paid by use; ``notional``: covered by a subscription; ``local``: free."""
+"""``metered``: paid by use; ``notional``: by a subscription; ``local``: free."""
 Outcome = Literal["complete", "incomplete", "interrupted", "failed"]
 
 
