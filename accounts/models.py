@@ -8,6 +8,7 @@ from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 
 from accounts.names import validate_name
 
@@ -24,6 +25,12 @@ class User(AbstractUser):
     email = models.EmailField("e-mail address", blank=True)
     time_zone = models.CharField(max_length=64, default="UTC")
     language = models.CharField(max_length=8, default="en")
+    last_seen_at = models.DateTimeField(null=True, blank=True, editable=False)
+    session_epoch = models.PositiveIntegerField(
+        default=0,
+        editable=False,
+        help_text="Counted up to end every session of this person for good.",
+    )
 
     class Meta(AbstractUser.Meta):  # type: ignore[name-defined]
         constraints = [
@@ -39,6 +46,18 @@ class User(AbstractUser):
     def is_admin(self) -> bool:
         """Whether this person administers the installation (group ``admin``)."""
         return self.is_active and self.is_superuser
+
+    def _get_session_auth_hash(self, secret: str | None = None) -> str:
+        """Bind sessions to the epoch too, so that counting it up ends them all.
+
+        Django calls this for the current secret key and for each older one.
+        """
+        return salted_hmac(
+            "accounts.models.User.session_auth_hash",
+            f"{self.password}|{self.session_epoch}",
+            secret=secret,
+            algorithm="sha256",
+        ).hexdigest()
 
 
 class Invite(models.Model):
@@ -83,8 +102,32 @@ class Invite(models.Model):
         return self.State.OPEN
 
 
+class PasswordReset(models.Model):
+    """A mailed link with which one person chooses a new password, once, within an hour.
+
+    ``stamp`` depends on the password and the address at the time of the request, so
+    that a change of either ends the link. A request for an unknown address leaves a
+    row too (without ``user``), because both must take the same steps.
+    """
+
+    token_hash = models.CharField(max_length=64, unique=True, editable=False)
+    user = models.ForeignKey(
+        User, null=True, blank=True, on_delete=models.CASCADE, related_name="+"
+    )
+    stamp = models.CharField(max_length=64, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(db_index=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"password reset {self.pk}"
+
+
 class GoogleAddress(models.Model):
-    """An address with which a person may sign in by Google; bound to ``sub`` on first use."""
+    """An address a person may sign in with by Google; bound to ``sub`` on first use.
+
+    The user name is a plain value, because addresses are registered before setup too.
+    """
 
     username = models.CharField(max_length=32)
     email = models.EmailField(unique=True)

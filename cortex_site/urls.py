@@ -5,7 +5,14 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+from accounts.views import profile
+from channels_app.web.setup import setup, setup_persona
+
 urlpatterns = [
+    path("account/", include("accounts.urls")),
     path("account/", include("allauth.urls")),
+    path("setup/persona", setup_persona, name="setup_persona"),
+    path("setup/<str:token>", setup, name="setup"),
+    path("settings/profile/", profile, name="profile"),
     path("admin/", admin.site.urls),
 ]

@@ -1,0 +1,59 @@
+"""The mails that links are sent with.
+
+A mail server that fails is logged and never fails the page or the command.
+"""
+
+from __future__ import annotations
+
+import logging
+import smtplib
+import sys
+
+from django.conf import settings
+from django.core.mail import EmailMessage, get_connection
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from accounts.invites import setup_link
+from accounts.models import Invite, User
+
+logger = logging.getLogger(__name__)
+
+
+def send_invite(invite: Invite, token: str) -> bool:
+    """Mail the link of an invite; say whether the mail was handed over.
+
+    Whoever invites sees the link as well, so a failure loses nothing.
+    """
+    if not invite.email:
+        return False
+    context = {"invite": invite, "link": setup_link(token)}
+    return _send("Your invite to Cortex", "setup/invite_mail.txt", context, invite.email)
+
+
+def send_reset(email: str, user: User | None, token: str) -> bool:
+    """Mail the link of a password reset, or that nobody here has this address."""
+    link = settings.CORTEX_PUBLIC_URL + reverse("account_reset", args=[token])
+    context = {"user": user, "link": link, "email": email}
+    return _send("Your password for Cortex", "setup/reset_mail.txt", context, email)
+
+
+def _send(subject: str, template: str, context: dict[str, object], to: str) -> bool:
+    """Send one mail.
+
+    The console back end writes to standard error, because the standard output of a
+    command belongs to its result.
+    """
+    context["url"] = settings.CORTEX_PUBLIC_URL
+    options = {"stream": sys.stderr} if "console" in settings.EMAIL_BACKEND else {}
+    message = EmailMessage(
+        subject,
+        render_to_string(template, context),
+        to=[to],
+        connection=get_connection(**options),
+    )
+    try:
+        return bool(message.send())
+    except (OSError, smtplib.SMTPException) as error:
+        logger.error("The mail “%s” could not be sent: %s", subject, error)
+        return False

@@ -1,0 +1,91 @@
+"""Pages about one's own account that allauth does not have."""
+
+from __future__ import annotations
+
+from allauth.account.adapter import get_adapter
+from allauth.decorators import rate_limit
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.generic import View
+
+from accounts import audit, resets
+from accounts.adapter import AccountAdapter
+from accounts.forms import ProfileForm, ResetForm
+from accounts.models import PasswordReset
+from accounts.requests import AuthenticatedHttpRequest
+
+
+@method_decorator(rate_limit(action="reset_password_from_key"), name="dispatch")
+@method_decorator(never_cache, name="dispatch")
+@method_decorator(sensitive_post_parameters("password1", "password2"), name="dispatch")
+class ResetView(View):
+    """Choose a new password behind a mailed link.
+
+    GET never uses the link up. A closed link answers 410 with its reason, an unknown
+    one 404. The person signs in afterwards, so that a second factor still counts.
+    """
+
+    def get(self, request: HttpRequest, token: str) -> HttpResponse:
+        """Show the form."""
+        reset = self._find(token)
+        state = resets.state_of(reset)
+        if state is not resets.ResetState.OPEN:
+            return self._closed(request, resets.ResetNotOpen(state))
+        return self._form(request, ResetForm(reset.user))
+
+    def post(self, request: HttpRequest, token: str) -> HttpResponse:
+        """Change the password."""
+        reset = self._find(token)
+        state = resets.state_of(reset)
+        if state is not resets.ResetState.OPEN:
+            return self._closed(request, resets.ResetNotOpen(state))
+        form = ResetForm(reset.user, request.POST)
+        if not form.is_valid():
+            return self._form(request, form)
+        try:
+            user = resets.use_reset(reset, form.cleaned_data["password1"])
+        except resets.ResetNotOpen as error:
+            return self._closed(request, error)
+        audit.record("password.reset", subject=user.username)
+        adapter = get_adapter(request)
+        if isinstance(adapter, AccountAdapter):
+            adapter.forget_failures(request, user)
+        adapter.send_notification_mail("account/email/password_reset", user)
+        return redirect("account_reset_password_from_key_done")
+
+    @staticmethod
+    def _find(token: str) -> PasswordReset:
+        reset = resets.find_reset(token)
+        if reset is None:
+            raise Http404("There is no such link.")
+        return reset
+
+    @staticmethod
+    def _form(request: HttpRequest, form: ResetForm) -> HttpResponse:
+        context = {"form": form, "bare": True}
+        status = 400 if form.errors else 200
+        return render(request, "setup/reset.html", context, status=status)
+
+    @staticmethod
+    def _closed(request: HttpRequest, reason: resets.ResetNotOpen) -> HttpResponse:
+        context = {"reason": str(reason), "state": reason.state.value, "bare": True}
+        return render(request, "setup/closed.html", context, status=410)
+
+
+@login_required
+def profile(request: AuthenticatedHttpRequest) -> HttpResponse:
+    """Change one's own language and time zone."""
+    form = ProfileForm(
+        request.POST if request.method == "POST" else None, instance=request.user
+    )
+    if request.method == "POST" and form.is_valid():
+        form.save()
+        messages.success(request, "Your settings are saved.")
+        return redirect("profile")
+    status = 400 if form.errors else 200
+    return render(request, "settings/profile.html", {"form": form}, status=status)
