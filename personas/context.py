@@ -27,21 +27,19 @@ from enum import Enum
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from accounts.models import User
 from django.utils import timezone
-from routing.backends.base import Prompt, PromptMessage
-from routing.tokens import estimate_tokens
 
+from accounts.models import User
 from personas.errors import TooLong
 from personas.files import IDENTITY, MEMORY_FILES, SOUL, STANDARD_FILES, USER
 from personas.models import Conversation, Message, Persona
 from personas.privacy import readable_text
 from personas.tree import path_to
+from routing.backends.base import Prompt, PromptMessage
+from routing.tokens import MESSAGE_OVERHEAD_TOKENS, estimate_tokens
 
 HISTORY_LIMIT = 200
 """Messages of the branch that are read; older ones count as left out."""
-MESSAGE_OVERHEAD_TOKENS = 4
-"""What a host's chat template adds to each message: role and end marks."""
 _SHORT, _MID, _LONG = MEMORY_FILES
 _FILES_OF_TIER = {1: (IDENTITY,), 2: (IDENTITY, SOUL, USER, _SHORT, _MID)}
 _FILES_OF_TIER[3] = (*_FILES_OF_TIER[2], _LONG)

@@ -13,12 +13,12 @@ import re
 import uuid
 from datetime import timedelta
 
-from accounts.models import User
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404
 from django.utils import timezone
 
+from accounts.models import User
 from personas.errors import MessageRefused
 from personas.models import Conversation, Message, Persona
 from personas.tree import mark_siblings, newest_leaf_below, path_to
@@ -27,7 +27,11 @@ TITLE_LENGTH = 60
 KEEP_DELETED = timedelta(hours=1)
 NO_CONVERSATION = "There is no such conversation."
 NO_MESSAGE = "There is no such message."
-_MARKS = re.compile(r"^[#>*\-\s`~_]+|[`*_~]{1,3}(?=\S)|(?<=\S)[`*_~]{1,3}|[\x00-\x1f\x7f]")
+_MARKDOWN_MARKS = re.compile(
+    r"\A[#>*\-\s`~_]+"  # a heading, quotation, list or fence at the beginning
+    r"|(?<!\w)[`*_~]{1,3}(?=\S)|(?<=\S)[`*_~]{1,3}(?!\w)"  # emphasis and code
+    r"|[\x00-\x1f\x7f]"
+)
 
 
 def conversations_visible_to(user: User) -> QuerySet[Conversation]:
@@ -80,7 +84,7 @@ def _uuid(value: uuid.UUID | str) -> uuid.UUID | None:
 
 def title_from(text: str) -> str:
     """Return the first words of a message as a title, without Markdown's marks."""
-    words = _MARKS.sub("", " ".join(text[:1000].split())).split()
+    words = _MARKDOWN_MARKS.sub("", " ".join(text[:1000].split())).split()
     title = ""
     for word in words:
         longer = f"{title} {word}".strip()

@@ -6,9 +6,8 @@ error of this module: the ``get_…_for_user`` functions raise ``Http404`` for t
 
 from __future__ import annotations
 
-from routing.backends.base import ContextTooLong
-
 from personas.models import PersonaFile
+from routing.backends.base import ContextTooLong
 
 
 class PersonaError(Exception):

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from accounts.models import User
 from django.db import transaction
 from django.http import Http404
 
+from accounts.models import User
 from personas.errors import EditConflict, FileRefused
 from personas.models import FileRevision, Persona, PersonaFile
 

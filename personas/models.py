@@ -49,9 +49,14 @@ class Persona(models.Model):
     )
     model_role = models.CharField(max_length=32, default="chat")
     tier = models.PositiveSmallIntegerField(
-        null=True, blank=True, validators=TIER_VALIDATORS, help_text="Empty = automatic."
+        null=True,
+        blank=True,
+        validators=TIER_VALIDATORS,
+        help_text="Empty = automatic.",
     )
-    context_tier = models.PositiveSmallIntegerField(default=2, validators=TIER_VALIDATORS)
+    context_tier = models.PositiveSmallIntegerField(
+        default=2, validators=TIER_VALIDATORS
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -80,7 +85,8 @@ class PersonaFile(models.Model):
     name = models.CharField(max_length=64)
     text = models.TextField(blank=True)
     private = models.BooleanField(
-        default=False, help_text="Enters the prompt only when the owner alone is present."
+        default=False,
+        help_text="Enters the prompt only when the owner alone is present.",
     )
     revision = models.PositiveIntegerField(default=0)
     updated_at = models.DateTimeField(auto_now=True)
@@ -153,7 +159,9 @@ class Conversation(models.Model):
     class Meta:
         ordering = ["-last_active_at"]
         indexes = [
-            models.Index(fields=["owner", "-last_active_at"], name="conversation_recent")
+            models.Index(
+                fields=["owner", "-last_active_at"], name="conversation_recent"
+            )
         ]
 
     def __str__(self) -> str:
@@ -180,7 +188,7 @@ class Message(models.Model):
         FAILED = "failed"
 
     sibling_ids: tuple[uuid.UUID, ...] = ()
-    """Messages with the same parent, itself included, oldest first; set by ``branch``."""
+    """Messages with the same parent and itself, oldest first; set by ``branch``."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     conversation = models.ForeignKey(
@@ -224,7 +232,9 @@ class Message(models.Model):
             )
         ]
         indexes = [
-            models.Index(fields=["conversation", "created_at"], name="message_in_order"),
+            models.Index(
+                fields=["conversation", "created_at"], name="message_in_order"
+            ),
             models.Index(
                 fields=["alive_at"],
                 condition=models.Q(state="generating"),

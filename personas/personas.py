@@ -5,12 +5,12 @@ A persona belongs to one person; everybody else, administrators included, gets a
 
 from __future__ import annotations
 
-from accounts.models import User
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.http import Http404
 
+from accounts.models import User
 from personas.files import PRIVATE_BY_DEFAULT
 from personas.models import FileRevision, Persona, PersonaFile
 from personas.starters import STARTER_KEYS, starter_texts
