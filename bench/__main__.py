@@ -1,0 +1,162 @@
+"""Start everything, measure, print the table, write it into docs/performance.md.
+
+``python -m bench`` measures all; ``python -m bench first_token …`` only the parts
+named, and writes nothing. Exits 1 when a target is missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import machine, measures
+from bench.clients import People
+from bench.machine import Helper
+from bench.measures import percentile
+from bench.report import Figure, as_text, write
+from tests.support.processes import ROOT, ServerProcess
+
+PAGE = ROOT / "docs" / "performance.md"
+PARTS = ("first_token", "paced", "unpaced", "bytes", "memory")
+
+
+@dataclass
+class Stage:
+    """The processes of a measurement."""
+
+    server: ServerProcess
+    upstream: Helper
+    relay: Helper
+    figures: list[Figure] = field(default_factory=list)
+    people: People = field(init=False)
+
+    def add(self, *values: object, **options: object) -> None:
+        """Remember a figure."""
+        self.figures.append(Figure(*values, **options))  # type: ignore[arg-type]
+
+
+@contextmanager
+def stage() -> Iterator[Stage]:
+    """Start upstream and relay; Cortex is started by the first measurement."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix="cortex-bench-")
+        )
+        upstream = Helper("tests.support.upstream")
+        stack.callback(upstream.stop)
+        relay = Helper("bench.relay", str(upstream.port))
+        stack.callback(relay.stop)
+        server = ServerProcess("serve", data_dir=Path(folder) / "data")
+        stack.callback(server.stop)
+        yield Stage(server, upstream, relay)
+
+
+def start(stage: Stage) -> None:
+    """Boot twice, fill the installation in between, note times and memory."""
+    first_s = machine.start_timed(stage.server)
+    prepared = machine.prepare(stage.server, stage.upstream)
+    stage.server.stop()
+    second_s = machine.start_timed(stage.server)
+    stage.people = People(stage.server.url, prepared)
+    measures.wait_until_quiet()
+    memory = machine.memory_by_process(stage.server)
+    stage.add("first start", first_s, "s")
+    stage.add("second start", second_s, "s", 4, 3)
+    for name, megabytes in memory.items():
+        limits = (200, 150) if name == "web" else ()
+        stage.add(f"memory after boot: {name}", megabytes, "MB", *limits, digits=0)
+    total = sum(value for name, value in memory.items() if name != "model")
+    stage.add("memory after boot: all without the model", total, "MB", 350, digits=0)
+
+
+def first_token(stage: Stage) -> None:
+    """Measure what Cortex adds to the time to the first token."""
+    times = asyncio.run(measures.first_token(stage.people, stage.upstream, stage.relay))
+    stage.add(
+        "first token, direct, p50", statistics.median(times.direct), "ms", digits=2
+    )
+    for name, way in (("relay", times.relay), ("Cortex", times.cortex)):
+        limits = {50: (4, 2.5), 99: (10, 8)} if name == "Cortex" else {50: (), 99: ()}
+        for percent, limit in limits.items():
+            added = times.added_ms(way, percent)
+            label = f"added to the first token by {name}, p{percent}"
+            stage.add(label, added, "ms", *limit, digits=2)
+
+
+def paced(stage: Stage) -> None:
+    """Measure the delay of tokens in 50 streams of 100 tokens a second."""
+    ways = asyncio.run(
+        measures.paced_streams(stage.people, stage.upstream, stage.relay)
+    )
+    for name, hops in zip(("direct", "relay", "Cortex"), ways, strict=True):
+        limit = (10, 5) if name == "Cortex" else ()
+        for percent, limits in ((50, ()), (99, limit)):
+            label = f"hop of a token, 50 × 100 tokens/s, {name}, p{percent}"
+            stage.add(label, percentile(hops.hops_ms, percent), "ms", *limits, digits=2)
+    cortex = ways[2]
+    stage.add("most stream held back by one frame", cortex.held_back_ms, "ms", 50)
+    stage.add(
+        "relayed of 5,000 tokens/s offered", cortex.tokens_per_s, "tokens/s", digits=0
+    )
+    stage.add("bytes per token at 100 tokens/s", cortex.bytes_per_token, "bytes")
+
+
+def unpaced(stage: Stage) -> None:
+    """Measure how many tokens one process relays at full speed."""
+    speeds = asyncio.run(
+        measures.unpaced_streams(stage.people, stage.upstream, stage.relay)
+    )
+    for name, speed in zip(("direct", "relay", "Cortex"), speeds, strict=True):
+        limits = (20_000, 50_000) if name == "Cortex" else ()
+        label = f"16 streams at full speed, {name}"
+        stage.add(label, speed, "tokens/s", *limits, more_is_better=True, digits=0)
+
+
+def bytes_by_length(stage: Stage) -> None:
+    """Measure whether bytes grow in step with the answer."""
+    short, long = asyncio.run(measures.bytes_by_length(stage.people))
+    stage.add("bytes for 1,000 tokens at 1,000 tokens/s", short, "bytes", digits=0)
+    stage.add("bytes for 10,000 tokens ÷ for 1,000", long / short, "", 10.5, digits=2)
+
+
+def memory(stage: Stage) -> None:
+    """Measure the memory of idle sockets."""
+    pid = machine.web_pid(stage.server)
+    kilobytes = asyncio.run(measures.idle_socket_kb(stage.people, pid))
+    stage.add(f"each of {measures.IDLE_SOCKETS} idle sockets", kilobytes, "KB", 50, 40)
+    stage.add("web process after all of this", machine.pss_mb(pid), "MB", digits=0)
+
+
+MEASURES = dict(
+    zip(PARTS, (first_token, paced, unpaced, bytes_by_length, memory), strict=True)
+)
+
+
+def main(parts: list[str]) -> int:
+    """Run the parts asked for; return the exit code."""
+    with stage() as running:
+        try:
+            start(running)
+            for name in parts or PARTS:
+                print(f"measuring: {name} …", flush=True)
+                MEASURES[name](running)
+        except Exception:
+            print(running.server.log[-4000:], file=sys.stderr)
+            raise
+        figures = running.figures
+    print()
+    print(as_text(figures))
+    if not parts:
+        write(PAGE, figures, machine.describe())
+        print(f"\nWritten to {PAGE.relative_to(ROOT)}.")
+    return any(figure.verdict == "missed" for figure in figures)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
