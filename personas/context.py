@@ -34,12 +34,14 @@ from personas.errors import TooLong
 from personas.files import IDENTITY, MEMORY_FILES, SOUL, STANDARD_FILES, USER
 from personas.models import Conversation, Message, Persona
 from personas.privacy import readable_text
-from personas.tree import path_to
+from personas.tree import PathText, path_length, path_texts
 from routing.backends.base import Prompt, PromptMessage
 from routing.tokens import MESSAGE_OVERHEAD_TOKENS, estimate_tokens
 
 HISTORY_LIMIT = 200
 """Messages of the branch that are read; older ones count as left out."""
+COUNT_LIMIT = 10_000
+"""Older messages are counted up to here, so that no branch makes a turn slow."""
 _SHORT, _MID, _LONG = MEMORY_FILES
 _FILES_OF_TIER = {1: (IDENTITY,), 2: (IDENTITY, SOUL, USER, _SHORT, _MID)}
 _FILES_OF_TIER[3] = (*_FILES_OF_TIER[2], _LONG)
@@ -113,7 +115,7 @@ def load_material(
 
     Args:
         conversation: With its persona and owner, as the ``get_…`` functions give it.
-        upto: The end of the branch: the message to be answered.
+        upto: The end of the branch: the message to be answered; only its id is read.
         alone: Whether the owner is the only one who reads the answer; otherwise
             private files and lines stay out.
         now: For tests; by default the current time.
@@ -121,9 +123,12 @@ def load_material(
     Raises:
         ValueError: ``upto`` is not a message of the conversation.
     """
-    path, length = path_to(upto.pk, limit=HISTORY_LIMIT)
-    if not path or path[-1].conversation_id != conversation.pk:
+    path = path_texts(conversation, upto.pk, limit=HISTORY_LIMIT)
+    if not path:
         raise ValueError("The message is not of this conversation.")
+    older = 0
+    if len(path) == HISTORY_LIMIT:
+        older = path_length(conversation, upto.pk, limit=COUNT_LIMIT) - HISTORY_LIMIT
     history = _as_history(path)
     current = history.pop() if history else HistoryMessage("user", "", 0)
     persona, owner = conversation.persona, conversation.owner
@@ -133,7 +138,7 @@ def load_material(
         closing=_closing(owner, now or timezone.now()),
         history=tuple(history),
         current=current,
-        older_messages=length - len(path),
+        older_messages=older,
     )
 
 
@@ -150,7 +155,7 @@ def persona_material(
     )
 
 
-def _as_history(path: Iterable[Message]) -> list[HistoryMessage]:
+def _as_history(path: Iterable[PathText]) -> list[HistoryMessage]:
     """Return a branch without the answers that failed before their first word."""
     return [
         HistoryMessage(

@@ -195,7 +195,7 @@ def branch(
         end = conversation.current_message_id or _newest_message_id(conversation)
     if end is None:
         return []
-    messages, _ = path_to(end, limit=limit)
+    messages = path_to(conversation, end, limit=limit)
     mark_siblings(conversation, messages)
     return messages
 

@@ -80,12 +80,10 @@ def files_of(persona: Persona) -> dict[str, PersonaFile]:
 
     A standard file that was never written is there too, empty and not yet saved.
     """
-    saved = {file.name: file for file in persona.files.all()}
-    files = {
-        name: saved.pop(name, None) or new_file(persona, name)
-        for name in STANDARD_FILES
-    }
-    return files | saved
+    files = {name: new_file(persona, name) for name in STANDARD_FILES}
+    for file in persona.files.order_by("name"):
+        files[file.name] = file
+    return files
 
 
 def new_file(persona: Persona, name: str) -> PersonaFile:
