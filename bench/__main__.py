@@ -82,8 +82,8 @@ def first_token(stage: Stage) -> None:
         "first token, direct, p50", statistics.median(times.direct), "ms", digits=2
     )
     for name, way in (("relay", times.relay), ("Cortex", times.cortex)):
-        limits = {50: (4, 2.5), 99: (10, 8)} if name == "Cortex" else {50: (), 99: ()}
-        for percent, limit in limits.items():
+        for percent, limits in ((50, (4, 2.5)), (99, (10, 8))):
+            limit = limits if name == "Cortex" else ()
             added = times.added_ms(way, percent)
             label = f"added to the first token by {name}, p{percent}"
             stage.add(label, added, "ms", *limit, digits=2)

@@ -1,4 +1,4 @@
-"""The processes of a measurement: starting, stopping, memory, and the machine's name."""
+"""The processes of a measurement: start, stop, memory; and the machine's name."""
 
 from __future__ import annotations
 

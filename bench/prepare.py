@@ -11,8 +11,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import django
+
+if TYPE_CHECKING:
+    from accounts.models import User
+    from personas.models import Persona
 
 PEOPLE = 50
 CONVERSATIONS_EACH = 2
@@ -47,7 +52,7 @@ def make_models(upstream_url: str) -> None:
         )
 
 
-def make_conversation(user: object, persona: object) -> dict[str, str]:
+def make_conversation(user: User, persona: Persona) -> dict[str, str]:
     """Write a conversation with history and return its id and last answer."""
     from personas.models import Conversation, Message
 
