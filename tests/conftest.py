@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from allauth.account.models import EmailAddress
+from django.conf import settings
 from django.core.cache import cache
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import Client
@@ -24,8 +25,10 @@ from accounts.roles import set_role
 from ledger import triggers
 from personas.models import Persona
 from personas.personas import create_persona
+from routing.db_pool import DB_POOL
 from tests.support import missing, sockets
 from tests.support.environment import DATABASE_FOR_TESTS
+from tests.support.pools import close_in_every_thread
 from tests.support.postgres import PostgresServer
 from tests.support.processes import ServerProcess
 from tests.support.redis import RedisServer
@@ -93,10 +96,10 @@ def _local_sockets_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _empty_cache() -> Iterator[None]:
-    """Start each test without the counters of rate limits of an earlier one."""
+def _nothing_left_over() -> None:
+    """Start without the rate limits and the ledger file of an earlier test."""
     cache.clear()
-    yield
+    (settings.DATA_DIR / "ledger.jsonl").unlink(missing_ok=True)
 
 
 # --- database --------------------------------------------------------------------
@@ -129,6 +132,13 @@ def django_db_modify_db_settings(
     )
     yield
     BaseDatabaseOperations.execute_sql_flush = original  # type: ignore[method-assign]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Close what pool threads hold open before the test database is removed."""
+    yield
+    close_in_every_thread(DB_POOL)
 
 
 # --- people and personas ---------------------------------------------------------
