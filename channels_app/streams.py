@@ -17,7 +17,7 @@ import uuid
 from array import array
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
@@ -114,6 +114,11 @@ class TurnStream:
         self._shared: tuple[int, int, list[Frame], int] | None = None
         self._on_append = on_append
 
+    @property
+    def last_type(self) -> str:
+        """Type of the last event; empty before the first."""
+        return self._runs[-1].type if self._runs else ""
+
     # --- writing -----------------------------------------------------------------
 
     def append(self, type: str, **fields: Any) -> None:
@@ -180,6 +185,12 @@ class TurnStream:
                 self._waiters.append(waiter)
                 await waiter
 
+    def text(self, type: str) -> str:
+        """Return all text of one type (``turn.delta``: the answer so far)."""
+        return "".join(
+            piece for run in self._runs if run.type == type for piece in run.pieces
+        )
+
     def _take(self, cursor: int) -> tuple[list[Frame], int]:
         """Return frames from ``cursor`` on (about one frame's worth of text)."""
         shared = self._shared
@@ -218,9 +229,7 @@ class TurnStream:
 
     def _text_frame(self, type: str, seq: int, text: str) -> Frame:
         quoted = encode_basestring(text)
-        return Frame(
-            type, seq, f'{{"type":"{type}{self._head}{seq},"text":{quoted}}}'
-        )
+        return Frame(type, seq, f'{{"type":"{type}{self._head}{seq},"text":{quoted}}}')
 
     # --- between processes ---------------------------------------------------------
 
@@ -274,6 +283,8 @@ class StreamHub:
         self._kept_chars = 0
         self.on_stop: Callable[[uuid.UUID], None] = lambda turn: None
         """Called when another process asks to stop a turn that runs here."""
+        self.ending: Callable[[uuid.UUID], Awaitable[dict[str, Any] | None]] = _unknown
+        """Returns the fields of ``turn.finished`` from the row of an ended turn."""
 
     def open(self, turn: uuid.UUID, owner_id: int) -> TurnStream:
         """Begin the stream of a new turn of this process."""
@@ -315,6 +326,10 @@ class StreamHub:
     def _drop(self, turn: uuid.UUID) -> None:
         self._finished.pop(turn).cancel()
         self._kept_chars -= self._streams.pop(turn).chars
+
+
+async def _unknown(turn: uuid.UUID) -> dict[str, Any] | None:
+    return None
 
 
 def make_hub() -> StreamHub:

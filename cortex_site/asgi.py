@@ -1,10 +1,49 @@
-"""The ASGI application: HTTP by Django, WebSockets by Channels."""
+"""The ASGI application: HTTP by Django, the chat socket by Channels."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cortex_site.settings")
-application = get_asgi_application()
+http_application = get_asgi_application()
+
+# Consumers need Django to be set up, which the line above does.
+from channels_app.web.consumer import ChatConsumer  # noqa: E402
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+WEBSOCKETS = {"/ws/chat/": ChatConsumer.as_asgi()}
+"""The application of each socket's address."""
+
+
+async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Pass a connection on by its kind; other sockets are refused with 403."""
+    if scope["type"] == "http":
+        await http_application(scope, receive, send)
+    elif scope["type"] == "websocket":
+        socket = WEBSOCKETS.get(scope["path"], refuse)
+        await socket(scope, receive, send)
+    elif scope["type"] == "lifespan":
+        await answer_lifespan(receive, send)
+    else:
+        raise ValueError(f"no application for {scope['type']!r}")
+
+
+async def refuse(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Refuse the upgrade; the server answers 403."""
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+async def answer_lifespan(receive: Receive, send: Send) -> None:
+    """Tell servers that ask that there is nothing to start or end."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,173 @@
+"""The turns that run in this process, and what keeps their rows fresh meanwhile.
+
+One keeper serves them all: once a second it saves the new text of every running
+answer in one transaction, every ten seconds it says in the database that this process
+is alive. It ends with the last turn. What runs by itself is started by ``spawn``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from django.db import Error as DatabaseError
+
+from channels_app import turn_rows
+from channels_app.streams import StreamHub, TurnStream, make_hub
+from channels_app.turn_rows import Call
+from routing.db_pool import run_in_db_pool
+from routing.dispatcher import Dispatch
+
+logger = logging.getLogger(__name__)
+
+SAVE_EVERY_S = 1.0
+SAVE_CHARS_PER_S = 250_000
+"""A long text is saved less often: one more second for so many characters."""
+REFRESH_EVERY_S = 10.0
+
+
+class LiveTurn:
+    """A turn that runs in this process."""
+
+    __slots__ = (
+        "call", "chars", "dispatch", "id", "saved_at", "saved_chars", "stop_asked",
+        "stream", "task",
+    )  # fmt: skip
+
+    def __init__(self, turn: uuid.UUID, call: Call, stream: TurnStream) -> None:
+        self.id = turn
+        self.call = call
+        self.stream = stream
+        self.dispatch: Dispatch | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.stop_asked = False
+        self.chars = 0
+        self.saved_chars = 0
+        self.saved_at = 0.0
+
+    @property
+    def user_id(self) -> int:
+        """The person whose turn it is."""
+        return self.stream.owner_id
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return self.stream.text("turn.delta")
+
+    def stop(self) -> None:
+        """End the upstream call; the turn then ends by itself with the text it has."""
+        self.stop_asked = True
+        if self.dispatch is not None:
+            self.dispatch.stop()
+
+    def save_due(self, now: float) -> bool:
+        """Say whether there is text to save and the last time is long enough ago."""
+        pause = SAVE_EVERY_S * 0.9 + self.chars / SAVE_CHARS_PER_S
+        return self.chars > self.saved_chars and now - self.saved_at >= pause
+
+
+RUNNING: dict[uuid.UUID, LiveTurn] = {}
+TASKS: set[asyncio.Task[None]] = set()
+"""Everything that runs by itself; without a reference a task may be collected."""
+
+
+class _Process:
+    """What exists once in a process while turns are used."""
+
+    hub: StreamHub | None = None
+    keeper: asyncio.Task[None] | None = None
+
+
+def hub() -> StreamHub:
+    """Return this process's hub of streams."""
+    if _Process.hub is None:
+        _Process.hub = make_hub()
+        _Process.hub.on_stop = stop_local
+        _Process.hub.ending = _saved_ending
+    return _Process.hub
+
+
+async def _saved_ending(turn: uuid.UUID) -> dict[str, Any] | None:
+    try:
+        return await run_in_db_pool(turn_rows.saved_ending, turn)
+    except DatabaseError:
+        return None
+
+
+def spawn(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Run something in a task of its own and log what it raises."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    TASKS.add(task)
+    task.add_done_callback(_done)
+    return task
+
+
+def _done(task: asyncio.Task[None]) -> None:
+    TASKS.discard(task)
+    if not task.cancelled() and (error := task.exception()):
+        logger.error("%s failed", task.get_name(), exc_info=error)
+
+
+def add(live: LiveTurn) -> None:
+    """Note a turn as running and see that the keeper runs."""
+    RUNNING[live.id] = live
+    if _Process.keeper is None or _Process.keeper.done():
+        _Process.keeper = spawn(_keep(), "keeper of running turns")
+
+
+def stop_local(turn: uuid.UUID) -> None:
+    """Stop a turn if it runs in this process."""
+    if live := RUNNING.get(turn):
+        live.stop()
+
+
+async def _keep() -> None:
+    loop = asyncio.get_running_loop()
+    refreshed_at = loop.time()
+    while RUNNING:
+        await asyncio.sleep(SAVE_EVERY_S)
+        try:
+            await _save_texts(loop.time())
+            if loop.time() - refreshed_at >= REFRESH_EVERY_S:
+                refreshed_at = loop.time()
+                await refresh_alive()
+        except DatabaseError as error:
+            logger.warning("Running answers could not be saved: %s", error)
+
+
+async def _save_texts(now: float) -> None:
+    due = [live for live in RUNNING.values() if live.save_due(now)]
+    if not due:
+        return
+    await run_in_db_pool(turn_rows.save_texts, {live.id: live.text for live in due})
+    for live in due:
+        live.saved_chars, live.saved_at = live.chars, now
+
+
+async def refresh_alive() -> None:
+    """Say in the database that this process still writes its answers.
+
+    Turns whose person or conversation is gone are stopped.
+    """
+    if RUNNING:
+        unwelcome = await run_in_db_pool(turn_rows.refresh_alive, list(RUNNING))
+        for turn in unwelcome:
+            stop_local(turn)
+
+
+async def close() -> None:
+    """End what runs by itself here and forget all streams."""
+    current = asyncio.current_task()
+    for task in [each for each in TASKS if each is not current]:
+        task.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await task
+    if _Process.hub is not None:
+        await _Process.hub.close()
+    RUNNING.clear()
+    _Process.hub = _Process.keeper = None

@@ -1,0 +1,247 @@
+"""Streams of turns over Redis, so that several web processes act as one.
+
+A turn still runs and is logged in one process, whose readers read from memory. What is
+new is published for the others: all streams of a process in one round trip, at most
+once every ``PUBLISH_EVERY_S``, each as one entry of a Redis stream. A reader elsewhere
+reads a copy of the log that one task per turn feeds. While Redis is away, local
+readers notice nothing; afterwards the publisher goes on where it stopped, from the
+start if Redis forgot. Asking for a stop goes over a Redis channel.
+
+Source: Redis commands XADD, XREAD and PUBLISH (redis.io/docs/latest/commands).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from channels_app.errors import TurnError
+from channels_app.streams import KEEP_FINISHED_S, StreamHub, TurnStream
+
+logger = logging.getLogger(__name__)
+
+PUBLISH_EVERY_S = 0.03
+RETRY_S = 0.5
+PATIENCE_S = 2.0
+"""How long one command may take before Redis counts as unreachable."""
+BLOCK_MS = 5_000
+MAX_ENTRIES = 50_000
+STOP_CHANNEL = "cortex:stop"
+FINISHED = "turn.finished"
+
+
+def key_of(turn: uuid.UUID) -> str:
+    """Return the key of a turn's Redis stream."""
+    return f"cortex:turn:{turn}"
+
+
+class RedisStreamHub(StreamHub):
+    """A hub whose streams can be read and stopped from every process."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        options: dict[str, Any] = {
+            "decode_responses": True,
+            "socket_connect_timeout": PATIENCE_S,
+            "retry": Retry(NoBackoff(), 1),
+        }
+        self._redis = Redis.from_url(url, socket_timeout=PATIENCE_S, **options)
+        self._blocking = Redis.from_url(
+            url, socket_timeout=BLOCK_MS / 1000 + PATIENCE_S, **options
+        )
+        self._published: dict[TurnStream, int] = {}
+        self._dirty: set[TurnStream] = set()
+        self._wake = asyncio.Event()
+        self._copies: dict[uuid.UUID, TurnStream] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._running = False
+        self._heard = False
+
+    # --- streams of this process ----------------------------------------------
+
+    def open(self, turn: uuid.UUID, owner_id: int) -> TurnStream:
+        """Begin the stream of a new turn of this process."""
+        if not self._running:
+            self._running = True
+            self._run(self._publish_forever(), "publisher of streams")
+            self._run(self._hear_stops(), "listener for stops")
+        stream = TurnStream(turn, owner_id, on_append=self._mark)
+        self._streams[turn] = stream
+        self._published[stream] = 0
+        return stream
+
+    def _mark(self, stream: TurnStream) -> None:
+        self._dirty.add(stream)
+        self._wake.set()
+
+    async def _publish_forever(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            batch, self._dirty = self._dirty, set()
+            try:
+                await self._publish(batch)
+            except (RedisError, OSError, TimeoutError) as error:
+                logger.warning("Streams could not be published: %r", error)
+                self._dirty |= batch
+                self._wake.set()
+                await asyncio.sleep(RETRY_S)
+            else:
+                await asyncio.sleep(PUBLISH_EVERY_S)
+
+    async def _publish(self, batch: set[TurnStream]) -> None:
+        """Add what is new in these streams to Redis, in one round trip."""
+        streams = [stream for stream in batch if stream in self._published]
+        pipeline = self._redis.pipeline(transaction=False)
+        upto = []
+        for stream in streams:
+            start = self._published[stream]
+            upto.append(stream.next_seq)
+            pipeline.xadd(
+                key_of(stream.turn),
+                {"packed": json.dumps(stream.pack(start))},
+                maxlen=MAX_ENTRIES,
+                approximate=True,
+                nomkstream=start > 0,
+            )
+            pipeline.expire(key_of(stream.turn), KEEP_FINISHED_S)
+        async with asyncio.timeout(PATIENCE_S):
+            results = await pipeline.execute()
+        for stream, end, added in zip(streams, upto, results[::2], strict=True):
+            if added is None:  # Redis forgot the beginning
+                self._published[stream] = 0
+                self._mark(stream)
+                continue
+            self._published[stream] = end
+            if stream.finished and end == stream.next_seq:
+                del self._published[stream]
+
+    # --- streams of other processes -------------------------------------------
+
+    async def find(self, turn: uuid.UUID, owner_id: int) -> TurnStream | None:
+        """Return the stream of a person's turn, or a copy that follows it.
+
+        Raises ``TurnError`` (internal, retryable) while Redis is unreachable.
+        """
+        stream = self._streams.get(turn) or self._copies.get(turn)
+        if stream is None:
+            if not await self._ask(self._redis.exists(key_of(turn))):
+                return None
+            stream = self._copies.get(turn)  # another reader may have been faster
+            if stream is None:
+                stream = self._copies[turn] = TurnStream(turn, owner_id)
+                self._run(self._follow(stream), f"copy of turn {turn}")
+        return stream if stream.owner_id == owner_id else None
+
+    async def _follow(self, stream: TurnStream) -> None:
+        """Feed a copy until the turn has finished; then keep it for late readers."""
+        last, silent = "0", 0
+        try:
+            while not stream.finished:
+                try:
+                    entries = await self._read_entries(stream, last)
+                except (RedisError, OSError, TimeoutError) as error:
+                    logger.warning("A stream could not be followed: %r", error)
+                    await asyncio.sleep(RETRY_S)
+                    continue
+                for entry_id, entry in entries:
+                    stream.unpack(json.loads(entry["packed"]))
+                    last = entry_id
+                silent = 0 if entries else silent + 1
+                if stream.last_type == FINISHED:
+                    stream.finish()
+                elif silent > 1 and (fields := await self.ending(stream.turn)):
+                    # Its process died; the row says how it ended.
+                    stream.append(FINISHED, **fields)
+                    stream.finish()
+        finally:
+            stream.finish()
+            asyncio.get_running_loop().call_later(
+                KEEP_FINISHED_S, self._copies.pop, stream.turn, None
+            )
+
+    async def _read_entries(
+        self, stream: TurnStream, last: str
+    ) -> list[tuple[str, dict[str, str]]]:
+        """Wait for entries after ``last``; an empty list after some silence."""
+        read = await self._blocking.xread(
+            {key_of(stream.turn): last}, count=200, block=BLOCK_MS
+        )
+        if not read:
+            return []
+        found = list(read.values())[0][0] if isinstance(read, dict) else read[0][1]
+        return list(found)
+
+    # --- stops ----------------------------------------------------------------
+
+    async def request_stop(self, turn: uuid.UUID) -> bool:
+        """Ask the other processes to stop a turn; False when nobody listens.
+
+        Raises ``TurnError`` (internal, retryable) while Redis is unreachable.
+        """
+        heard_by = await self._ask(self._redis.publish(STOP_CHANNEL, str(turn)))
+        return int(heard_by) > int(self._heard)
+
+    async def _hear_stops(self) -> None:
+        while True:
+            try:
+                async with self._blocking.pubsub() as channel:
+                    await channel.subscribe(STOP_CHANNEL)
+                    self._heard = True
+                    while True:
+                        note = await channel.get_message(
+                            ignore_subscribe_messages=True, timeout=BLOCK_MS / 1000
+                        )
+                        if note is not None:
+                            self.on_stop(uuid.UUID(note["data"]))
+            except (RedisError, OSError, TimeoutError, ValueError) as error:
+                logger.warning("Stops cannot be heard: %r", error)
+            self._heard = False
+            await asyncio.sleep(RETRY_S)
+
+    # --- common ---------------------------------------------------------------
+
+    async def _ask(self, command: Any) -> Any:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await command
+        except (RedisError, OSError, TimeoutError) as error:
+            logger.warning("Redis did not answer: %r", error)
+            raise TurnError(
+                "internal",
+                "The other processes of Cortex cannot be reached right now. "
+                "Please try again.",
+            ) from None
+
+    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("%s failed", task.get_name(), exc_info=error)
+
+    async def close(self) -> None:
+        """Publish what is left, then end all tasks and connections."""
+        if self._dirty:
+            with suppress(RedisError, OSError, TimeoutError):
+                await self._publish(self._dirty)
+        for task in list(self._tasks):
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task
+        await self._redis.aclose()
+        await self._blocking.aclose()
+        await super().close()

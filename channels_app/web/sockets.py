@@ -1,0 +1,247 @@
+"""The open sockets of this process: who they belong to, and when they must close.
+
+A socket keeps three plain values of its handshake (person, session key, stamp). Every
+``SWEEP_EVERY_S`` all of them are checked together, so that a sign-out, a deactivation,
+a new role or a new password closes them within five seconds, wherever it happened.
+One listener per process hears the channel layer for all of its people; when the layer
+fails, only notes to other tabs are lost until it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from channels.layers import get_channel_layer
+from django.db import Error as DatabaseError
+
+from accounts.sessions import valid_sessions
+from channels_app import presence
+from routing.db_pool import run_in_db_pool
+
+logger = logging.getLogger(__name__)
+
+MAX_SOCKETS_PER_PERSON = 64
+MAX_AGE_S = 12 * 3600
+IDLE_S = 15 * 60
+"""Without any frame from the browser, and without an answer being read."""
+SWEEP_EVERY_S = 2.5
+CLOSE_PATIENCE_S = 1.0
+LAYER_RETRY_S = 1.0
+LAYER_PATIENCE_S = 1.0
+
+GOING_AWAY, SIGNED_OUT, TOO_MANY = 1001, 4401, 4429
+
+
+class Socket(Protocol):
+    """What the registry needs to know of an open socket."""
+
+    user_id: int
+    session_key: str
+    stamp: str
+    opened_at: float
+    active_at: float
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is being read over it."""
+
+    async def close(self, code: int) -> None:
+        """Close it for good."""
+
+    async def send_text(self, text: str) -> None:
+        """Send one frame."""
+
+
+class FrameLimit:
+    """How often one socket may speak: short bursts, then a steady rate.
+
+    ``take`` returns "ok", "refuse" (answer with ``too_many``) or, for one that does
+    not stop, "close".
+    """
+
+    BURST = 60
+    PER_SECOND = 20.0
+    REFUSALS = 60
+
+    __slots__ = ("_left", "_refused", "_seen_at")
+
+    def __init__(self, now: float) -> None:
+        self._left = float(self.BURST)
+        self._seen_at = now
+        self._refused = 0
+
+    def take(self, now: float) -> str:
+        """Count one frame."""
+        earned = (now - self._seen_at) * self.PER_SECOND
+        self._left = min(float(self.BURST), self._left + earned)
+        self._seen_at = now
+        if self._left >= 1:
+            self._left -= 1
+            self._refused = 0
+            return "ok"
+        self._refused += 1
+        return "refuse" if self._refused <= self.REFUSALS else "close"
+
+
+class SocketRegistry:
+    """All sockets of this process; its tasks run only while there are any."""
+
+    def __init__(self) -> None:
+        self._by_person: dict[int, set[Socket]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._layer_channel: str | None = None
+
+    def __len__(self) -> int:
+        return sum(len(sockets) for sockets in self._by_person.values())
+
+    def add(self, socket: Socket) -> bool:
+        """Take a socket in; False when its person has too many already."""
+        mine = self._by_person.get(socket.user_id)
+        if mine is not None and len(mine) >= MAX_SOCKETS_PER_PERSON:
+            return False
+        if mine is None:
+            mine = self._by_person[socket.user_id] = set()
+        mine.add(socket)
+        self._ensure_tasks()
+        if len(mine) == 1:
+            self._in_background(self._join(socket.user_id))
+        return True
+
+    def discard(self, socket: Socket) -> None:
+        """Forget a closed socket."""
+        mine = self._by_person.get(socket.user_id)
+        if mine is None or socket not in mine:
+            return
+        mine.remove(socket)
+        if mine:
+            return
+        del self._by_person[socket.user_id]
+        if self._by_person:
+            self._in_background(self._leave(socket.user_id))
+        else:
+            self._end_tasks()
+
+    # --- whose session has ended ----------------------------------------------
+
+    async def sweep(self) -> None:
+        """Close the sockets whose session ended, that are too old, or idle."""
+        now = time.monotonic()
+        sockets = [each for mine in self._by_person.values() for each in mine]
+        overdue = [each for each in sockets if _is_overdue(each, now)]
+        await _close_all(overdue, GOING_AWAY)
+        held = [(each.user_id, each.session_key, each.stamp) for each in sockets]
+        distinct = list(dict.fromkeys(held))
+        valid = await run_in_db_pool(valid_sessions, distinct)
+        holding = {distinct[index] for index in valid}
+        ended = [
+            socket
+            for socket, session in zip(sockets, held, strict=True)
+            if session not in holding
+        ]
+        await _close_all(ended, SIGNED_OUT)
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            try:
+                await self.sweep()
+            except DatabaseError as error:
+                logger.warning("Open sockets could not be checked: %s", error)
+            except Exception:
+                logger.exception("Open sockets could not be checked")
+
+    # --- notes from elsewhere -------------------------------------------------
+
+    async def _listen_forever(self) -> None:
+        """Hear the channel layer for everybody here; join again after a failure."""
+        while True:
+            try:
+                layer = get_channel_layer()
+                self._layer_channel = await layer.new_channel()
+                for user_id in list(self._by_person):
+                    await self._join(user_id)
+                while True:
+                    await self._deliver(await layer.receive(self._layer_channel))
+            except Exception as error:  # its own errors depend on the back end
+                logger.warning("The channel layer failed: %r", error)
+                self._layer_channel = None
+                await asyncio.sleep(LAYER_RETRY_S)
+
+    async def _deliver(self, event: dict[str, Any]) -> None:
+        if event.get("type") != presence.EVENT:
+            return
+        frame = presence.as_frame(event)
+        text = json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
+        for socket in list(self._by_person.get(event["user_id"], ())):
+            self._in_background(socket.send_text(text))
+
+    async def _join(self, user_id: int) -> None:
+        await self._tell_layer("group_add", user_id)
+
+    async def _leave(self, user_id: int) -> None:
+        await self._tell_layer("group_discard", user_id)
+
+    async def _tell_layer(self, verb: str, user_id: int) -> None:
+        """Join or leave a person's group; a failing layer is the listener's matter."""
+        channel = self._layer_channel
+        if channel is None:
+            return
+        try:
+            async with asyncio.timeout(LAYER_PATIENCE_S):
+                await getattr(get_channel_layer(), verb)(
+                    presence.group_of(user_id), channel
+                )
+        except Exception as error:  # its own errors depend on the back end
+            logger.warning("The channel layer failed: %r", error)
+
+    # --- tasks ----------------------------------------------------------------
+
+    def _ensure_tasks(self) -> None:
+        if self._tasks and not self._tasks[0].done():
+            return
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._sweep_forever(), name="sweep of sockets"),
+            loop.create_task(self._listen_forever(), name="listener of sockets"),
+        ]
+
+    def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+        self._layer_channel = None
+
+    def _in_background(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        _BACKGROUND.add(task)
+        task.add_done_callback(_BACKGROUND.discard)
+
+
+_BACKGROUND: set[asyncio.Future[None]] = set()
+SOCKETS = SocketRegistry()
+"""The sockets of this process."""
+
+
+def _is_overdue(socket: Socket, now: float) -> bool:
+    if now - socket.opened_at > MAX_AGE_S:
+        return True
+    return now - socket.active_at > IDLE_S and not socket.busy
+
+
+async def _close_all(sockets: Iterable[Socket], code: int) -> None:
+    """Close sockets side by side; a stuck one holds up nobody for long."""
+    closings = [_patiently(socket.close, code) for socket in sockets]
+    if closings:
+        await asyncio.gather(*closings)
+
+
+async def _patiently(close: Callable[[int], Awaitable[None]], code: int) -> None:
+    with suppress(Exception):
+        async with asyncio.timeout(CLOSE_PATIENCE_S):
+            await close(code)
