@@ -60,12 +60,8 @@ def create_invite(
         ValidationError: A bad name or address, or one that is taken or invited already.
     """
     email = email.strip().lower()
-    if username:
-        validate_name(username)
-    if email:
-        validate_email(email)
     with transaction.atomic():
-        _refuse_duplicates(username, email)
+        check_invite(username, email)
         invite, token = _open_invite(username, email, is_admin, invited_by)
         audit.record(
             "invite.created",
@@ -74,6 +70,15 @@ def create_invite(
             is_admin=is_admin,
         )
     return invite, token
+
+
+def check_invite(username: str, email: str) -> None:
+    """Refuse what ``create_invite`` would refuse; raises ``ValidationError``."""
+    if username:
+        validate_name(username)
+    if email:
+        validate_email(email)
+    _refuse_duplicates(username, email.strip().lower())
 
 
 def open_invites() -> QuerySet[Invite]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from allauth.account.adapter import get_adapter
 from allauth.decorators import rate_limit
+from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_POST
 from django.views.generic import View
 
 from accounts import audit, resets
@@ -89,3 +91,14 @@ def profile(request: AuthenticatedHttpRequest) -> HttpResponse:
         return redirect("profile")
     status = 400 if form.errors else 200
     return render(request, "settings/profile.html", {"form": form}, status=status)
+
+
+@login_required
+@require_POST
+def end_session(request: AuthenticatedHttpRequest, session_id: int) -> HttpResponse:
+    """End one of one's own sessions; somebody else's is 404."""
+    session = get_object_or_404(UserSession, pk=session_id, user=request.user)
+    session.end()
+    audit.record("session.ended", actor=request.user, subject=request.user.username)
+    messages.success(request, "The session is ended.")
+    return redirect("usersessions_list")

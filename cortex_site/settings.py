@@ -8,7 +8,7 @@ from __future__ import annotations
 import dj_database_url
 import dj_email_url
 
-from cortex_site import env
+from cortex_site import env, logs
 
 BASE_DIR = env.BASE_DIR
 ADDRESS = env.address()
@@ -31,18 +31,29 @@ CORTEX_GEMINI_CLI = env.text("CORTEX_GEMINI_CLI", "gemini")
 CORTEX_HEARTBEAT_S = env.integer("CORTEX_HEARTBEAT_S", 300, low=10)
 CORTEX_QUEUE_BATCH = env.integer("CORTEX_QUEUE_BATCH", 5, low=1, high=100)
 CORTEX_ROLES = env.words("CORTEX_ROLES")
+MODEL_ROLES = ["chat", "orchestrator", "distill", "coder", "research", "classify"]
+MODEL_ROLES += [role for role in CORTEX_ROLES if role not in MODEL_ROLES]
+# CORTEX_ROLE_CHAT=<label of a model> and so on, for roles without a chain.
+CORTEX_ROLE_MODELS = {
+    role: env.text(f"CORTEX_ROLE_{role.upper().replace('-', '_')}")
+    for role in MODEL_ROLES
+}
+MODEL_BACKENDS = {
+    "builtin": "routing.backends.builtin.Builtin",
+    "local_openai": "routing.backends.local_openai.LocalOpenAI",
+}
+if DEBUG:
+    MODEL_BACKENDS["scripted"] = "routing.backends.scripted.Scripted"
 REDIS_URL = env.text("REDIS_URL")
 
 # --- Applications ---------------------------------------------------------------
 INSTALLED_APPS = [
-    "daphne",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.humanize",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "allauth",
     "allauth.account",
@@ -59,8 +70,10 @@ INSTALLED_APPS = [
     "channels_app",
 ]
 MIDDLEWARE = [
+    "channels_app.web.request_id.request_id_middleware",
     "accounts.proxies.trusted_proxy_middleware",
     "channels_app.web.csp.content_security_policy",
+    "channels_app.web.health.health_middleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -160,6 +173,12 @@ ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if ADDRESS.https else "http"
 ACCOUNT_FORMS = {"reset_password": "accounts.forms.ResetPasswordForm"}
 ACCOUNT_SALT = "cortex.confirm-email"
 PASSWORD_RESET_TIMEOUT = 3600
+SOCIALACCOUNT_ADAPTER = "accounts.google.adapter.SocialAdapter"
+SOCIALACCOUNT_PROVIDERS = {
+    "google": {"provider_class": "accounts.google.provider.CortexGoogleProvider"}
+}
+GOOGLE_CLIENT_ID = env.text("GOOGLE_CLIENT_ID")
+GOOGLE_CLIENT_SECRET = env.text("GOOGLE_CLIENT_SECRET")
 MFA_ADAPTER = "accounts.adapter.SecondFactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 # A box at home may have no mail server to confirm addresses with.
@@ -180,6 +199,7 @@ MEDIA_ROOT = DATA_DIR / "media"
 # --- Addresses and cookies -----------------------------------------------------------
 ALLOWED_HOSTS = ADDRESS.allowed_hosts
 CSRF_TRUSTED_ORIGINS = ADDRESS.origins
+CSRF_FAILURE_VIEW = "channels_app.web.error_pages.csrf_failure"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 CSRF_COOKIE_SAMESITE = "Lax"
@@ -202,3 +222,6 @@ vars().update(dj_email_url.parse(env.text("EMAIL_URL", "console:")))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text(
     "CORTEX_MAIL_FROM", f"Cortex <cortex@{ADDRESS.hostname}>"
 )
+
+# --- Log ----------------------------------------------------------------------------
+LOGGING = logs.configuration(env.choice("CORTEX_LOG", "text", ("text", "json")))
