@@ -42,6 +42,9 @@ class Host(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
+        permissions = [
+            ("add_free_url", "Can add hosts at addresses of their own choice")
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["owner", "name"],
@@ -52,7 +55,7 @@ class Host(models.Model):
                 fields=["name"],
                 condition=models.Q(owner=None),
                 name="routing_shared_host_name_once",
-                violation_error_message="There is already a shared host with this name.",
+                violation_error_message="A shared host already has this name.",
             ),
         ]
 

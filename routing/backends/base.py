@@ -101,6 +101,8 @@ class ToolCall:
     id: str
     name: str
     arguments: dict[str, Any]
+    error: str = ""
+    """Why the arguments cannot be used (``arguments`` is empty then), for the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class UsageReported:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The host ended the answer by itself; ``complete`` is False when it was cut short."""
+    """The host ended the answer; ``complete`` is False when a limit cut it short."""
 
     complete: bool = True
 
@@ -125,10 +127,9 @@ class BackendError(Exception):
 
     code = "upstream_unavailable"
     retryable = True
-
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+    retry_after_s: float | None = None
+    worked = False
+    """The host may have begun to work before it failed, so its input is booked."""
 
 
 class ConnectionFailed(BackendError):
@@ -140,15 +141,20 @@ class UpstreamFailed(BackendError):
 
 
 class TimedOut(BackendError):
-    """A time limit passed: connect, first token, between tokens or total."""
+    """A time limit passed: first token, between tokens or total."""
 
     code = "upstream_timeout"
+    worked = True
 
 
 class RateLimited(BackendError):
     """The host asked to slow down; ``retry_after_s`` when it said for how long."""
 
     code = "too_many"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class AuthenticationFailed(BackendError):

@@ -1,0 +1,112 @@
+"""What a person may call, as plain frozen values: hosts, models, chains.
+
+``registry.catalogue_for`` fills it from the database; ``router.route`` chooses from
+it without one. Keys stay encrypted here until an attempt needs one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ledger.types import Prices
+
+BUILTIN_LABEL = "builtin"
+BUILTIN_INPUT_TOKENS = 900
+"""Its prompts stay short, because it reads only some 270 tokens a second."""
+BUILTIN_OUTPUT_TOKENS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class HostInfo:
+    """One host; ``id`` is ``None`` for the built-in one."""
+
+    id: int | None
+    name: str
+    type: str
+    base_url: str = ""
+    key_encrypted: str = field(default="", repr=False)
+    is_local: bool = False
+    flagged: str = ""
+    """Why the host needs attention, such as a refused key."""
+    owner_id: int | None = None
+    """``None`` = shared with everybody."""
+    trusted_origin: bool = False
+    """An administrator saved this address, so it may be private or loopback."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One model that may be called; ``label`` is the id by which people name it."""
+
+    id: int | None
+    label: str
+    name: str
+    host: HostInfo
+    context_tokens: int
+    max_output_tokens: int
+    tier: int
+    prices: Prices
+    tags: tuple[str, ...] = ()
+
+    @property
+    def output_tokens(self) -> int:
+        """The most that an answer may have: at most half of the context."""
+        return min(self.max_output_tokens, self.context_tokens // 2)
+
+    @property
+    def input_tokens(self) -> int:
+        """The room for a prompt beside the longest answer."""
+        return self.context_tokens - self.output_tokens
+
+    @property
+    def typical_cost_nano_usd(self) -> int | None:
+        """What 1,000 tokens in and 500 out cost, to compare models; None = unknown."""
+        if self.prices.input is None or self.prices.output is None:
+            return None
+        return (self.prices.input * 1000 + self.prices.output * 500) // 1_000_000
+
+
+BUILTIN = ModelInfo(
+    id=None,
+    label=BUILTIN_LABEL,
+    name="SmolLM2-135M",
+    host=HostInfo(id=None, name="Built-in model", type="builtin", is_local=True),
+    context_tokens=BUILTIN_INPUT_TOKENS + BUILTIN_OUTPUT_TOKENS,
+    max_output_tokens=BUILTIN_OUTPUT_TOKENS,
+    tier=1,
+    prices=Prices.local(),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All enabled models of a person, their own before the shared ones."""
+
+    models: tuple[ModelInfo, ...] = ()
+    own_chains: Mapping[str, tuple[ModelInfo, ...]] = field(default_factory=dict)
+    shared_chains: Mapping[str, tuple[ModelInfo, ...]] = field(default_factory=dict)
+    role_settings: Mapping[str, str] = field(default_factory=dict)
+    """Labels from ``CORTEX_ROLE_<NAME>``, for roles without a chain."""
+    default_tier: int = 1
+
+    @property
+    def hosts(self) -> tuple[HostInfo, ...]:
+        """The hosts of all models, each once, in the models' order."""
+        return tuple(dict.fromkeys(model.host for model in self.models))
+
+    def find(self, name: str) -> ModelInfo | None:
+        """Return the model that people mean by ``name``: its label, or host and label.
+
+        ``builtin`` always resolves. One's own model wins over a shared one with the
+        same label; ``<host>:<label>`` tells several apart.
+        """
+        if name == BUILTIN_LABEL:
+            return BUILTIN
+        for model in self.models:
+            if model.label == name:
+                return model
+        for model in self.models:
+            if name in {f"{model.host.name}:{model.label}", model.name}:
+                return model
+        return None

@@ -1,0 +1,319 @@
+"""Every call to a model goes through here: route, reserve, call, fall back, settle.
+
+The only caller of a back end in the project. It tries the router's candidates in
+order, but never after anything of the answer was shown; it books every attempt, also
+those that fail, are stopped or are cancelled; and it never raises for a failed call:
+the reason stands in the result, as one sentence with a code.
+
+``stop()`` and leaving the context end the upstream call at once. A cancelled task
+settles first, as interrupted, and then goes on being cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from django.db import DatabaseError
+
+from accounts.models import User
+from ledger.errors import BudgetExceeded
+from ledger.types import Caller, Outcome
+from routing.attempts import Attempt, Attempts, Job, PromptBuilder, error_of
+from routing.backends import get_backend
+from routing.backends.base import (
+    BackendError,
+    Event,
+    Prompt,
+    PromptMessage,
+    TextDelta,
+    ThinkingDelta,
+    Timeouts,
+    ToolCall,
+    UpstreamFailed,
+    Usage,
+)
+from routing.db_pool import finish_in_db_pool
+from routing.errors import ErrorInfo, RoutingError
+from routing.interrupts import Interrupt, Interrupted
+from routing.router import RouteRequest, Tier
+
+__all__ = [
+    "Completion",
+    "Dispatch",
+    "DispatchEvent",
+    "DispatchResult",
+    "PromptBuilder",
+    "Routed",
+    "complete",
+    "stream",
+]
+
+logger = logging.getLogger(__name__)
+
+REMOTE_TIMEOUTS = Timeouts()
+LOCAL_TIMEOUTS = Timeouts(first_token_s=180, between_tokens_s=60, total_s=1800)
+"""A model in the house may have to be loaded first, and writes more slowly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """An attempt begins: who is asked, and why."""
+
+    model: str
+    tier: int
+    reason: str
+    attempt: int
+    """Counts from 1."""
+    fallback: bool
+
+
+DispatchEvent = Routed | TextDelta | ThinkingDelta | ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchResult:
+    """How a dispatch ended."""
+
+    outcome: Outcome
+    model: str
+    """Label of the model of the last attempt; empty when there was none."""
+    tier: int | None
+    reason: str
+    attempts: int
+    usage: Usage | None
+    """Of the last attempt."""
+    cost_nano_usd: int | None
+    """Of all attempts; ``None`` = unknown."""
+    estimated: bool
+    """Some count or cost is an estimate."""
+    error: ErrorInfo | None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer, without its thinking."""
+
+    text: str
+    result: DispatchResult
+
+
+class Dispatch:
+    """One running dispatch; iterate it for its events, once.
+
+    ``result`` is set when the context that ``stream`` opened has been left.
+    """
+
+    result: DispatchResult
+
+    def __init__(self, job: Job, timeouts: Timeouts | None) -> None:
+        self._attempts = Attempts(job)
+        self._timeouts = timeouts
+        self._stop = Interrupt()
+        self._error: ErrorInfo | None = None
+        self._outcome: Outcome = "interrupted"
+        self._events = self._run()
+
+    def __aiter__(self) -> AsyncIterator[DispatchEvent]:
+        """Iterate over the events: ``Routed`` for each attempt, then what it brings."""
+        return self._events
+
+    def stop(self) -> None:
+        """End the upstream call and the iteration; what was used is booked.
+
+        Call it in the event loop of the dispatch. The outcome becomes interrupted,
+        unless the answer was complete already.
+        """
+        self._stop.fire()
+
+    async def close(self) -> None:
+        """End everything that still runs and set ``result``."""
+        try:
+            await self._events.aclose()
+        finally:
+            self.result = self._summary()
+
+    async def _run(self) -> AsyncGenerator[DispatchEvent, None]:
+        while (attempt := await self._begin()) is not None:
+            try:
+                yield self._routed(attempt)
+                async with AsyncExitStack() as stack:
+                    events = await self._open(attempt, stack)
+                    while (event := await self._next(events)) is not None:
+                        if attempt.take(event):
+                            yield event
+                        elif attempt.finished:
+                            break
+                attempt.check_end()
+            except Interrupted:
+                pass
+            except BackendError as error:
+                attempt.fail(error)
+            except Exception:
+                logger.exception("attempt %s: the back end is at fault", attempt.id)
+                attempt.fail(UpstreamFailed("The host sent something unreadable."))
+            finally:
+                await finish_in_db_pool(self._attempts.close, attempt)
+            if self._ended(attempt):
+                return
+
+    async def _open(
+        self, attempt: Attempt, stack: AsyncExitStack
+    ) -> AsyncIterator[Event]:
+        """Open the upstream call; it ends with ``stack``."""
+        target = attempt.target()
+        local = attempt.model.host.is_local
+        call = get_backend(target.host_type).stream(
+            attempt.prompt,
+            target,
+            max_output_tokens=attempt.max_output_tokens,
+            timeouts=self._timeouts or (LOCAL_TIMEOUTS if local else REMOTE_TIMEOUTS),
+        )
+        events = await self._stop.wait(lambda: stack.enter_async_context(call))
+        attempt.opened = True
+        return events
+
+    async def _next(self, events: AsyncIterator[Event]) -> Event | None:
+        try:
+            return await self._stop.wait(events.__anext__)  # type: ignore[arg-type]
+        except StopAsyncIteration:
+            return None
+
+    async def _begin(self) -> Attempt | None:
+        """Reserve the next attempt; ``None`` when there will be none."""
+        try:
+            if self._stop.fired:
+                return None
+            await finish_in_db_pool(self._attempts.begin)
+        except RoutingError as error:
+            self._fail(error.info)
+        except BudgetExceeded as error:
+            self._fail(ErrorInfo(error.code, str(error)))
+        except DatabaseError:
+            logger.exception("no attempt could be reserved")
+            self._fail(
+                ErrorInfo("internal", "The ledger is busy; please try again.", True)
+            )
+        except asyncio.CancelledError:
+            if self._attempts.current is not None:
+                await finish_in_db_pool(self._attempts.close, self._attempts.current)
+            raise
+        except Exception:
+            logger.exception("no attempt could be prepared")
+            self._fail(ErrorInfo("internal", "Something went wrong in Cortex.", True))
+        return self._attempts.current
+
+    def _ended(self, attempt: Attempt) -> bool:
+        """Take over how the attempt ended; say whether that ends the dispatch."""
+        self._outcome = attempt.outcome
+        self._error = error_of(attempt)
+        return attempt.outcome != "failed" or self._attempts.exhausted
+
+    def _fail(self, error: ErrorInfo) -> None:
+        self._outcome, self._error = "failed", error
+
+    def _routed(self, attempt: Attempt) -> Routed:
+        reason = attempt.candidate.reason
+        if attempt.number > 1:
+            failed = self._attempts.done[-1]
+            code = failed.error.code if failed.error else "failed"
+            reason = f"{reason}, after {failed.model.label}: {code}"
+        model = attempt.model
+        return Routed(
+            model.label, model.tier, reason, attempt.number, attempt.number > 1
+        )
+
+    def _summary(self) -> DispatchResult:
+        done = self._attempts.done
+        last = done[-1] if done else None
+        cost, estimated = self._attempts.total_cost()
+        return DispatchResult(
+            outcome=self._outcome,
+            model=last.model.label if last else "",
+            tier=last.model.tier if last else None,
+            reason=last.candidate.reason if last else "",
+            attempts=len(done),
+            usage=last.booked if last else None,
+            cost_nano_usd=cost,
+            estimated=estimated,
+            error=self._error,
+        )
+
+
+@asynccontextmanager
+async def stream(
+    prompt: Prompt | PromptBuilder,
+    *,
+    caller: Caller,
+    user: User,
+    role: str = "chat",
+    model: str | None = None,
+    tier: Tier = None,
+    private: bool = False,
+    preview: bool = True,
+    max_output_tokens: int | None = None,
+    timeouts: Timeouts | None = None,
+) -> AsyncIterator[Dispatch]:
+    """Open one dispatch; iterate what it gives, then read ``result`` after the context.
+
+    Args:
+        prompt: The prompt, or a function that builds it for a room in tokens; it is
+            called for each attempt, on a thread, and must be pure.
+        caller: On whose behalf the ledger books.
+        user: Whose models, chains and budget count.
+        model: A label; strict, without fallback.
+        tier: 1, 2, 3 or ``"auto"``; ``None`` = the role's chain.
+        private: Only hosts marked local.
+        preview: Whether the start of the last message is kept for the owner.
+        max_output_tokens: Below the model's own limit.
+        timeouts: Instead of those for hosts in or outside the house.
+    """
+    request = RouteRequest(role, model, tier, private)
+    job = Job(prompt, caller, user, request, preview, max_output_tokens)
+    dispatch = Dispatch(job, timeouts)
+    try:
+        yield dispatch
+    finally:
+        await dispatch.close()
+
+
+async def complete(
+    prompt: Prompt | str,
+    *,
+    user: User,
+    role: str = "chat",
+    model: str | None = None,
+    tier: Tier = None,
+    private: bool = False,
+    preview: bool = True,
+    caller: Caller | None = None,
+    channel: str = "api",
+    max_output_tokens: int | None = None,
+    timeouts: Timeouts | None = None,
+) -> Completion:
+    """Ask and return the whole answer; arguments as for ``stream``.
+
+    A failed call gives what text there was and an error in ``result``.
+    """
+    if isinstance(prompt, str):
+        prompt = Prompt("", (PromptMessage("user", prompt),))
+    text: list[str] = []
+    async with stream(
+        prompt,
+        caller=caller or Caller(user.id, user.username, channel=channel),
+        user=user,
+        role=role,
+        model=model,
+        tier=tier,
+        private=private,
+        preview=preview,
+        max_output_tokens=max_output_tokens,
+        timeouts=timeouts,
+    ) as dispatch:
+        async for event in dispatch:
+            if isinstance(event, TextDelta):
+                text.append(event.text)
+    return Completion("".join(text), dispatch.result)
