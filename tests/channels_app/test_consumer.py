@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from accounts.models import User
-from personas.models import Message, Persona
+from personas.models import Persona
 from tests.support.chat import connected, scripted_model
 
 pytestmark = [pytest.mark.usefixtures("turns_running")]
