@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run Cortex's commands; ``serve`` is handed to the supervisor, which needs no Django."""
+"""Run Cortex's commands; ``serve`` is the supervisor's, which needs no Django."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 import sys
 
 
-def main() -> None:
-    """Run the command named in ``sys.argv``."""
+def main() -> int:
+    """Run the command named in ``sys.argv`` and return the exit status."""
     if sys.argv[1:2] == ["serve"]:
         from cortex_site.supervisor import main as serve
 
-        sys.exit(serve(sys.argv[2:]))
+        return serve(sys.argv[2:])
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cortex_site.settings")
-    from django.core.management import execute_from_command_line
+    from cortex_site.commands import run
 
-    execute_from_command_line(sys.argv)
+    return run(sys.argv)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""The tick: what has to be put right in the database every ten seconds.
+
+Each step stands alone: one that fails is logged and the others still run. Several
+workers on one machine take turns; a tick that finds another one at work does nothing.
+Steps are idempotent, so workers on several machines do no harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from django.conf import settings
+from django.db import close_old_connections
+
+from channels_app import turn_rows
+from ledger import entries, journal
+from personas import conversations
+
+logger = logging.getLogger("cortex.tick")
+
+EVERY_S = 10.0
+SLOW_S = 5.0
+"""A step that takes longer than this is worth a line in the log."""
+
+Step = tuple[str, Callable[[], int]]
+STEPS: tuple[Step, ...] = (
+    ("interrupted_turns", turn_rows.interrupt_abandoned),
+    ("released_reservations", entries.release_stale),
+    ("filled_ledger_lines", journal.fill_gaps),
+    ("purged_conversations", conversations.purge_deleted),
+)
+"""Name of what a step counts, and the step; it returns how many it put right."""
+
+
+@dataclass(slots=True)
+class TickReport:
+    """What one tick did."""
+
+    ran: bool = True
+    """False when another process was ticking."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """How many rows each step put right, by the step's name."""
+    failed: list[str] = field(default_factory=list)
+    """Names of the steps that raised; the log has the reasons."""
+
+
+def tick(steps: Sequence[Step] = STEPS) -> TickReport:
+    """Run every step once, in order, unless another process is at it."""
+    report = TickReport()
+    with _turn_taken() as mine:
+        if not mine:
+            report.ran = False
+            return report
+        close_old_connections()
+        for name, step in steps:
+            _run(name, step, report)
+    return report
+
+
+def _run(name: str, step: Callable[[], int], report: TickReport) -> None:
+    started = time.monotonic()
+    try:
+        count = step()
+    except Exception:
+        logger.exception("the step %s failed", name)
+        report.failed.append(name)
+        close_old_connections()
+        return
+    report.counts[name] = count
+    elapsed_s = time.monotonic() - started
+    if count or elapsed_s > SLOW_S:
+        logger.info("%s: %d", name, count, extra={"seconds": round(elapsed_s, 2)})
+
+
+@contextlib.contextmanager
+def _turn_taken() -> Iterator[bool]:
+    """Yield whether this process got the lock; it is freed when the process dies."""
+    with open(Path(settings.DATA_DIR) / "tick.lock", "w", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True

@@ -1,0 +1,36 @@
+"""``manage.py prepare``: bring tables and static files up to date before serving."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from channels_app.server.backup import BackupFailed
+from channels_app.server.prepare import DatabaseTooNew, prepare
+
+
+class Command(BaseCommand):
+    """Migrate after a backup, collect static files, renew the first link."""
+
+    help = "Bring tables and static files up to date; serve runs this by itself."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Take ``--json``."""
+        parser.add_argument("--json", action="store_true", help="Report as JSON.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Prepare and say what was done."""
+        try:
+            report = prepare()
+        except (DatabaseTooNew, BackupFailed) as error:
+            raise CommandError(str(error)) from None
+        if options["json"]:
+            self.stdout.write(json.dumps(dataclasses.asdict(report)))
+            return
+        for note in report.notes:
+            self.stdout.write(note)
+        if report.setup_link:
+            self.stdout.write(f"Open {report.setup_link} to set up Cortex")

@@ -1,0 +1,24 @@
+"""``manage.py worker``: the background process, as the supervisor starts it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from channels_app.jobs.worker import Worker
+
+
+class Command(BaseCommand):
+    """Run the worker until SIGTERM."""
+
+    help = "Do what happens without a request until a signal comes (see serve)."
+    requires_system_checks = ()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the worker's event loop."""
+        gc.collect()
+        gc.freeze()
+        asyncio.run(Worker().run())

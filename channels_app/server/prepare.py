@@ -1,0 +1,112 @@
+"""What has to be true before Cortex serves: tables, static files, an administrator.
+
+Run by ``manage.py prepare``, one process at a time. Leaves alone what is up to date.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from accounts import invites
+from channels_app.server import backup
+
+
+class DatabaseTooNew(Exception):
+    """The database was migrated by a later version; the text is one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What ``prepare`` did and what is left to do."""
+
+    setup_link: str | None
+    """Where the first administrator is set up; None when there is one."""
+    notes: tuple[str, ...]
+    """Sentences for the person who started Cortex."""
+
+
+def prepare() -> Report:
+    """Bring tables and static files up to date and renew the administrator's link.
+
+    Raises:
+        DatabaseTooNew: nothing was changed.
+        backup.BackupFailed: nothing was changed.
+        django.db.Error: the database cannot be used.
+    """
+    with _alone(Path(settings.DATA_DIR) / "prepare.lock"):
+        notes = _migrate()
+        _collect_static()
+        link = invites.renew_administrator_link()
+    return Report(link, tuple(notes))
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Wait until no other process prepares the same folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _migrate() -> list[str]:
+    executor = MigrationExecutor(connection)
+    applied = set(executor.loader.applied_migrations)
+    _refuse_newer(executor, applied)
+    if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        return []
+    notes = [backup.write(connection)] if applied else []
+    call_command("migrate", interactive=False, verbosity=0)
+    return notes
+
+
+def _refuse_newer(executor: MigrationExecutor, applied: set[tuple[str, str]]) -> None:
+    """Refuse a database with migrations that this code does not have."""
+    known = set(executor.loader.disk_migrations or ())
+    for migration in executor.loader.replacements.values():
+        known |= set(migration.replaces)
+    apps = {app for app, _ in known}
+    unknown = sorted(f"{app}.{name}" for app, name in applied - known if app in apps)
+    if unknown:
+        raise DatabaseTooNew(
+            "The database is newer than this version of Cortex "
+            f"(it has {unknown[-1]}); install the newer version again or restore a "
+            "backup."
+        )
+
+
+def _collect_static() -> None:
+    """Copy static files for the web server when they are not those of the last time."""
+    stamp = settings.BASE_DIR / ".stamps" / "static"
+    with _alone(stamp.with_suffix(".lock")):
+        wanted = _static_fingerprint()
+        have = stamp.read_text(encoding="ascii") if stamp.exists() else ""
+        if have == wanted and Path(settings.STATIC_ROOT).is_dir():
+            return
+        call_command(
+            "collectstatic", interactive=False, verbosity=0, stdout=io.StringIO()
+        )
+        stamp.write_text(wanted, encoding="ascii")
+
+
+def _static_fingerprint() -> str:
+    """Return a digest of the source files (path, size, time) and the storage."""
+    lines = [repr(settings.STORAGES), str(settings.STATIC_ROOT)]
+    for finder in get_finders():
+        for path, storage in finder.list(ignore_patterns=None):
+            found = os.stat(storage.path(path))
+            lines.append(f"{path} {found.st_size} {found.st_mtime_ns}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,45 @@
+"""Puts the web process together: application, server, and what has to end before it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+from channels_app.server.daphne import CortexServer  # isort: skip - before the rest
+
+from channels.routing import get_default_application
+from django.conf import settings
+
+from channels_app import turns
+from channels_app.server import lifeline
+from routing import net
+
+GRACE_S = 20.0
+"""Answers that are being written when the process is asked to stop get this long."""
+
+
+def run() -> int:
+    """Serve on ``HOST`` and ``PORT``; return the exit status."""
+    server = CortexServer(
+        get_default_application(),
+        host=settings.ADDRESS.host,
+        port=settings.ADDRESS.port,
+        drain=_drain,
+    )
+
+    def ready() -> None:
+        lifeline.watch(asyncio.get_event_loop(), server.start_drain)
+        # What was loaded at the start need not be looked at by every later collection.
+        gc.collect()
+        gc.freeze()
+
+    server.ready_callable = ready
+    return server.run()
+
+
+async def _drain() -> None:
+    """Let running answers end, then close the connections to model hosts."""
+    try:
+        await turns.drain(GRACE_S)
+    finally:
+        await net.close()

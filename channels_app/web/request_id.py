@@ -1,0 +1,55 @@
+"""Gives each request an id: in every log line, and in the header ``X-Request-ID``.
+
+The server has usually set one already (it needs it for its access log); under another
+server, or in a test, this middleware makes it. An id sent by a trusted proxy is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import Token
+from typing import cast
+
+from asgiref.sync import iscoroutinefunction
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.decorators import sync_and_async_middleware
+
+from channels_app.request_ids import new_request_id, request_id
+
+HEADER = "X-Request-ID"
+
+_SyncGetResponse = Callable[[HttpRequest], HttpResponseBase]
+_AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+_GetResponse = _SyncGetResponse | _AsyncGetResponse
+
+
+@sync_and_async_middleware
+def request_id_middleware(get_response: _GetResponse) -> _GetResponse:
+    """Set the request id for the code behind and name it in the response."""
+    if iscoroutinefunction(get_response):
+
+        async def async_middleware(request: HttpRequest) -> HttpResponseBase:
+            token = _enter()
+            try:
+                response = await cast("_AsyncGetResponse", get_response)(request)
+                response.headers[HEADER] = request_id.get()
+                return response
+            finally:
+                request_id.reset(token)
+
+        return async_middleware
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        token = _enter()
+        try:
+            response = cast("_SyncGetResponse", get_response)(request)
+            response.headers[HEADER] = request_id.get()
+            return response
+        finally:
+            request_id.reset(token)
+
+    return middleware
+
+
+def _enter() -> Token[str]:
+    return request_id.set(request_id.get() or new_request_id())
