@@ -8,7 +8,13 @@ from django.urls import include, path
 from accounts.views import profile
 from channels_app.web.setup import setup, setup_persona
 
+handler400 = "channels_app.web.error_pages.bad_request"
+handler403 = "channels_app.web.error_pages.forbidden"
+handler404 = "channels_app.web.error_pages.not_found"
+handler500 = "channels_app.web.error_pages.server_error"
+
 urlpatterns = [
+    path("", include("channels_app.web.urls")),
     path("account/", include("accounts.urls")),
     path("account/", include("allauth.urls")),
     path("setup/persona", setup_persona, name="setup_persona"),

@@ -1,0 +1,53 @@
+"""What the template of a message needs beside its fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django import template
+
+from ledger.money import format_usd
+from personas.models import Message
+
+register = template.Library()
+
+
+@dataclass(frozen=True, slots=True)
+class SiblingPlace:
+    """Where a message stands among the versions beside it, counted from 1."""
+
+    number: int
+    count: int
+    previous: UUID | None
+    next: UUID | None
+
+
+@register.filter
+def cost_text(message: Message | None) -> str:
+    """Return what an answer cost, in words where there is no amount.
+
+    ``static/js/messages.js`` says the same for answers that end while one watches.
+    """
+    if not isinstance(message, Message):
+        return ""
+    amount = format_usd(message.cost_nano_usd)
+    if amount is None:
+        return "cost unknown"
+    text = "free" if message.cost_nano_usd == 0 else f"${amount}"
+    return f"{text} (estimated)" if message.estimated else text
+
+
+@register.simple_tag
+def sibling_place(message: Message | None) -> SiblingPlace | None:
+    """Return the place of a message among its siblings, ``None`` when it has none."""
+    ids = message.sibling_ids if isinstance(message, Message) else ()
+    if len(ids) < 2 or message is None or message.pk not in ids:
+        return None
+    index = ids.index(message.pk)
+    return SiblingPlace(
+        number=index + 1,
+        count=len(ids),
+        previous=ids[index - 1] if index else None,
+        next=ids[index + 1] if index + 1 < len(ids) else None,
+    )

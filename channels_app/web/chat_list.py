@@ -1,0 +1,86 @@
+"""The list of a person's conversations with one persona, grouped by day.
+
+Groups follow the calendar of the person's time zone: Today, Yesterday, Last 7 days,
+Last 30 days, then months. An answer that is being written marks its conversation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from itertools import groupby
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+
+from accounts.models import User
+from personas.conversations import conversations_visible_to
+from personas.models import Conversation, Message, Persona
+
+PAGE_SIZE = 60
+MAX_SHOWN = 1200
+
+
+@dataclass(frozen=True, slots=True)
+class ChatList:
+    """What the sidebar shows, newest first."""
+
+    groups: list[tuple[str, list[Conversation]]] = field(default_factory=list)
+    more: int | None = None
+    """How many to ask for to see older ones; ``None`` when all are shown."""
+
+
+def chat_list(user: User, persona: Persona | None, wanted: int = PAGE_SIZE) -> ChatList:
+    """Return the newest ``wanted`` conversations with a persona; one query."""
+    if persona is None:
+        return ChatList()
+    wanted = max(PAGE_SIZE, min(wanted, MAX_SHOWN))
+    running = Message.objects.filter(
+        conversation=OuterRef("pk"), state=Message.State.GENERATING
+    )
+    rows = list(
+        conversations_visible_to(user)
+        .filter(persona=persona)
+        .annotate(running=Exists(running))
+        .order_by("-last_active_at")[: wanted + 1]
+    )
+    more = wanted + PAGE_SIZE if len(rows) > wanted and wanted < MAX_SHOWN else None
+    return ChatList(group_by_day(rows[:wanted], zone_of(user)), more)
+
+
+def zone_of(user: User) -> ZoneInfo:
+    """Return the person's time zone; an unknown name counts as UTC."""
+    try:
+        return ZoneInfo(user.time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo("UTC")
+
+
+def group_by_day(
+    conversations: Iterable[Conversation],
+    zone: ZoneInfo,
+    now: datetime | None = None,
+) -> list[tuple[str, list[Conversation]]]:
+    """Cut a newest-first list into named groups, keeping the order."""
+    today = (now or timezone.now()).astimezone(zone).date()
+
+    def label(conversation: Conversation) -> str:
+        day = conversation.last_active_at.astimezone(zone).date()
+        return _label(day, today)
+
+    return [(name, list(rows)) for name, rows in groupby(conversations, label)]
+
+
+def _label(day: date, today: date) -> str:
+    age = (today - day).days
+    if age <= 0:
+        return "Today"
+    if age == 1:
+        return "Yesterday"
+    if age < 7:
+        return "Last 7 days"
+    if age < 30:
+        return "Last 30 days"
+    return f"{day:%B}" if day.year == today.year else f"{day:%B %Y}"

@@ -1,0 +1,23 @@
+"""The addresses of the chat pages."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from channels_app.web import views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("c/<uuid:id>", views.conversation, name="conversation"),
+    path("c/<uuid:id>/messages", views.thread, name="conversation_thread"),
+    path("c/<uuid:id>/branch", views.show_branch, name="conversation_branch"),
+    path("c/<uuid:id>/rename", views.rename, name="conversation_rename"),
+    path("c/<uuid:id>/delete", views.delete, name="conversation_delete"),
+    path("c/<uuid:id>/undelete", views.undelete, name="conversation_undelete"),
+    path(
+        "c/of/<str:name>/",
+        views.conversations_of_persona,
+        name="conversations_of_persona",
+    ),
+    path("settings/theme/", views.theme, name="theme"),
+]

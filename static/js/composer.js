@@ -1,0 +1,168 @@
+/**
+ * The box in which messages are written: sending keys, growth, drafts, model choice.
+ *
+ * A draft and the chosen model are kept per chat in the browser; drafts older than
+ * thirty days are dropped.
+ */
+
+const DRAFT_PREFIX = "cortex:draft:";
+const ROUTE_PREFIX = "cortex:route:";
+const DRAFT_DAYS = 30;
+const DAY_MS = 86_400_000;
+
+export class Composer extends EventTarget {
+  #form;
+  #area;
+  #route;
+  #send;
+  #stop;
+  #place;
+
+  /**
+   * Events: `send` (detail = the text), `stop`.
+   *
+   * @param {HTMLFormElement} form
+   * @param {string} place what the draft belongs to: a conversation, or a new chat
+   */
+  constructor(form, place) {
+    super();
+    this.#form = form;
+    this.#area = form.querySelector("textarea");
+    this.#route = form.querySelector("#route");
+    this.#send = form.querySelector("#send");
+    this.#stop = form.querySelector("#stop");
+    this.#place = place;
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#submit();
+    });
+    this.#area.addEventListener("keydown", (event) => this.#key(event));
+    this.#area.addEventListener("input", () => this.#changed());
+    this.#route.addEventListener("change", () => this.#rememberRoute());
+    this.#stop.addEventListener("click", () => this.dispatchEvent(new Event("stop")));
+    dropOldDrafts();
+    this.#restore();
+  }
+
+  get text() {
+    return this.#area.value;
+  }
+
+  set text(value) {
+    this.#area.value = value;
+    this.#changed();
+  }
+
+  /** The `model` and `tier` that a frame carries for what is picked. */
+  get route() {
+    return routeOf(this.#route.value);
+  }
+
+  focus() {
+    this.#area.focus({ preventScroll: true });
+  }
+
+  /** Show Stop in the place of Send while an answer is being written. */
+  set busy(isBusy) {
+    this.#send.hidden = isBusy;
+    this.#stop.hidden = !isBusy;
+  }
+
+  /** The chat has got its conversation: drafts and the choice belong to it from now. */
+  moveTo(place) {
+    store(DRAFT_PREFIX + this.#place, null);
+    const route = this.#route.value;
+    this.#place = place;
+    if (route) store(ROUTE_PREFIX + place, route);
+    this.#saveDraft();
+  }
+
+  #restore() {
+    const draft = load(DRAFT_PREFIX + this.#place);
+    if (draft?.text && !this.#area.value) this.#area.value = draft.text;
+    const route = load(ROUTE_PREFIX + this.#place);
+    if (typeof route === "string" && hasOption(this.#route, route)) {
+      this.#route.value = route;
+    }
+    this.#grow();
+  }
+
+  #submit() {
+    const text = this.#area.value;
+    if (!text.trim()) return;
+    this.dispatchEvent(new CustomEvent("send", { detail: text }));
+  }
+
+  /** Empty the box after its text was taken. */
+  clear() {
+    this.text = "";
+  }
+
+  #key(event) {
+    // keyCode 229: an input method that does not report isComposing takes this key.
+    if (event.key !== "Enter" || event.isComposing || event.keyCode === 229) return;
+    if (event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    this.#submit();
+  }
+
+  #changed() {
+    this.#grow();
+    this.#saveDraft();
+  }
+
+  #saveDraft() {
+    const text = this.#area.value;
+    store(DRAFT_PREFIX + this.#place, text ? { text, at: Date.now() } : null);
+  }
+
+  #rememberRoute() {
+    store(ROUTE_PREFIX + this.#place, this.#route.value);
+  }
+
+  /** Browsers without `field-sizing` are told the height; the style sheet caps it. */
+  #grow() {
+    if (CSS.supports("field-sizing", "content")) return;
+    this.#area.style.height = "auto";
+    this.#area.style.height = `${this.#area.scrollHeight + 2}px`;
+  }
+}
+
+/** Translate a picker's value into a frame's `model` and `tier`. */
+export function routeOf(value) {
+  if (value.startsWith("model:")) return { model: value.slice(6), tier: null };
+  if (value.startsWith("tier:")) return { model: null, tier: Number(value.slice(5)) };
+  return { model: null, tier: value === "auto" ? "auto" : null };
+}
+
+function hasOption(select, value) {
+  return [...select.options].some((option) => option.value === value);
+}
+
+function load(key) {
+  try {
+    return JSON.parse(localStorage.getItem(key) ?? "null");
+  } catch {
+    return null;
+  }
+}
+
+function store(key, value) {
+  try {
+    if (value === null) localStorage.removeItem(key);
+    else localStorage.setItem(key, JSON.stringify(value));
+  } catch {
+    // Storage may be full or switched off; then drafts simply do not outlive the page.
+  }
+}
+
+function dropOldDrafts() {
+  try {
+    const oldest = Date.now() - DRAFT_DAYS * DAY_MS;
+    for (const key of Object.keys(localStorage)) {
+      if (key.startsWith(DRAFT_PREFIX) && !(load(key)?.at > oldest)) store(key, null);
+    }
+  } catch {
+    // As above.
+  }
+}
