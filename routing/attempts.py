@@ -47,7 +47,7 @@ from routing.errors import ErrorInfo
 from routing.models import Host
 from routing.registry import catalogue_for
 from routing.router import Candidate, RoutePlan, RouteRequest, after_failure, route
-from routing.tokens import MESSAGE_OVERHEAD_TOKENS, estimate_tokens, tokens_of_bytes
+from routing.tokens import estimate_tokens, tokens_of_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -186,9 +186,7 @@ class Attempt:
 def prompt_tokens(prompt: Prompt) -> int:
     """Return about how many tokens a prompt has on the wire."""
     texts = [prompt.system, *(message.text for message in prompt.messages)]
-    return sum(
-        estimate_tokens(text) + MESSAGE_OVERHEAD_TOKENS for text in texts if text
-    )
+    return estimate_tokens("".join(texts))
 
 
 class Attempts:
@@ -206,14 +204,13 @@ class Attempts:
 
         Raises:
             RoutingError: No call is possible.
+            BackendError: The prompt cannot be built for any candidate.
             BudgetExceeded: The person's budget does not allow it; nothing was booked.
         """
         if self.plan is None:
             self.plan = self._route(catalogue_for(self.job.user))
             self._rest = self.plan.candidates
-        candidate, *rest = self._rest
-        self._rest = tuple(rest)
-        attempt = self._prepare(candidate)
+        attempt = self._prepare_next()
         entries.reserve(self._reservation(attempt))
         self.current = attempt
 
@@ -260,6 +257,20 @@ class Attempts:
                 request.role, request.model, request.tier, request.private, size
             )
         return route(request, catalogue)
+
+    def _prepare_next(self) -> Attempt:
+        """Return the first of the remaining candidates whose prompt can be built."""
+        while True:
+            candidate, *rest = self._rest
+            try:
+                attempt = self._prepare(candidate)
+            except BackendError as error:
+                self._rest = after_failure(error, candidate.model, rest)
+                if not self._rest:
+                    raise
+            else:
+                self._rest = tuple(rest)
+                return attempt
 
     def _prepare(self, candidate: Candidate) -> Attempt:
         model, prompt = candidate.model, self.job.prompt

@@ -190,8 +190,8 @@ class Dispatch:
             await finish_in_db_pool(self._attempts.begin)
         except RoutingError as error:
             self._fail(error.info)
-        except BudgetExceeded as error:
-            self._fail(ErrorInfo(error.code, str(error)))
+        except (BackendError, BudgetExceeded) as error:
+            self._fail(ErrorInfo(error.code, str(error), error.retryable))
         except DatabaseError:
             logger.exception("no attempt could be reserved")
             self._fail(

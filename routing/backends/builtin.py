@@ -34,7 +34,7 @@ from routing.tokens import estimate_tokens
 
 HARD_INPUT_TOKENS: Final = 1200
 """Above this the wait for the first word becomes too long; prompts aim at 900."""
-START_S: Final = 30.0
+START_S: Final = 65.0
 """How long the supervisor may take to start the process."""
 
 

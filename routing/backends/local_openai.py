@@ -96,7 +96,10 @@ async def open_chat(
             answer = await patience.wait(lambda: stack.enter_async_context(request))
             if answer.status != 200:
                 raise await _refusal(answer, patience)
-        events = await stack.enter_async_context(aclosing(_events(answer, patience)))
+        content_type = answer.headers.get("Content-Type", "").partition(";")[0]
+        whole = content_type.strip() in {"application/json", "text/html"}
+        reader = (_whole if whole else _events)(answer, patience)
+        events = await stack.enter_async_context(aclosing(reader))
         yield events
 
 
@@ -113,13 +116,6 @@ def trusted_origins_of(target: Target) -> frozenset[str]:
 async def _events(
     answer: net.Stream, patience: Patience
 ) -> AsyncGenerator[Event, None]:
-    content_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
-    if content_type in {"application/json", "text/html"}:
-        with _as_backend_errors():
-            body = await patience.wait(lambda: answer.read_all(MAX_WHOLE_ANSWER_BYTES))
-        for event in whole_answer(body):
-            yield event
-        return
     chat = ChatStream()
     while not chat.ended:
         with _as_backend_errors():
@@ -131,12 +127,22 @@ async def _events(
             patience.progress()
             for event in events:
                 yield event
+        if chat.failure is not None:
+            raise chat.failure
     if chat.ended:
         await _say_goodbye(answer)
     last = chat.close()
     if not last:
         raise ConnectionFailed("The host cut the answer short.")
     for event in last:
+        yield event
+
+
+async def _whole(answer: net.Stream, patience: Patience) -> AsyncGenerator[Event, None]:
+    """Read an answer from a server that does not stream."""
+    with _as_backend_errors():
+        body = await patience.wait(lambda: answer.read_all(MAX_WHOLE_ANSWER_BYTES))
+    for event in whole_answer(body):
         yield event
 
 

@@ -122,10 +122,13 @@ class ChatStream:
     """Turns the bytes of one streamed answer into events.
 
     ``feed`` joins all text that one network read brought into one delta. ``ended``
-    becomes true at ``[DONE]``; ``close`` gives the events that end the answer.
+    becomes true at ``[DONE]``; ``close`` gives the events that end the answer. What
+    came before an error is still given; ``failure`` then holds the error.
     """
 
-    __slots__ = ("_data", "_finish", "_produced", "_splitter", "_tools", "ended")
+    __slots__ = (
+        "_data", "_finish", "_produced", "_splitter", "_tools", "ended", "failure",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -134,13 +137,10 @@ class ChatStream:
         self._splitter = ThinkingSplitter()
         self._tools = ToolCallCollector()
         self.ended = False
+        self.failure: BackendError | None = None
 
     def feed(self, data: bytes) -> list[Event]:
-        """Return the events that became complete with ``data``, oldest first.
-
-        Raises:
-            BackendError: The host reported an error or sent something unreadable.
-        """
+        """Return the events that became complete with ``data``, oldest first."""
         if b"\n" not in data:
             self._hold(data)
             return []
@@ -152,9 +152,12 @@ class ChatStream:
         events: list[Event] = []
         text: list[str] = []
         thinking: list[str] = []
-        for line in lines:
-            if line.startswith(b"data:"):
-                self._line(line[5:], events, text, thinking)
+        try:
+            for line in lines:
+                if line.startswith(b"data:"):
+                    self._line(line[5:], events, text, thinking)
+        except BackendError as error:
+            self.failure = error
         if thinking:
             events.append(ThinkingDelta("".join(thinking)))
         if text:
@@ -188,7 +191,7 @@ class ChatStream:
     def _hold(self, data: bytes) -> None:
         self._data += data
         if len(self._data) > MAX_LINE_BYTES:
-            raise UpstreamFailed("The host sent a piece that is too large.")
+            self.failure = UpstreamFailed("The host sent a piece that is too large.")
 
     def _line(
         self, line: bytes, events: list[Event], text: list[str], thinking: list[str]
@@ -263,7 +266,8 @@ def whole_answer(body: bytes) -> list[Event]:
         ],
         "usage": data.get("usage"),
     }
-    return stream.feed(b"data: " + json.dumps(chunk).encode() + b"\n") + stream.close()
+    events = stream.feed(b"data: " + json.dumps(chunk).encode() + b"\n")
+    return events + stream.close()
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
