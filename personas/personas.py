@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.http import Http404
 
+from accounts import audit
 from accounts.models import User
 from personas.files import PRIVATE_BY_DEFAULT
 from personas.models import FileRevision, Persona, PersonaFile
@@ -93,6 +94,8 @@ def _write_starter_files(persona: Persona, template: str) -> None:
     )
 
 
-def delete_persona(persona: Persona) -> None:
+def delete_persona(persona: Persona, *, actor: User) -> None:
     """Remove a persona with its files, their history and all its conversations."""
-    persona.delete()
+    with transaction.atomic():
+        audit.record("persona.deleted", actor=actor, subject=persona.name)
+        persona.delete()

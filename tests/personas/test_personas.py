@@ -6,7 +6,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.http import Http404
 
-from accounts.models import User
+from accounts.models import AuditEvent, User
 from personas.files import SOUL, USER
 from personas.models import FileRevision, Persona, PersonaFile
 from personas.personas import (
@@ -88,8 +88,12 @@ def test_outsiders_do_not_find_a_persona(
             get_persona_for_user(outsider, persona.name)
 
 
-def test_delete_persona_removes_its_texts(persona: Persona) -> None:
-    delete_persona(persona)
+def test_delete_persona_removes_its_texts_and_is_audited(
+    alice: User, persona: Persona
+) -> None:
+    delete_persona(persona, actor=alice)
+    event = AuditEvent.objects.get(event="persona.deleted")
+    assert (event.actor_name, event.subject) == ("alice", "inara")
     assert not PersonaFile.objects.exists() and not FileRevision.objects.exists()
 
 
