@@ -20,5 +20,7 @@ urlpatterns = [
     path("setup/persona", setup_persona, name="setup_persona"),
     path("setup/<str:token>", setup, name="setup"),
     path("settings/profile/", profile, name="profile"),
+    path("people/", include("channels_app.web.people_urls")),
+    path("personas/", include("personas.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts import people, tokens
+from accounts.models import ApiToken, User
+
+
+@pytest.mark.django_db
+def test_a_token_recognises_its_person(alice: User) -> None:
+    raw = tokens.create_token(alice)
+
+    assert raw.startswith("ctx_")
+    assert tokens.user_for_token(raw, scope="chat") == alice
+
+
+@pytest.mark.django_db
+def test_only_a_hash_is_kept(alice: User) -> None:
+    raw = tokens.create_token(alice)
+    secret = raw.split("_", 2)[2]
+
+    row = ApiToken.objects.get()
+    assert secret not in str(vars(row))
+    assert row.secret_hash != secret
+
+
+@pytest.mark.django_db
+def test_a_token_is_good_for_its_scopes_alone(alice: User) -> None:
+    raw = tokens.create_token(alice, scopes=["ledger"])
+
+    assert tokens.user_for_token(raw, scope="ledger") == alice
+    assert tokens.user_for_token(raw, scope="chat") is None
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("scopes", [[], ["admin"], ["chat", "root"]])
+def test_unknown_scopes_are_refused(alice: User, scopes: list[str]) -> None:
+    with pytest.raises(ValidationError):
+        tokens.create_token(alice, scopes=scopes)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("days", [0, -1, 10**9])
+def test_impossible_days_are_refused(alice: User, days: int) -> None:
+    with pytest.raises(ValidationError):
+        tokens.create_token(alice, days=days)
+
+
+@pytest.mark.django_db
+def test_expired_and_revoked_tokens_are_refused(alice: User) -> None:
+    old = tokens.create_token(alice, days=1)
+    ApiToken.objects.update(expires_at=timezone.now() - datetime.timedelta(seconds=1))
+    assert tokens.user_for_token(old, scope="chat") is None
+
+    revoked = tokens.create_token(alice)
+    assert tokens.revoke_tokens(alice) == 2
+    assert tokens.user_for_token(revoked, scope="chat") is None
+
+
+@pytest.mark.django_db
+def test_tokens_of_the_deactivated_stay_dead(alice: User) -> None:
+    raw = tokens.create_token(alice)
+
+    people.deactivate(alice)
+    assert tokens.user_for_token(raw, scope="chat") is None
+    people.activate(alice)
+    assert tokens.user_for_token(raw, scope="chat") is None
+
+
+@pytest.mark.django_db
+def test_last_use_is_written_at_most_once_an_hour(
+    alice: User, django_assert_num_queries
+) -> None:
+    raw = tokens.create_token(alice)
+
+    with django_assert_num_queries(2):
+        tokens.user_for_token(raw, scope="chat")
+    with django_assert_num_queries(1):
+        tokens.user_for_token(raw, scope="chat")
+    assert ApiToken.objects.get().last_used_at is not None
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, None),
+        ({"HTTP_AUTHORIZATION": "Bearer ctx_a_b"}, "ctx_a_b"),
+        ({"HTTP_AUTHORIZATION": "bearer  ctx_a_b "}, "ctx_a_b"),
+        ({"HTTP_AUTHORIZATION": "Basic YTpi"}, ""),
+        ({"HTTP_AUTHORIZATION": ""}, ""),
+        ({"HTTP_X_API_KEY": "ctx_a_b"}, "ctx_a_b"),
+        ({"HTTP_AUTHORIZATION": "Basic x", "HTTP_X_API_KEY": "ctx_a_b"}, ""),
+    ],
+)
+def test_presented_token(headers: dict[str, str], expected: str | None) -> None:
+    request = HttpRequest()
+    request.META = headers
+
+    assert tokens.presented_token(request.headers) == expected
