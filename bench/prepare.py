@@ -82,8 +82,7 @@ def make_person(number: int) -> dict[str, object]:
     from personas.personas import create_persona
 
     name = f"person{number}"
-    user = User.objects.create(username=name, email=f"{name}@example.org")
-    user.set_unusable_password()
+    user = User.objects.create_user(name, f"{name}@example.org")
     set_role(user, is_admin=False)
     persona = create_persona(
         user, template="companion", name="inara", display_name="Inara"
