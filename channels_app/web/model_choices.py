@@ -4,32 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.db.models import Q
-
 from accounts.models import User
-from routing.models import Model
+from routing.catalogue import BUILTIN
+from routing.registry import catalogue_for
 
 TIERS = (
-    (1, "Quick", "everyday talk, cheapest"),
-    (2, "Balanced", "for most work"),
-    (3, "Deep", "for hard questions"),
+    (1, "Quick"),
+    (2, "Balanced"),
+    (3, "Deep"),
 )
+"""Number and name of each tier, cheapest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelChoices:
     """What a person may pick for a message."""
 
-    labels: tuple[str, ...]
-    """Labels of models, in alphabetical order, each once."""
-    tiers: tuple[tuple[int, str, str], ...] = TIERS
-    """Number, name and what it is good for."""
+    models: tuple[tuple[str, bool], ...]
+    """Label and whether its text stays in the house; own models before shared ones."""
+    tiers: tuple[tuple[int, str], ...] = TIERS
 
 
 def model_choices(user: User) -> ModelChoices:
-    """Return the models that this person may name."""
-    usable = Model.objects.filter(
-        Q(host__owner=None) | Q(host__owner=user), enabled=True, host__enabled=True
-    )
-    labels = {"builtin", *usable.values_list("label", flat=True)}
-    return ModelChoices(tuple(sorted(labels)))
+    """Return the models that this person may name, each label once."""
+    models = {BUILTIN.label: BUILTIN.host.is_local}
+    for model in catalogue_for(user).models:
+        models.setdefault(model.label, model.host.is_local)
+    return ModelChoices(tuple(models.items()))
