@@ -149,7 +149,7 @@ async def connected(session_key: str) -> AsyncIterator[ChatSocket]:
 
 
 def scripted_model(label: str = "scripted", **fields: Any) -> Model:
-    """Register a shared model that plays scripts (see ``routing.backends.scripted``)."""
+    """Register a shared model that plays scripts or repeats what it is asked."""
     host, _ = Host.objects.get_or_create(
         name="scripted", owner=None, type=Host.Type.SCRIPTED, is_local=True
     )
@@ -162,6 +162,6 @@ def mock_model(base_url: str, name: str, **fields: Any) -> Model:
         name="mock",
         owner=None,
         type=Host.Type.LOCAL_OPENAI,
-        defaults={"base_url": f"{base_url}/v1"},
+        defaults={"base_url": base_url},
     )
     return Model.objects.create(host=host, label=name, name=name, **fields)
