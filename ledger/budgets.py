@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from django.db import connection
 from django.db.models import Q, Sum
 from django.utils import timezone
 
@@ -33,6 +34,13 @@ def budgets_of(user_id: int | None) -> list[Budget]:
         if budget.user_id == user_id or budget.period not in found:
             found[budget.period] = budget
     return list(found.values())
+
+
+def _any_budget() -> bool:
+    """Say whether there is a budget at all; cheap, for it stands before every call."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM ledger_budget LIMIT 1")
+        return cursor.fetchone() is not None
 
 
 def _counted(budget: Budget) -> list[str]:
@@ -79,6 +87,8 @@ def check(user_id: int | None, billing: str, reserved_nano_usd: int | None) -> N
     Call it inside the transaction that reserves, after ``chain.lock``.
     """
     if user_id is None or not reserved_nano_usd:
+        return
+    if not _any_budget():
         return
     concerned = [each for each in budgets_of(user_id) if billing in _counted(each)]
     for budget, left in _left(user_id, concerned):

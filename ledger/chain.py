@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,6 +71,13 @@ FIELDS = (
     "note",
     "previous_hash",
 )
+_ALL_FIELDS = LedgerEntry._meta.concrete_fields
+_TEXT_FIELDS = [each for each in _ALL_FIELDS if isinstance(each, models.CharField)]
+_TABLE = LedgerEntry._meta.db_table
+_HEAD = f"SELECT id, hash FROM {_TABLE} ORDER BY id DESC LIMIT 1"  # noqa: S608
+_COLUMNS = ", ".join(str(each.column) for each in _ALL_FIELDS)
+_MARKS = ", ".join(["%s"] * len(_ALL_FIELDS))
+_INSERT = f"INSERT INTO {_TABLE} ({_COLUMNS}) VALUES ({_MARKS})"  # noqa: S608
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
@@ -110,8 +117,9 @@ def lock() -> None:
 
 def head() -> tuple[int, str]:
     """Return id and hash of the last row; ``(0, GENESIS)`` when there is none."""
-    row = LedgerEntry.objects.order_by("-id").values_list("id", "hash").first()
-    return row or (0, GENESIS)
+    with connection.cursor() as cursor:
+        cursor.execute(_HEAD)
+        return cursor.fetchone() or (0, GENESIS)
 
 
 def _storable(entry: LedgerEntry) -> None:
@@ -125,6 +133,21 @@ def _storable(entry: LedgerEntry) -> None:
         setattr(entry, field.name, clean[: field.max_length])
 
 
+def _insert(entry: LedgerEntry) -> None:
+    """Insert the row by its own statement: it stands before every first token.
+
+    The query compiler would take three times as long.
+    """
+    values = [
+        field.get_db_prep_save(getattr(entry, field.attname), connection)
+        for field in _ALL_FIELDS
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, values)
+    entry._state.adding = False
+    entry._state.db = connection.alias
+
+
 def append(entry: LedgerEntry) -> LedgerEntry:
     """Link the unsaved row to the head and insert it; the journal follows the commit.
 
@@ -132,22 +155,13 @@ def append(entry: LedgerEntry) -> LedgerEntry:
     until that transaction ends.
     """
     _storable(entry)
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         lock()
         last_id, last_hash = head()
         entry.id = last_id + 1
         entry.previous_hash = last_hash
         entry.created_at = timezone.now()
         entry.hash = hash_entry(entry)
-        entry.save(force_insert=True)
+        _insert(entry)
         transaction.on_commit(lambda: journal.append(entry))
     return entry
-
-
-def _text_fields() -> Iterable[models.CharField[str, str]]:
-    for field in LedgerEntry._meta.get_fields():
-        if isinstance(field, models.CharField):
-            yield field
-
-
-_TEXT_FIELDS = tuple(_text_fields())

@@ -174,6 +174,11 @@ def _check_journal(walk: _Walk, row: list[Any]) -> None:
             f"ledger.jsonl has row {line.id} where row {walk.rows} should stand "
             f"(line {line.number})."
         )
+    if line.hash == walk.head and line.values != row:
+        raise Fault(
+            f"Line {line.number} of ledger.jsonl was changed: row {walk.rows} says "
+            "something else."
+        )
     if line.hash != walk.head:
         raise Fault(
             f"Row {walk.rows} is not the one that ledger.jsonl has "
