@@ -1,8 +1,8 @@
 """What the supervisor checks before it starts anything, without loading Django.
 
 ``check_machine`` refuses what cannot work with one sentence. ``prepared`` tells whether
-the last ``manage.py prepare`` still holds, so that a second start needs no other process:
-same code, same settings, and a database that has exactly the migrations it had.
+the last ``manage.py prepare`` still holds (same code, same settings, a database with
+exactly the migrations it had), so that a second start needs no process for it.
 """
 
 from __future__ import annotations
