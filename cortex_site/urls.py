@@ -21,6 +21,7 @@ urlpatterns = [
     path("setup/<str:token>", setup, name="setup"),
     path("settings/profile/", profile, name="profile"),
     path("people/", include("channels_app.web.people_urls")),
+    path("money/", include("channels_app.web.money_urls")),
     path("personas/", include("personas.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -38,6 +38,14 @@ def closing_rows(
     return rows if since is None else rows.filter(created_at__gte=since)
 
 
+def _in_batches(rows: QuerySet[LedgerEntry]) -> Iterator[LedgerEntry]:
+    """Yield all rows without a query that stays open while a slow reader reads."""
+    last_id = 0
+    while batch := list(rows.filter(id__gt=last_id)[:BATCH_ROWS]):
+        yield from batch
+        last_id = batch[-1].id
+
+
 def records(
     rows: Iterable[LedgerEntry], *, owner: User | None = None
 ) -> Iterator[dict[str, Any]]:
@@ -66,8 +74,7 @@ def lines(
         since: Only rows written then or later.
         owner: Whose previews may be shown.
     """
-    rows = closing_rows(user, since=since).iterator(chunk_size=BATCH_ROWS)
-    found = records(rows, owner=owner)
+    found = records(_in_batches(closing_rows(user, since=since)), owner=owner)
     if form == "csv":
         yield from _csv_lines(found)
         return
