@@ -6,7 +6,7 @@ import sys
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
-from django.db.utils import InterfaceError, OperationalError
+from django.db.utils import DatabaseError, InterfaceError, OperationalError
 
 from cortex_site.env import EnvError
 
@@ -22,8 +22,10 @@ def run(arguments: list[str]) -> int:
         execute_from_command_line(arguments)
     except (EnvError, ImproperlyConfigured) as error:
         return _refuse(_first_line(error))
-    except (OperationalError, InterfaceError) as error:
-        return _refuse(f"The database cannot be used: {_first_line(error)}")
+    except (DatabaseError, InterfaceError) as error:
+        if type(error) not in (DatabaseError, InterfaceError, OperationalError):
+            raise  # an error of ours, such as a query that does not fit the tables
+        return _refuse(f"The database cannot be used: {_first_line(error)}.")
     except (KeyboardInterrupt, BrokenPipeError):
         return 1
     return 0

@@ -14,6 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+EMAIL_SCHEMES = frozenset(
+    {
+        "console",
+        "dummy",
+        "dummymail",
+        "file",
+        "memory",
+        "smtp",
+        "smtp+ssl",
+        "smtp+tls",
+        "smtps",
+        "submission",
+    }
+)
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
@@ -110,6 +124,41 @@ def address() -> Address:
             f"(no path), not {public_url!r}."
         )
     return Address(host, port, public_url.lower(), str(parts.hostname).lower())
+
+
+def database_url() -> str:
+    """Return ``DATABASE_URL``; "" stands for the SQLite file in the data folder.
+
+    The address itself is never repeated in an error: it may hold a password.
+    """
+    url = text("DATABASE_URL")
+    scheme = url.partition(":")[0]
+    known = scheme in {"sqlite", "postgres", "postgresql"} and _has_usable_port(url)
+    if url and not known:
+        raise EnvError(
+            "DATABASE_URL must begin with postgres:// (postgres://user:password@host/"
+            "name) or sqlite:/// (sqlite:////path/to/file)."
+        )
+    return url
+
+
+def email_url() -> str:
+    """Return ``EMAIL_URL``; without one, mails are written to the console."""
+    url = text("EMAIL_URL", "console:")
+    if url.partition(":")[0] not in EMAIL_SCHEMES or not _has_usable_port(url):
+        raise EnvError(
+            "EMAIL_URL must look like smtps://user:password@host:465, "
+            "smtp+tls://user:password@host:587 or console:."
+        )
+    return url
+
+
+def _has_usable_port(url: str) -> bool:
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        return False
+    return True
 
 
 def data_dir() -> Path:

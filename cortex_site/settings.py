@@ -113,7 +113,7 @@ SQLITE_OPTIONS = {
 }
 DATABASES = {
     "default": dj_database_url.parse(
-        env.text("DATABASE_URL", f"sqlite:///{DATA_DIR / 'cortex.sqlite3'}"),
+        env.database_url() or f"sqlite:///{DATA_DIR / 'cortex.sqlite3'}",
         conn_max_age=None,
         conn_health_checks=True,
     )
@@ -218,7 +218,7 @@ if ADDRESS.https:
 DATA_UPLOAD_MAX_MEMORY_SIZE = 25 * 1024 * 1024
 
 # --- Mail ---------------------------------------------------------------------------
-vars().update(dj_email_url.parse(env.text("EMAIL_URL", "console:")))
+vars().update(dj_email_url.parse(env.email_url()))
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text(
     "CORTEX_MAIL_FROM", f"Cortex <cortex@{ADDRESS.hostname}>"
 )

@@ -57,6 +57,7 @@ def check_machine() -> env.Address:
         env.choice("CORTEX_LOG", "text", ("text", "json"))
         folder = env.prepare_data_dir()
         env.secret_keys()
+        env.database_url()
     except (env.EnvError, OSError) as error:
         raise CannotStart(str(error)) from None
     _check_writable(folder)
@@ -152,7 +153,7 @@ def database_state() -> DatabaseState | None:
     That is so for PostgreSQL, and for a file that is missing, locked or damaged:
     ``manage.py prepare`` then finds out and says why.
     """
-    url = env.text("DATABASE_URL")
+    url = env.database_url()
     if url and not url.startswith("sqlite:"):
         return None
     path = Path(unquote(urlsplit(url).path[1:])) if url else _default_database()

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from typing import Any
 
+from django.core import checks
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from channels_app.server.backup import BackupFailed
@@ -16,6 +17,7 @@ class Command(BaseCommand):
     """Migrate after a backup, collect static files, renew the first link."""
 
     help = "Bring tables and static files up to date; serve runs this by itself."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Take ``--json``."""
@@ -23,6 +25,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Prepare and say what was done."""
+        for found in checks.run_checks():
+            if found.is_serious():
+                raise CommandError(str(found.msg))
         try:
             report = prepare()
         except (DatabaseTooNew, BackupFailed) as error:

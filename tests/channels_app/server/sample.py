@@ -121,7 +121,7 @@ async def drain() -> None:
 
 
 def main() -> int:
-    """Serve on the port given; STALLED_AFTER_S may shorten the wait for slow clients."""
+    """Serve on the port given; STALLED_AFTER_S shortens the wait for slow clients."""
     if seconds := os.environ.get("STALLED_AFTER_S"):
         flow.STALLED_AFTER_S = float(seconds)
     server = CortexServer(
@@ -129,7 +129,7 @@ def main() -> int:
         host="127.0.0.1",
         port=int(sys.argv[1]),
         drain=drain,
-        ready=lambda: print("ready", flush=True),
+        ready=lambda: print("ready", flush=True),  # noqa: T201 - the test waits for it
     )
     return server.run()
 

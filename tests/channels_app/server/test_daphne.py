@@ -126,7 +126,7 @@ def sample(start_sample: Callable[..., Sample]) -> Sample:
     return start_sample()
 
 
-# --- limits --------------------------------------------------------------------------
+# --- limits -----------------------------------------------------------------------
 
 
 def test_body_above_limit_by_content_length_is_refused_unread(sample: Sample) -> None:
@@ -195,7 +195,7 @@ async def test_frames_to_the_client_have_no_limit(sample: Sample) -> None:
         assert texts == ["y" * 50_000] * 3
 
 
-# --- answers of the server itself ---------------------------------------------------------
+# --- answers of the server itself -------------------------------------------------
 
 
 def test_server_names_no_software(sample: Sample) -> None:
@@ -245,7 +245,7 @@ def test_each_request_has_an_id_of_its_own(sample: Sample) -> None:
     assert first["request_id"] != second["request_id"]
 
 
-# --- back-pressure --------------------------------------------------------------------------
+# --- back-pressure ----------------------------------------------------------------
 
 
 async def test_stalled_socket_costs_little_and_slows_nobody(
@@ -288,7 +288,7 @@ def test_stalled_download_is_cut_off(start_sample: Callable[..., Sample]) -> Non
     assert len(read_all(raw)) < 10_000_000
 
 
-# --- stopping ---------------------------------------------------------------------------------
+# --- stopping ---------------------------------------------------------------------
 
 
 async def test_sigterm_lets_work_end_and_closes_sockets_with_1012(
