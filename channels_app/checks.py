@@ -10,13 +10,12 @@ from urllib.parse import urlsplit
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error
 
 REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 ROLE_NAME = re.compile(r"\A[a-z_][a-z0-9_-]{0,31}\Z")
 
 
-@register()
 def check_settings(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:

@@ -162,7 +162,7 @@ def _has_usable_port(url: str) -> bool:
 
 
 def data_dir() -> Path:
-    """Return the folder of the database, keys, media and backups (``CORTEX_DATA_DIR``)."""
+    """Return ``CORTEX_DATA_DIR``: database, keys, media, backups."""
     return Path(text("CORTEX_DATA_DIR", str(BASE_DIR / "data"))).expanduser().resolve()
 
 
