@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import pytest
+from django.core import mail
+
+from accounts import invites
+from accounts.models import Invite, User
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("get", "/people/"),
+        ("post", "/people/invite/"),
+        ("post", "/people/invites/1/renew/"),
+        ("post", "/people/invites/1/revoke/"),
+        ("post", "/people/alice/deactivate/"),
+        ("post", "/people/alice/promote/"),
+        ("get", "/people/alice/delete/"),
+        ("post", "/people/alice/delete/"),
+    ],
+)
+def test_members_get_404_and_strangers_the_sign_in_page(
+    alice: User, charlie: User, client, client_for, method: str, path: str
+) -> None:
+    assert getattr(client_for(charlie), method)(path).status_code == 404
+    assert getattr(client, method)(path).status_code == 302
+    alice.refresh_from_db()
+    assert alice.is_active and not alice.is_admin
+
+
+def test_the_page_lists_people_and_invites(
+    alice: User, admin_user: User, client_for, django_assert_max_num_queries
+) -> None:
+    invites.create_invite(username="eve", email="eve@example.org")
+    client = client_for(admin_user)
+    client.get("/people/")
+
+    with django_assert_max_num_queries(12):
+        page = client.get("/people/").content.decode()
+
+    for text in ("alice@example.org", "dora", "eve@example.org", "administrator"):
+        assert text in page
+
+
+def test_inviting_shows_and_mails_the_link_once(admin_user: User, client_for) -> None:
+    client = client_for(admin_user)
+
+    page = client.post(
+        "/people/invite/", {"username": "eve", "email": "eve@example.org"}
+    ).content.decode()
+
+    link = page.split('value="http')[1].split('"')[0]
+    assert f"http{link}" in mail.outbox[0].body
+    assert "/setup/" in link
+    assert "/setup/" not in client.get("/people/").content.decode()
+    assert Invite.objects.get().invited_by == admin_user
+
+
+@pytest.mark.parametrize(
+    ("values", "status"),
+    [
+        ({"username": "Eve"}, 400),
+        ({"email": "nonsense"}, 400),
+        ({"username": "alice"}, 409),
+        ({"email": "alice@example.org"}, 409),
+    ],
+)
+def test_a_refused_invite_keeps_the_input(
+    alice: User, admin_user: User, client_for, values: dict[str, str], status: int
+) -> None:
+    answer = client_for(admin_user).post("/people/invite/", values)
+
+    assert answer.status_code == status
+    assert next(iter(values.values())) in answer.content.decode()
+    assert not Invite.objects.exists()
+
+
+def test_renewing_and_withdrawing(admin_user: User, client_for) -> None:
+    client = client_for(admin_user)
+    invite, token = invites.create_invite(username="eve")
+
+    page = client.post(f"/people/invites/{invite.pk}/renew/").content.decode()
+    assert "/setup/" in page and token not in page
+    assert client.get(f"/setup/{token}").status_code == 410
+
+    fresh = invites.open_invites().get()
+    client.post(f"/people/invites/{fresh.pk}/revoke/")
+    assert not invites.open_invites().exists()
+
+
+def test_changing_a_person(alice: User, admin_user: User, client_for) -> None:
+    client = client_for(admin_user)
+
+    client.post("/people/alice/deactivate/")
+    alice.refresh_from_db()
+    assert not alice.is_active
+    assert client.post("/people/alice/explode/").status_code == 404
+    assert client.post("/people/nobody/activate/").status_code == 404
+    page = client.post("/people/dora/demote/", follow=True).content.decode()
+    assert "last administrator" in page
+
+
+def test_deleting_needs_the_name_typed(
+    alice: User, admin_user: User, client_for
+) -> None:
+    client = client_for(admin_user)
+
+    assert client.get("/people/alice/delete/").status_code == 200
+    assert client.post("/people/alice/delete/", {"name": "alise"}).status_code == 409
+    assert User.objects.filter(username="alice").exists()
+    assert client.post("/people/alice/delete/", {"name": "alice"}).status_code == 302
+    assert not User.objects.filter(username="alice").exists()
