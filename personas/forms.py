@@ -35,7 +35,7 @@ class NewPersonaForm(RefusableForm):
         label="Short name for links",
         max_length=32,
         validators=[validate_name],
-        help_text="Lower-case letters, digits, “_” and “-”. It stays as it is.",
+        help_text="Lower-case letters, digits, “_”, “-”; it cannot be changed later.",
         widget=forms.TextInput(attrs={**NO_AUTOFILL, "autocapitalize": "none"}),
     )
 

@@ -14,7 +14,7 @@ from accounts import audit
 from accounts.models import User
 from personas.files import PRIVATE_BY_DEFAULT
 from personas.models import FileRevision, Persona, PersonaFile
-from personas.starters import STARTER_KEYS, starter_texts
+from personas.starters import STARTERS_BY_KEY, starter_texts
 
 MAX_PERSONAS = 100
 """Personas of one person."""
@@ -47,16 +47,16 @@ def create_persona(
     Raises:
         ValidationError: By field: ``template``, ``name`` or ``display_name``.
     """
-    if template not in STARTER_KEYS:
+    starter = STARTERS_BY_KEY.get(template)
+    if starter is None:
         raise ValidationError({"template": "Choose one of the starter personas."})
     if personas_visible_to(user).count() >= MAX_PERSONAS:
         raise ValidationError(f"A person has at most {MAX_PERSONAS} personas.")
-    colors = Persona.Color.values
     persona = Persona(
         owner=user,
         name=name,
         display_name=display_name.strip(),
-        color=colors[STARTER_KEYS.index(template) * 3 % len(colors)],
+        color=starter.color,
     )
     persona.full_clean(validate_constraints=False)
     if personas_visible_to(user).filter(name=name).exists():

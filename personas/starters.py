@@ -11,6 +11,7 @@ from pathlib import Path
 from django.conf import settings
 
 from personas.files import STANDARD_FILES
+from personas.models import Persona
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Starter:
     label: str
     description: str
     """One sentence for the person who chooses."""
+    color: Persona.Color
 
 
 STARTERS = (
@@ -29,19 +31,23 @@ STARTERS = (
         "assistant",
         "Assistant",
         "Calm, orderly and discreet: plans, letters, decisions and the daily round.",
+        Persona.Color.INDIGO,
     ),
     Starter(
         "developer",
         "Developer",
         "A dry, exact colleague for code, systems and stubborn faults.",
+        Persona.Color.TEAL,
     ),
     Starter(
         "companion",
         "Companion",
         "Warm, curious company for talking, thinking aloud and telling stories.",
+        Persona.Color.AMBER,
     ),
 )
-STARTER_KEYS = tuple(starter.key for starter in STARTERS)
+STARTERS_BY_KEY = {starter.key: starter for starter in STARTERS}
+STARTER_KEYS = tuple(STARTERS_BY_KEY)
 
 
 def starter_texts(key: str) -> dict[str, str]:
