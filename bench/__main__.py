@@ -91,9 +91,12 @@ def first_token(stage: Stage) -> None:
 
 def paced(stage: Stage) -> None:
     """Measure the delay of tokens in 50 streams of 100 tokens a second."""
+    pid = machine.web_pid(stage.server)
+    used_s = machine.cpu_s(pid)
     ways = asyncio.run(
         measures.paced_streams(stage.people, stage.upstream, stage.relay)
     )
+    used_s = machine.cpu_s(pid) - used_s
     for name, hops in zip(("direct", "relay", "Cortex"), ways, strict=True):
         limit = (10, 5) if name == "Cortex" else ()
         for percent, limits in ((50, ()), (99, limit)):
@@ -105,6 +108,7 @@ def paced(stage: Stage) -> None:
         "relayed of 5,000 tokens/s offered", cortex.tokens_per_s, "tokens/s", digits=0
     )
     stage.add("bytes per token at 100 tokens/s", cortex.bytes_per_token, "bytes")
+    stage.add("processor time per token", used_s / cortex.tokens * 1e6, "µs", digits=0)
 
 
 def unpaced(stage: Stage) -> None:

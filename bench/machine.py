@@ -110,6 +110,12 @@ def web_pid(server: ServerProcess) -> int:
     raise RuntimeError("There is no web process.")
 
 
+def cpu_s(pid: int) -> float:
+    """Return the processor time that a process has used, user and system."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
 def describe() -> str:
     """Name the machine: cores, processor, memory, system, Python."""
     model = "unknown processor"

@@ -19,7 +19,8 @@ WARM_UP = 40
 PACED_STREAMS = 50
 FAST_STREAMS = 16
 IDLE_SOCKETS = 500
-STAGGER_S = 0.5
+STAGGER_S = 2
+"""Streams begin over this time, as people do."""
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -49,6 +50,7 @@ class Hops:
     held_back_ms: float
     tokens_per_s: float
     bytes_per_token: float
+    tokens: int
 
 
 async def first_token(people: People, upstream: Helper, relay: Helper) -> FirstToken:
@@ -130,14 +132,15 @@ def judge_hops(answers: list[Received], calls: list[dict[str, Any]]) -> Hops:
         payload += answer.payload_bytes
     began = min(answer.asked_ns for answer in answers)
     ended = max(answer.frames[-1][0] for answer in answers)
-    return Hops(hops, held_back, tokens / ((ended - began) / 1e9), payload / tokens)
+    speed = tokens / ((ended - began) / 1e9)
+    return Hops(hops, held_back, speed, payload / tokens, tokens)
 
 
 async def paced_streams(
     people: People, upstream: Helper, relay: Helper
 ) -> tuple[Hops, Hops, Hops]:
     """Run 50 streams of 100 tokens a second: direct, by the relay, by Cortex."""
-    model, count = "tokens-600-10ms", PACED_STREAMS
+    model, count = "tokens-800-10ms", PACED_STREAMS
     short = "tokens-200-10ms"
     journal(upstream)
     answers = await _direct_streams(upstream.port, short, count, STAGGER_S)

@@ -24,7 +24,7 @@ CONVERSATIONS_EACH = 2
 HISTORY_MESSAGES = 20
 MODELS = (
     "tokens-5-10ms",
-    "tokens-600-10ms",
+    "tokens-800-10ms",
     "tokens-20000",
     "tokens-1000-1ms",
     "tokens-10000-1ms",
