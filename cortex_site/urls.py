@@ -20,6 +20,7 @@ urlpatterns = [
     path("setup/persona", setup_persona, name="setup_persona"),
     path("setup/<str:token>", setup, name="setup"),
     path("settings/profile/", profile, name="profile"),
+    path("settings/models/", include("routing.urls")),
     path("people/", include("channels_app.web.people_urls")),
     path("money/", include("channels_app.web.money_urls")),
     path("personas/", include("personas.urls")),

@@ -33,6 +33,7 @@ from routing.backends.base import (
     BackendError,
     ConnectionFailed,
     Event,
+    Finished,
     Prompt,
     Target,
     TextDelta,
@@ -53,6 +54,8 @@ logger = logging.getLogger(__name__)
 
 PromptBuilder = Callable[[int], Prompt]
 """Builds the prompt for a candidate; the argument is its room in tokens."""
+Shown = TextDelta | ThinkingDelta | ToolCall
+"""What an attempt shows to the person who asked."""
 PREVIEW_CHARACTERS: Final = 80
 SETTLE_TRIES: Final = 3
 
@@ -76,6 +79,7 @@ class Attempt:
     id: uuid.UUID
     number: int
     candidate: Candidate
+    reason: str
     prompt: Prompt
     max_output_tokens: int
     started_s: float = field(default_factory=time.monotonic)
@@ -125,25 +129,23 @@ class Attempt:
             trusted_origin=host.trusted_origin,
         )
 
-    def take(self, event: Event) -> bool:
-        """Note an event; say whether it is for the person who asked."""
-        if isinstance(event, TextDelta):
-            self.answered = True
-            self._wrote(event.text)
-            return True
-        if isinstance(event, ThinkingDelta):
-            self._wrote(event.text)
-            return True
+    def take(self, event: Event) -> Shown | None:
+        """Note an event; return it if it is for the person who asked."""
+        if isinstance(event, UsageReported):
+            self.usage = event.usage
+            return None
+        if isinstance(event, Finished):
+            self.finished = True
+            self.outcome = "complete" if event.complete else "incomplete"
+            return None
         if isinstance(event, ToolCall):
             self.answered = True
             self._wrote(event.name + json.dumps(event.arguments))
-            return True
-        if isinstance(event, UsageReported):
-            self.usage = event.usage
-        else:
-            self.finished = True
-            self.outcome = "complete" if event.complete else "incomplete"
-        return False
+            return event
+        if isinstance(event, TextDelta):
+            self.answered = True
+        self._wrote(event.text)
+        return event
 
     def check_end(self) -> None:
         """Make sure that the host ended the answer, and that there is one.
@@ -280,9 +282,17 @@ class Attempts:
             id=uuid.uuid4(),
             number=len(self.done) + 1,
             candidate=candidate,
+            reason=self._reason(candidate),
             prompt=prompt if isinstance(prompt, Prompt) else prompt(model.input_tokens),
             max_output_tokens=limit,
         )
+
+    def _reason(self, candidate: Candidate) -> str:
+        if not self.done:
+            return candidate.reason
+        failed = self.done[-1]
+        code = failed.error.code if failed.error else "failed"
+        return f"{candidate.reason}, after {failed.model.label}: {code}"
 
     def _reservation(self, attempt: Attempt) -> Reservation:
         model, job = attempt.model, self.job
@@ -316,7 +326,9 @@ class Attempts:
             Settlement(
                 outcome=attempt.outcome,
                 elapsed_ms=elapsed_ms,
-                first_token_ms=first and _milliseconds(attempt.started_s, first),
+                first_token_ms=(
+                    None if first is None else _milliseconds(attempt.started_s, first)
+                ),
                 error_code=error.code if error else "",
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,

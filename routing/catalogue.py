@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ledger.types import Prices
+from routing.addresses import origin_of
 
 BUILTIN_LABEL = "builtin"
 BUILTIN_INPUT_TOKENS = 900
@@ -33,6 +34,12 @@ class HostInfo:
     """``None`` = shared with everybody."""
     trusted_origin: bool = False
     """An administrator saved this address, so it may be private or loopback."""
+
+    @property
+    def trusted_origins(self) -> frozenset[str]:
+        """The host's own origin if it is trusted."""
+        trusted = self.trusted_origin and bool(self.base_url)
+        return frozenset({origin_of(self.base_url)} if trusted else ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,12 +139,13 @@ class Dispatch:
     async def _run(self) -> AsyncGenerator[DispatchEvent, None]:
         while (attempt := await self._begin()) is not None:
             try:
-                yield self._routed(attempt)
+                yield _routed(attempt)
                 async with AsyncExitStack() as stack:
                     events = await self._open(attempt, stack)
                     while (event := await self._next(events)) is not None:
-                        if attempt.take(event):
-                            yield event
+                        shown = attempt.take(event)
+                        if shown is not None:
+                            yield shown
                         elif attempt.finished:
                             break
                 attempt.check_end()
@@ -178,7 +179,7 @@ class Dispatch:
 
     async def _next(self, events: AsyncIterator[Event]) -> Event | None:
         try:
-            return await self._stop.wait(events.__anext__)  # type: ignore[arg-type]
+            return await self._stop.wait(events.__anext__)
         except StopAsyncIteration:
             return None
 
@@ -215,17 +216,6 @@ class Dispatch:
     def _fail(self, error: ErrorInfo) -> None:
         self._outcome, self._error = "failed", error
 
-    def _routed(self, attempt: Attempt) -> Routed:
-        reason = attempt.candidate.reason
-        if attempt.number > 1:
-            failed = self._attempts.done[-1]
-            code = failed.error.code if failed.error else "failed"
-            reason = f"{reason}, after {failed.model.label}: {code}"
-        model = attempt.model
-        return Routed(
-            model.label, model.tier, reason, attempt.number, attempt.number > 1
-        )
-
     def _summary(self) -> DispatchResult:
         done = self._attempts.done
         last = done[-1] if done else None
@@ -234,13 +224,20 @@ class Dispatch:
             outcome=self._outcome,
             model=last.model.label if last else "",
             tier=last.model.tier if last else None,
-            reason=last.candidate.reason if last else "",
+            reason=last.reason if last else "",
             attempts=len(done),
             usage=last.booked if last else None,
             cost_nano_usd=cost,
             estimated=estimated,
             error=self._error,
         )
+
+
+def _routed(attempt: Attempt) -> Routed:
+    model = attempt.model
+    return Routed(
+        model.label, model.tier, attempt.reason, attempt.number, attempt.number > 1
+    )
 
 
 @asynccontextmanager

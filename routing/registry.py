@@ -121,6 +121,12 @@ def listed_origins(hosts: Iterable[Host]) -> frozenset[str]:
     return frozenset(origins)
 
 
+def info_for(user: User, host: Host) -> HostInfo:
+    """Return one host as a plain value, as it counts for this person."""
+    listed = listed_origins(hosts_visible_to(user).select_related("owner"))
+    return host_info(host, listed)
+
+
 def host_info(host: Host, listed: frozenset[str]) -> HostInfo:
     """Return a host as a plain value; ``listed`` from ``listed_origins``."""
     try:

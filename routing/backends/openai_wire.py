@@ -229,9 +229,9 @@ class ChatStream:
             if thought:
                 thinking.append(thought)
         else:
-            thought = delta.get("reasoning_content") or delta.get("reasoning")
-            if isinstance(thought, str) and thought:
-                thinking.append(thought)
+            reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+            if isinstance(reasoning, str) and reasoning:
+                thinking.append(reasoning)
         if delta.get("tool_calls"):
             self._tools.add(delta["tool_calls"])
         if choice.get("finish_reason"):

@@ -1,0 +1,129 @@
+"""Hosts, models and chains in Django's admin, by the rules of ``routing.hosts``.
+
+Keys are write-only here too: the field is empty, and neither a page nor the history of
+changes shows what was typed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts.models import User
+from routing import hosts
+from routing.models import Host, Model, RoleSlot
+
+
+def _actor(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)  # noqa: S101 -- the admin demands sign-in
+    return request.user
+
+
+class HostAdminForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A host with a write-only key."""
+
+    key = forms.CharField(
+        label="API key",
+        required=False,
+        max_length=2000,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="Filled only to set or replace the key. It is stored encrypted.",
+    )
+    remove_key = forms.BooleanField(label="Remove the stored key", required=False)
+
+    class Meta:
+        model = Host
+        fields = ["owner", "name", "type", "base_url", "is_local", "enabled"]
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what the registry refuses."""
+        data = super().clean() or {}
+        if not self.errors:
+            for name, value in data.items():
+                setattr(self.instance, name, value)
+            try:
+                hosts.check_host(self.instance, actor=None)
+            except ValidationError as error:
+                self.add_error(None, error)
+        return data
+
+    def new_key(self) -> str | None:
+        """Return what ``hosts.save_host`` is to do with the key."""
+        if self.cleaned_data.get("key"):
+            return str(self.cleaned_data["key"])
+        return "" if self.cleaned_data.get("remove_key") else None
+
+
+@admin.register(Host)
+class HostAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Hosts, shared ones and people's own."""
+
+    form = HostAdminForm
+    list_display = ["name", "type", "owner", "is_local", "enabled", "flagged"]
+    list_filter = ["type", "is_local", "enabled"]
+    search_fields = ["name"]
+    readonly_fields = ["flagged"]
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: Host,
+        form: HostAdminForm,
+        change: bool,
+    ) -> None:
+        """Save by the registry's own verb."""
+        hosts.save_host(obj, key=form.new_key(), actor=_actor(request))
+
+    def delete_model(self, request: HttpRequest, obj: Host) -> None:
+        """Delete by the registry's own verb."""
+        hosts.delete_host(obj, actor=_actor(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Host]) -> None:
+        """Delete several, each by the registry's own verb."""
+        for host in queryset:
+            hosts.delete_host(host, actor=_actor(request))
+
+
+class ModelAdminForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A model; prices in nano-dollars per million tokens."""
+
+    class Meta:
+        model = Model
+        fields = "__all__"  # noqa: DJ007 -- administrators see every column
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse what the registry refuses."""
+        data = super().clean() or {}
+        if not self.errors:
+            for name, value in data.items():
+                setattr(self.instance, name, value)
+            try:
+                hosts.check_model(self.instance)
+            except ValidationError as error:
+                self.add_error(None, error)
+        return data
+
+
+@admin.register(Model)
+class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Models on all hosts."""
+
+    form = ModelAdminForm
+    list_display = ["label", "name", "host", "tier", "context_tokens", "enabled"]
+    list_filter = ["tier", "enabled", "host"]
+    search_fields = ["label", "name"]
+    list_select_related = ["host"]
+
+
+@admin.register(RoleSlot)
+class RoleSlotAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Places in chains; the page about models edits whole chains."""
+
+    list_display = ["role", "position", "model", "owner"]
+    list_filter = ["role"]
+    list_select_related = ["model", "owner"]

@@ -1,0 +1,273 @@
+"""``manage.py registry …``: hosts, models and chains from the command line.
+
+Each verb prints sentences, or one JSON value with ``--json``. A key is read from
+standard input (``--key-stdin``), never from the arguments, which other accounts of the
+machine can see. Whatever cannot be done is one sentence on standard error and exit 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from argparse import ArgumentParser
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.models import User
+from routing import hosts
+from routing.host_check import HostReport, test_host
+from routing.models import Host, Model, RoleSlot
+from routing.registry import info_for, may_add_free_url
+
+NANO_USD = 1_000_000_000
+WORDS = {None: "not tried", True: "ok", False: "FAILED"}
+
+
+class Command(BaseCommand):
+    """The verbs of ``manage.py registry``."""
+
+    help = "List and change hosts, models and chains."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Declare one sub-command for each verb."""
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
+
+        def verb(name: str, text: str) -> ArgumentParser:
+            sub = verbs.add_parser(name, help=text, description=text)
+            sub.add_argument("--json", action="store_true", help="print JSON")
+            sub.add_argument("--user", help="a person's own instead of the shared ones")
+            return sub
+
+        verb("list", "list hosts, models and chains")
+        sub = verb("add-host", "add a host")
+        sub.add_argument("name")
+        sub.add_argument("base_url")
+        sub.add_argument("--type", default=Host.Type.LOCAL_OPENAI)
+        sub.add_argument("--local", action="store_true", help="it is in the house")
+        sub.add_argument("--key-stdin", action="store_true", help="read a key")
+        verb("remove-host", "remove a host").add_argument("name")
+        sub = verb("add-model", "add a model to a host")
+        sub.add_argument("host")
+        sub.add_argument("name")
+        sub.add_argument("--label", default="", help="the name people pick")
+        sub.add_argument("--tier", type=int, choices=[1, 2, 3], default=1)
+        sub.add_argument("--context", type=int, default=8192, help="in tokens")
+        sub.add_argument("--max-output", type=int, default=2048, help="in tokens")
+        for price in ("input", "output", "cache-read", "cache-write"):
+            sub.add_argument(f"--{price}-price", help="USD per million tokens")
+        verb("remove-model", "remove a model").add_argument("label")
+        sub = verb("set-chain", "set a role's chain; without models remove it")
+        sub.add_argument("role", choices=settings.MODEL_ROLES)
+        sub.add_argument("models", nargs="*", metavar="label")
+        verb("test", "test hosts step by step").add_argument("host", nargs="?")
+        verb("allow-addresses", "let a person add hosts at any public address")
+        verb("refuse-addresses", "take that back")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the verb; turn every refusal into one sentence and exit code 1."""
+        owner = self._person(options["user"]) if options["user"] else None
+        try:
+            value, sentence = getattr(self, "_" + options["verb"].replace("-", "_"))(
+                owner, options
+            )
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from None
+        self.stdout.write(json.dumps(value) if options["json"] else sentence)
+        if isinstance(value, dict) and value.get("ok") is False:
+            raise CommandError("A host cannot be used.", returncode=1)
+
+    def _list(self, owner: User | None, options: dict[str, Any]) -> tuple[Any, str]:
+        models = Model.objects.filter(host__owner=owner).select_related("host")
+        slots = RoleSlot.objects.filter(owner=owner).select_related("model")
+        chains: dict[str, list[str]] = {}
+        for slot in slots:
+            chains.setdefault(slot.role, []).append(slot.model.label)
+        rows = Host.objects.filter(owner=owner).order_by("name")
+        host_rows = [_host_row(host) for host in rows]
+        model_rows = [_model_row(model) for model in models.order_by("label")]
+        value = {"hosts": host_rows, "models": model_rows, "chains": chains}
+        lines = [f"host {h['name']}: {h['type']} {h['base_url']}" for h in host_rows]
+        lines += [
+            f"model {m['label']}: {m['name']} on {m['host']}, tier {m['tier']}"
+            for m in model_rows
+        ]
+        lines += [f"chain {role}: {' → '.join(c)}" for role, c in chains.items()]
+        return value, "\n".join(lines) or "Nothing is set up."
+
+    def _add_host(self, owner: User | None, options: dict[str, Any]) -> tuple[Any, str]:
+        host = Host(
+            owner=owner,
+            name=options["name"],
+            type=options["type"],
+            base_url=options["base_url"],
+            is_local=options["local"],
+        )
+        key = sys.stdin.readline().strip() if options["key_stdin"] else None
+        host.full_clean(exclude=["owner"], validate_constraints=False)
+        hosts.save_host(host, key=key, actor=owner)
+        return _host_row(host), f"Host “{host.name}” is added."
+
+    def _remove_host(
+        self, owner: User | None, options: dict[str, Any]
+    ) -> tuple[Any, str]:
+        host = self._host(owner, options["name"])
+        hosts.delete_host(host, actor=owner)
+        return {"removed": host.name}, f"Host “{host.name}” is removed."
+
+    def _add_model(
+        self, owner: User | None, options: dict[str, Any]
+    ) -> tuple[Any, str]:
+        model = Model(
+            host=self._host(owner, options["host"]),
+            name=options["name"],
+            label=options["label"] or options["name"],
+            tier=options["tier"],
+            context_tokens=options["context"],
+            max_output_tokens=options["max_output"],
+            input_price_nano_usd_per_mtok=_nano(options["input_price"]),
+            output_price_nano_usd_per_mtok=_nano(options["output_price"]),
+            cache_read_price_nano_usd_per_mtok=_nano(options["cache_read_price"]),
+            cache_write_price_nano_usd_per_mtok=_nano(options["cache_write_price"]),
+        )
+        model.full_clean(validate_constraints=False)
+        hosts.save_model(model)
+        return _model_row(model), f"Model “{model.label}” is added."
+
+    def _remove_model(
+        self, owner: User | None, options: dict[str, Any]
+    ) -> tuple[Any, str]:
+        model = self._model(owner, options["label"])
+        model.delete()
+        return {"removed": model.label}, f"Model “{model.label}” is removed."
+
+    def _set_chain(
+        self, owner: User | None, options: dict[str, Any]
+    ) -> tuple[Any, str]:
+        role = options["role"]
+        models = [self._model(owner, label) for label in options["models"]]
+        hosts.set_chain(owner, role, models)
+        labels = [model.label for model in models]
+        chain = " → ".join(labels) or "empty"
+        return {"role": role, "chain": labels}, f"The chain for {role}: {chain}."
+
+    def _test(self, owner: User | None, options: dict[str, Any]) -> tuple[Any, str]:
+        tester = owner or User.objects.filter(is_superuser=True, is_active=True).first()
+        if tester is None:
+            raise CommandError(
+                "A test needs an administrator on whose account it runs."
+            )
+        rows = Host.objects.filter(owner=owner).order_by("name")
+        if options["host"]:
+            rows = rows.filter(id=self._host(owner, options["host"]).id)
+        reports = {
+            host.name: asyncio.run(test_host(tester, info_for(tester, host)))
+            for host in rows
+        }
+        value = {
+            "ok": all(report.ok for report in reports.values()),
+            "hosts": {name: _report_row(report) for name, report in reports.items()},
+        }
+        lines = [
+            f"{name}: {step.name}: {WORDS[step.ok]} ({step.detail})"
+            for name, report in reports.items()
+            for step in report.steps
+        ]
+        return value, "\n".join(lines) or "There is no host to test."
+
+    def _allow_addresses(
+        self, owner: User | None, options: dict[str, Any]
+    ) -> tuple[Any, str]:
+        return self._addresses(owner, True)
+
+    def _refuse_addresses(
+        self, owner: User | None, options: dict[str, Any]
+    ) -> tuple[Any, str]:
+        return self._addresses(owner, False)
+
+    def _addresses(self, owner: User | None, allowed: bool) -> tuple[Any, str]:
+        if owner is None:
+            raise CommandError("Name the person with --user.")
+        hosts.allow_free_urls(owner, allowed, actor=None)
+        fresh = User.objects.get(id=owner.id)
+        word = "may" if may_add_free_url(fresh) else "may not"
+        value = {"user": owner.username, "allowed": word == "may"}
+        return value, f"{owner.username} {word} add hosts at any public address."
+
+    def _person(self, username: str) -> User:
+        try:
+            return User.objects.get(username=username)
+        except User.DoesNotExist:
+            raise CommandError(f"There is no user “{username}”.") from None
+
+    def _host(self, owner: User | None, name: str) -> Host:
+        try:
+            return Host.objects.get(owner=owner, name=name)
+        except Host.DoesNotExist:
+            raise CommandError(f"There is no host “{name}”.") from None
+
+    def _model(self, owner: User | None, label: str) -> Model:
+        rows = Model.objects.filter(label=label).select_related("host")
+        model = rows.filter(host__owner=owner).first()
+        model = model or rows.filter(host__owner=None).first()
+        if model is None:
+            raise CommandError(f"There is no model “{label}”.")
+        return model
+
+
+def _host_row(host: Host) -> dict[str, Any]:
+    return {
+        "name": host.name,
+        "type": host.type,
+        "base_url": host.base_url,
+        "local": host.is_local,
+        "enabled": host.enabled,
+        "key": bool(host.key_encrypted),
+        "flagged": host.flagged,
+    }
+
+
+def _model_row(model: Model) -> dict[str, Any]:
+    return {
+        "label": model.label,
+        "name": model.name,
+        "host": model.host.name,
+        "tier": model.tier,
+        "context_tokens": model.context_tokens,
+        "max_output_tokens": model.max_output_tokens,
+        "enabled": model.enabled,
+    }
+
+
+def _report_row(report: HostReport) -> dict[str, Any]:
+    return {
+        "ok": report.ok,
+        "failed_step": report.failed_step,
+        "models": list(report.models),
+        "steps": [
+            {
+                "name": step.name,
+                "ok": step.ok,
+                "detail": step.detail,
+                "elapsed_ms": step.elapsed_ms,
+            }
+            for step in report.steps
+        ],
+    }
+
+
+def _nano(dollars: str | None) -> int | None:
+    """Return dollars per million tokens in nano-dollars."""
+    if dollars is None:
+        return None
+    try:
+        value = Decimal(dollars)
+    except InvalidOperation:
+        raise CommandError(f"{dollars!r} is not a price.") from None
+    if not 0 <= value <= 1_000_000:
+        raise CommandError(f"{dollars} is not a price.")
+    return int(value * NANO_USD)
