@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from django.templatetags.static import static
 from django.urls import path
+from django.views.generic import RedirectView
 
 from channels_app.web import views
 
@@ -18,6 +20,9 @@ urlpatterns = [
         "c/of/<str:name>/",
         views.conversations_of_persona,
         name="conversations_of_persona",
+    ),
+    path(
+        "favicon.ico", RedirectView.as_view(url=static("img/icon.svg")), name="favicon"
     ),
     path("settings/theme/", views.theme, name="theme"),
 ]

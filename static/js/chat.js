@@ -5,18 +5,22 @@
  * written (`live`) and nothing else. Navigation to another chat is an ordinary page load.
  */
 
+import { Answer } from "./answer.js";
+import { watchConnection } from "./banner.js";
+import { copy } from "./clipboard.js";
 import { Composer, routeOf } from "./composer.js";
+import { openEditor } from "./editor.js";
 import { Follow } from "./follow.js";
-import { Answer, enhance, showSiblings, sourceOf, userMessage } from "./messages.js";
+import { showSiblings, sourceOf, userMessage } from "./messages.js";
 import { watchSidebar } from "./sidebar.js";
 import { ChatSocket } from "./socket.js";
+import { Thread } from "./thread.js";
 import { Turns } from "./turns.js";
 
 const chat = document.getElementById("chat");
 const thread = document.getElementById("thread");
 const status = document.getElementById("status");
 const notice = document.getElementById("notice");
-const banner = document.getElementById("connection");
 const personaName = chat.dataset.personaName;
 
 const follow = new Follow(document.getElementById("scroller"), document.getElementById("jump"));
@@ -24,6 +28,11 @@ const socket = new ChatSocket();
 const turns = new Turns(socket);
 const composer = new Composer(document.getElementById("composer"), draftPlace());
 const sidebar = watchSidebar(chat.dataset.persona, () => chat.dataset.conversation);
+const messages = new Thread(thread, follow, {
+  liveArticle: (id) => live.get(id)?.answer.article,
+  onRunning: resume,
+  tell,
+});
 
 /** Client id or turn id → { answer, undo }; both keys name one entry after the start. */
 const live = new Map();
@@ -232,24 +241,6 @@ function showTitle(title) {
   document.title = `${shown} · ${personaName}`;
 }
 
-// --- the connection ------------------------------------------------------------------
-
-socket.addEventListener("open", () => { banner.hidden = true; });
-socket.addEventListener("lost", ({ detail: seconds }) => {
-  showBanner(`Connection lost. Trying again in ${seconds} s; nothing is lost.`);
-});
-socket.addEventListener("signedout", () => {
-  showBanner("You were signed out.", true);
-});
-
-function showBanner(text, withSignIn = false) {
-  banner.querySelector(".banner-text").textContent = text;
-  const link = banner.querySelector(".banner-link");
-  link.hidden = !withSignIn;
-  link.href = `/account/login/?next=${encodeURIComponent(location.pathname)}`;
-  banner.hidden = false;
-}
-
 // --- the page --------------------------------------------------------------------------
 
 function showBusy() {
@@ -268,79 +259,14 @@ function hush() {
 
 notice.querySelector("button").addEventListener("click", hush);
 
-/** Fetch a fragment of messages; it comes from our own templates with text escaped. */
-async function fragmentOf(path, options = {}) {
-  const answer = await fetch(path, {
-    ...options,
-    headers: { "X-Requested-With": "fetch" },
-  });
-  if (!answer.ok || answer.redirected) throw new Error(`${path}: ${answer.status}`);
-  const parsed = new DOMParser().parseFromString(await answer.text(), "text/html");
-  return document.importNode(parsed.body, true).childNodes;
-}
-
-async function reload() {
-  if (!chat.dataset.conversation) return;
-  await show(`/c/${chat.dataset.conversation}/messages`);
-}
-
-async function show(path, options) {
-  try {
-    const nodes = await fragmentOf(path, options);
-    thread.replaceChildren(...nodes);
-    wake(thread);
-    follow.grown();
-  } catch {
-    tell("The messages could not be loaded. Please reload the page.");
-  }
-}
-
-/** Give messages that the server rendered their behaviour, and follow running turns. */
-function wake(root) {
-  for (const article of root.querySelectorAll(".message")) {
-    const entry = live.get(article.dataset.id);
-    if (entry) {
-      article.replaceWith(entry.answer.article);
-    } else if (article.querySelector("[data-source]")) {
-      enhance(article);
-      if (article.dataset.state === "generating") resume(article);
-    }
-  }
-  watchOlder();
+function reload() {
+  if (chat.dataset.conversation) messages.show(`/c/${chat.dataset.conversation}/messages`);
 }
 
 function resume(article) {
   adopt(article.dataset.id);
   turns.follow(article.dataset.id);
   showBusy();
-}
-
-const olderWatcher = new IntersectionObserver((entries) => {
-  if (entries.some((entry) => entry.isIntersecting)) showOlder();
-}, { root: document.getElementById("scroller"), rootMargin: "400px 0px 0px 0px" });
-
-function watchOlder() {
-  olderWatcher.disconnect();
-  const link = document.getElementById("older");
-  if (link) olderWatcher.observe(link);
-}
-
-async function showOlder() {
-  const link = document.getElementById("older");
-  if (!link || link.dataset.loading !== undefined) return;
-  link.dataset.loading = "";
-  olderWatcher.disconnect();
-  try {
-    const nodes = [...await fragmentOf(link.dataset.fragment)];
-    const older = document.createDocumentFragment();
-    older.append(...nodes.filter((node) => !node.classList?.contains("newer")));
-    for (const article of older.querySelectorAll(".message")) enhance(article);
-    follow.keepingPlace(() => link.replaceWith(older));
-    watchOlder();
-  } catch {
-    delete link.dataset.loading;
-    tell("Older messages could not be loaded.");
-  }
 }
 
 // --- buttons of messages -------------------------------------------------------------
@@ -354,7 +280,7 @@ thread.addEventListener("click", (event) => {
   const older = event.target.closest("#older");
   if (older) {
     event.preventDefault();
-    showOlder();
+    messages.showOlder();
     return;
   }
   const button = event.target.closest("[data-action]");
@@ -368,7 +294,7 @@ function act(button, article) {
   else if (action === "copy-code") {
     copy(button, button.closest(".code-frame").querySelector("code").textContent);
   } else if (action === "retry") retry(article, { model: null, tier: null });
-  else if (action === "edit") openEditor(article);
+  else if (action === "edit" && !live.size) openEditor(article, edit);
 }
 
 thread.addEventListener("change", (event) => {
@@ -381,70 +307,11 @@ thread.addEventListener("submit", (event) => {
   if (!form) return;
   event.preventDefault();
   const body = new FormData(form, event.submitter);
-  show(form.action, { method: "POST", body });
+  messages.show(form.action, { method: "POST", body });
 });
 
-async function copy(button, text) {
-  const label = button.querySelector(".icon") ? null : button.textContent;
-  try {
-    await navigator.clipboard.writeText(text);
-  } catch {
-    copyByHand(text);
-  }
-  status.textContent = "Copied";
-  button.classList.add("done");
-  if (label) button.textContent = "Copied";
-  setTimeout(() => {
-    button.classList.remove("done");
-    if (label) button.textContent = label;
-  }, 1500);
-}
-
-/** The clipboard API is missing on plain http of other machines. */
-function copyByHand(text) {
-  const area = document.createElement("textarea");
-  area.value = text;
-  area.className = "visually-hidden";
-  document.body.append(area);
-  area.select();
-  document.execCommand("copy");
-  area.remove();
-}
-
-function openEditor(article) {
-  if (live.size || article.querySelector(".editor")) return;
-  const bubble = article.querySelector(".bubble");
-  const form = document.getElementById("editor").content.firstElementChild.cloneNode(true);
-  const area = form.querySelector("textarea");
-  area.value = sourceOf(article);
-  const close = () => {
-    form.remove();
-    bubble.hidden = false;
-    article.classList.remove("editing");
-  };
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const text = area.value;
-    close();
-    if (text.trim()) edit(article, text);
-  });
-  form.querySelector('[type="button"]').addEventListener("click", close);
-  form.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") {
-      event.preventDefault();
-      event.stopPropagation();
-      close();
-    } else if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-      form.requestSubmit();
-    }
-  });
-  bubble.hidden = true;
-  bubble.after(form);
-  article.classList.add("editing");
-  area.focus();
-}
-
-wake(thread);
+watchConnection(socket, document.getElementById("connection"));
+messages.wake();
 follow.toEnd();
 socket.connect();
 if (matchMedia("(hover: hover)").matches) composer.focus();

@@ -11,7 +11,6 @@ const DRAFT_DAYS = 30;
 const DAY_MS = 86_400_000;
 
 export class Composer extends EventTarget {
-  #form;
   #area;
   #route;
   #send;
@@ -26,7 +25,6 @@ export class Composer extends EventTarget {
    */
   constructor(form, place) {
     super();
-    this.#form = form;
     this.#area = form.querySelector("textarea");
     this.#route = form.querySelector("#route");
     this.#send = form.querySelector("#send");

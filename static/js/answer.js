@@ -1,0 +1,160 @@
+/** One answer while it is being written: stage, growing text, thinking, and its end. */
+
+import { GrowingText } from "./markdown.js";
+import { fillRetryChoices, fromTemplate, setSource, showLocalTime } from "./messages.js";
+
+const STAGES = {
+  sending: "reading your message",
+  routing: "choosing a model",
+  waiting: "waiting for the model",
+  thinking: "thinking",
+  tool: "using a tool",
+  writing: "writing",
+};
+const ANNOUNCED_CHARS = 500;
+/** Return what an answer cost, in words where there is no amount. */
+export function costText(cost_usd, estimated) {
+  if (cost_usd === null || cost_usd === undefined) return "cost unknown";
+  const text = Number(cost_usd) === 0 ? "free" : `$${cost_usd}`;
+  return estimated ? `${text} (estimated)` : text;
+}
+
+/** One answer while it is being written. */
+export class Answer {
+  /** The element in the page. */
+  article;
+  /** Id of the turn, once it is known. */
+  turn = "";
+  isFinished = false;
+  #text;
+  #thinking = "";
+  #thinkingSince = 0;
+  #hasText = false;
+
+  /**
+   * @param {string} personaName
+   * @param {() => void} onGrown called after each change of the element
+   * @param {HTMLElement} [article] an answer in the page whose turn runs already
+   */
+  constructor(personaName, onGrown, article = fromTemplate("message-answer")) {
+    this.article = article;
+    this.personaName = personaName;
+    this.onGrown = onGrown;
+    this.box = article.querySelector(".text");
+    this.box.removeAttribute("data-source");
+    this.#text = new GrowingText(this.box, onGrown);
+    fillRetryChoices(article);
+    article.querySelector(".trouble").hidden = true;
+    article.classList.add("live");
+    this.setStage("sending");
+  }
+
+  /** Bind the element to its turn. */
+  start(turn) {
+    this.turn = turn;
+    this.article.dataset.id = turn;
+    this.article.dataset.state = "generating";
+  }
+
+  setStage(stage, detail = "") {
+    const line = this.article.querySelector(".stage");
+    line.hidden = stage === "writing";
+    const words = STAGES[stage] ?? stage;
+    line.querySelector(".stage-text").textContent =
+      `${this.personaName} is ${words}${detail ? ` (${detail})` : ""}`;
+    if (!line.hidden) this.onGrown();
+  }
+
+  setRoute({ model, fallback }) {
+    this.article.querySelector(".model").textContent = model;
+    this.setStage("waiting", fallback ? `now ${model}` : model);
+  }
+
+  append(text) {
+    if (!this.#hasText) {
+      this.#hasText = true;
+      this.setStage("writing");
+      this.#endThinking();
+    }
+    this.#text.append(text);
+  }
+
+  think(text) {
+    const details = this.article.querySelector(".thinking");
+    this.#thinkingSince ||= performance.now();
+    this.#thinking += text;
+    details.hidden = false;
+    details.querySelector(".thinking-text").textContent = this.#thinking;
+  }
+
+  #endThinking() {
+    if (!this.#thinkingSince) return;
+    const seconds = Math.max(1, Math.round((performance.now() - this.#thinkingSince) / 1000));
+    this.article.querySelector(".thinking summary").textContent = `Thought for ${seconds} s`;
+  }
+
+  /** Show how the turn ended; `frame` is its turn.finished. */
+  finish(frame) {
+    this.isFinished = true;
+    if (this.#hasText) this.#text.finish();
+    else this.box.replaceChildren();
+    this.#endThinking();
+    const { article } = this;
+    setSource(article, this.#text.source);
+    article.classList.remove("live");
+    article.dataset.state = frame.outcome;
+    article.querySelector(".stage").hidden = true;
+    article.querySelector(".stopped").hidden = frame.outcome !== "interrupted" || frame.error;
+    this.#showTrouble(frame);
+    this.#showFacts(frame);
+    this.onGrown();
+  }
+
+  #showTrouble({ outcome, error }) {
+    const trouble = this.article.querySelector(".trouble");
+    const message = error?.message
+      ?? (outcome === "failed" ? "The model did not answer." : "")
+      ?? "";
+    trouble.hidden = !message;
+    trouble.querySelector(".trouble-text").textContent = message;
+  }
+
+  #showFacts({ model, tier, usage, cost_usd, estimated }) {
+    const cost = costText(cost_usd, estimated);
+    this.article.querySelector(".model").textContent = model ?? "";
+    this.article.querySelector(".cost").textContent = model ? cost : "";
+    const facts = {
+      model: model || "–",
+      tier: tier ?? "–",
+      input: usage?.input_tokens ?? "unknown",
+      output: usage?.output_tokens ?? "unknown",
+      cost,
+    };
+    for (const [name, value] of Object.entries(facts)) this.#fact(name, value);
+  }
+
+  /** Note what the router said, for the details. */
+  noteRoute({ tier, reason, attempt }) {
+    this.#fact("tier", tier ?? "–");
+    this.#fact("reason", reason || "–");
+    this.#fact("attempts", attempt ?? "–");
+    const time = this.article.querySelector('[data-fact="time"] time');
+    time.dateTime ||= new Date().toISOString();
+    showLocalTime(time);
+  }
+
+  #fact(name, value) {
+    const fact = this.article.querySelector(`[data-fact="${name}"]`);
+    if (fact) fact.textContent = String(value);
+  }
+
+  /** What a screen reader is told once, at the end. */
+  announcement() {
+    const text = this.box.textContent.trim();
+    const said = text.length > ANNOUNCED_CHARS ? `${text.slice(0, ANNOUNCED_CHARS)}…` : text;
+    if (this.article.dataset.state === "failed") {
+      return this.article.querySelector(".trouble-text").textContent;
+    }
+    return `${this.personaName} answered: ${said}`;
+  }
+}
