@@ -32,8 +32,11 @@ def usable_tokens(count: int | None) -> int | None:
 
 
 def amount(tokens: int | None, price: int | None) -> int | None:
-    """Multiply without rounding, in nano-dollars × 10⁶; a price of 0 needs no count."""
-    if price == 0:
+    """Multiply without rounding, in nano-dollars × 10⁶.
+
+    A price of 0 needs no count and a count of 0 no price.
+    """
+    if price == 0 or tokens == 0:
         return 0
     if tokens is None or price is None:
         return None

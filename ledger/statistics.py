@@ -26,16 +26,18 @@ _CORRECTED = Exists(
     )
 )
 _SUMS = {
-    "calls": Count("id", filter=_CLOSING),
-    "unknown_cost_calls": Count(
+    "sum_calls": Count("id", filter=_CLOSING),
+    "sum_unknown_cost_calls": Count(
         "id", filter=_CLOSING & Q(cost_nano_usd=None) & ~Q(_CORRECTED)
     ),
-    "failed_calls": Count("id", filter=_CLOSING & ~Q(outcome="complete")),
-    "estimated_calls": Count("id", filter=_CLOSING & Q(estimated=True)),
-    "cost_nano_usd": Sum("cost_nano_usd", default=0),
-    "notional_nano_usd": Sum("cost_nano_usd", filter=Q(billing="notional"), default=0),
-    "input_tokens": Sum("input_tokens", default=0),
-    "output_tokens": Sum("output_tokens", default=0),
+    "sum_failed_calls": Count("id", filter=_CLOSING & ~Q(outcome="complete")),
+    "sum_estimated_calls": Count("id", filter=_CLOSING & Q(estimated=True)),
+    "sum_cost_nano_usd": Sum("cost_nano_usd", default=0),
+    "sum_notional_nano_usd": Sum(
+        "cost_nano_usd", filter=Q(billing="notional"), default=0
+    ),
+    "sum_input_tokens": Sum("input_tokens", default=0),
+    "sum_output_tokens": Sum("output_tokens", default=0),
 }
 
 
@@ -80,7 +82,7 @@ def rows_of(
 
 def totals(user: User | None = None, *, since: datetime | None = None) -> Totals:
     """Return the sums of a person, or of everybody."""
-    return Totals(**rows_of(user, since=since).aggregate(**_SUMS))
+    return _totals(rows_of(user, since=since).aggregate(**_SUMS))
 
 
 def by_model(
@@ -88,13 +90,13 @@ def by_model(
 ) -> dict[str, Totals]:
     """Return sums by the name that people know a model by, in the order of names."""
     rows = rows_of(user, since=since).values(key=F("model_id"))
-    return {row.pop("key"): Totals(**row) for row in _grouped(rows)}
+    return {row["key"]: _totals(row) for row in _grouped(rows)}
 
 
 def by_user(*, since: datetime | None = None) -> dict[str, Totals]:
     """Return sums by user name, in the order of names; for administrators."""
     rows = rows_of(since=since).values(key=F("user_name"))
-    return {row.pop("key"): Totals(**row) for row in _grouped(rows)}
+    return {row["key"]: _totals(row) for row in _grouped(rows)}
 
 
 def by_date(
@@ -103,7 +105,11 @@ def by_date(
     """Return sums by the day on which calls ended in ``zone``, oldest first."""
     day = TruncDate("created_at", tzinfo=zone)
     rows = rows_of(user, since=since).annotate(key=day).values("key")
-    return {row.pop("key"): Totals(**row) for row in _grouped(rows)}
+    return {row["key"]: _totals(row) for row in _grouped(rows)}
+
+
+def _totals(row: dict[str, Any]) -> Totals:
+    return Totals(**{name.removeprefix("sum_"): row[name] for name in _SUMS})
 
 
 def _grouped(rows: QuerySet[LedgerEntry, Any]) -> list[dict[str, Any]]:

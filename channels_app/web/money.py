@@ -1,4 +1,4 @@
-"""The page about money: what one's own calls cost; for administrators, everybody's sums.
+"""The page about money: what one's own calls cost; for administrators, all sums.
 
 Figures and rows come from the ledger. The start of a prompt is shown to its owner
 alone; administrators see amounts of other people and never a text.

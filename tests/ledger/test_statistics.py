@@ -1,0 +1,108 @@
+"""Sums."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from accounts.models import User
+from ledger import chain, entries, statistics
+from ledger.statistics import Totals
+from ledger.types import Prices
+from tests.support.ledger import book, make_reservation
+
+pytestmark = pytest.mark.django_db
+
+
+def test_totals_of_nothing() -> None:
+    assert statistics.totals() == Totals()
+    assert statistics.totals().cost_usd == 0
+
+
+def test_totals_count_closing_rows_and_keep_unknown_apart(
+    alice: User, bob: User
+) -> None:
+    book(alice)
+    book(alice, outcome="failed", output_tokens=None)
+    book(alice, billing="notional")
+    released = make_reservation(alice)
+    entries.reserve(released)
+    entries.release(released.attempt_id)
+    entries.reserve(make_reservation(alice))
+    book(bob)
+    assert statistics.totals(alice) == Totals(
+        calls=4,
+        unknown_cost_calls=1,
+        failed_calls=2,
+        estimated_calls=0,
+        cost_nano_usd=120_000,
+        notional_nano_usd=60_000,
+        input_tokens=30,
+        output_tokens=4,
+    )
+    assert statistics.totals().calls == 5
+    assert statistics.totals(alice).cost_usd == 0.00012
+
+
+def test_a_correction_changes_money_but_not_calls(alice: User) -> None:
+    attempt = book(alice)
+    entries.adjust(attempt, note="invoice", cost_nano_usd=40_000, output_tokens=1)
+    sums = statistics.totals(alice)
+    assert (sums.calls, sums.cost_nano_usd, sums.output_tokens) == (1, 100_000, 3)
+
+
+def test_a_correction_makes_an_unknown_cost_known(alice: User) -> None:
+    attempt = book(alice, prices=Prices())
+    assert statistics.totals(alice).is_unknown
+    assert statistics.totals(alice).cost_usd is None
+    entries.adjust(attempt, note="invoice", cost_nano_usd=40_000)
+    assert not statistics.totals(alice).is_unknown
+    assert statistics.totals(alice).cost_usd == 0.00004
+
+
+def test_groups(alice: User, bob: User) -> None:
+    book(alice)
+    book(alice, model_id="opus")
+    book(bob, model_id="opus")
+    assert {name: each.calls for name, each in statistics.by_model().items()} == {
+        "haiku": 1,
+        "opus": 2,
+    }
+    assert list(statistics.by_model(bob)) == ["opus"]
+    by_user = statistics.by_user()
+    assert {name: each.calls for name, each in by_user.items()} == {
+        "alice": 2,
+        "bob": 1,
+    }
+
+
+def test_by_date_uses_the_zone(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = datetime(2026, 1, 31, 23, 30, tzinfo=UTC)
+    monkeypatch.setattr(chain.timezone, "now", lambda: late)
+    book(alice)
+    berlin = ZoneInfo("Europe/Berlin")
+    assert [day.isoformat() for day in statistics.by_date(alice)] == ["2026-01-31"]
+    days = statistics.by_date(alice, zone=berlin)
+    assert [day.isoformat() for day in days] == ["2026-02-01"]
+    assert statistics.totals(alice, since=late + timedelta(seconds=1)) == Totals()
+
+
+def test_summary_has_the_fields_of_the_api(alice: User) -> None:
+    book(alice)
+    book(alice, model_id="mystery", prices=Prices())
+    summary = statistics.summary(alice)
+    (day,) = summary.pop("by_date").values()
+    assert day == {"calls": 2, "cost": 0.00006, "unknown_cost_calls": 1}
+    assert summary == {
+        "total_calls": 2,
+        "total_cost_estimated_usd": 0.00006,
+        "unknown_cost_calls": 1,
+        "input_tokens": 20,
+        "output_tokens": 4,
+        "by_model": {
+            "haiku": {"calls": 1, "cost": 0.00006, "unknown_cost_calls": 0},
+            "mystery": {"calls": 1, "cost": None, "unknown_cost_calls": 1},
+        },
+    }
