@@ -171,6 +171,7 @@ ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_DEFAULT_HTTP_PROTOCOL = "https" if ADDRESS.https else "http"
 ACCOUNT_FORMS = {"reset_password": "accounts.forms.ResetPasswordForm"}
+ACCOUNT_REAUTHENTICATION_REQUIRED = True
 ACCOUNT_SALT = "cortex.confirm-email"
 PASSWORD_RESET_TIMEOUT = 3600
 SOCIALACCOUNT_ADAPTER = "accounts.google.adapter.SocialAdapter"
