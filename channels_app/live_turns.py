@@ -2,7 +2,7 @@
 
 One keeper serves them all: once a second it saves the new text of every running
 answer in one transaction, every ten seconds it says in the database that this process
-is alive. It ends with the last turn. What runs by itself is started by ``spawn``.
+is alive. It ends with the last turn.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any
 
 from django.db import Error as DatabaseError
 
 from channels_app import turn_rows
-from channels_app.streams import StreamHub, TurnStream, make_hub
-from channels_app.turn_rows import Call
+from channels_app.stream_hub import StreamHub, make_hub
+from channels_app.streams import TurnStream
+from channels_app.tasks import TaskSet
+from channels_app.turn_start import Call
 from routing.db_pool import run_in_db_pool
 from routing.dispatcher import Dispatch
 
@@ -72,8 +72,9 @@ class LiveTurn:
 
 
 RUNNING: dict[uuid.UUID, LiveTurn] = {}
-TASKS: set[asyncio.Task[None]] = set()
-"""Everything that runs by itself; without a reference a task may be collected."""
+TASKS = TaskSet()
+"""Everything about turns and their readers that runs by itself in this process."""
+spawn = TASKS.spawn
 
 
 class _Process:
@@ -97,20 +98,6 @@ async def _saved_ending(turn: uuid.UUID) -> dict[str, Any] | None:
         return await run_in_db_pool(turn_rows.saved_ending, turn)
     except DatabaseError:
         return None
-
-
-def spawn(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Run something in a task of its own and log what it raises."""
-    task = asyncio.get_running_loop().create_task(work, name=name)
-    TASKS.add(task)
-    task.add_done_callback(_done)
-    return task
-
-
-def _done(task: asyncio.Task[None]) -> None:
-    TASKS.discard(task)
-    if not task.cancelled() and (error := task.exception()):
-        logger.error("%s failed", task.get_name(), exc_info=error)
 
 
 def add(live: LiveTurn) -> None:
@@ -162,11 +149,7 @@ async def refresh_alive() -> None:
 
 async def close() -> None:
     """End what runs by itself here and forget all streams."""
-    current = asyncio.current_task()
-    for task in [each for each in TASKS if each is not current]:
-        task.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await task
+    await TASKS.end()
     if _Process.hub is not None:
         await _Process.hub.close()
     RUNNING.clear()

@@ -1,12 +1,11 @@
-"""Append-only logs of running and just finished turns, and who may read them on.
+"""The append-only log of one turn, and reading it from any place on.
 
 A ``TurnStream`` counts its events from 0 without gaps. Any number of readers follow
 it, each at its own pace: on every wake-up a reader takes what is there, neighbouring
 pieces of text joined into one frame that carries the number of the last piece. There
 are no timers and no queues, so nothing is lost and a slow reader costs nothing but
-its position. ``StreamHub`` finds the stream of a turn; finished ones are kept for ten
-minutes. Everything here belongs to one event loop and one process;
-``streams_redis`` joins several processes behind the same interface.
+its position. ``stream_hub`` finds the stream of a turn. A stream belongs to one event
+loop.
 """
 
 from __future__ import annotations
@@ -16,22 +15,15 @@ import json
 import uuid
 from array import array
 from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
-
-from django.conf import settings
-from django.utils.module_loading import import_string
 
 TEXT_TYPES = frozenset({"turn.delta", "turn.thinking"})
 MAX_FRAME_CHARS = 65_536
 """Most text that one frame carries, however much a reader has to catch up on."""
 PIECES_PER_RUN = 1024
 """Pieces of text that stand one by one before they are joined to save memory."""
-KEEP_FINISHED_S = 600
-MAX_KEPT_CHARS = 32_000_000
-"""Text of finished streams that one process keeps; beyond it the oldest go early."""
 
 
 class Frame(NamedTuple):
@@ -272,71 +264,3 @@ class TurnStream:
                 if number == self.next_seq:
                     self._add(type, text[position : position + length])
                 position += length
-
-
-class StreamHub:
-    """The streams of this process: running ones, and finished ones for ten minutes."""
-
-    def __init__(self) -> None:
-        self._streams: dict[uuid.UUID, TurnStream] = {}
-        self._finished: OrderedDict[uuid.UUID, asyncio.TimerHandle] = OrderedDict()
-        self._kept_chars = 0
-        self.on_stop: Callable[[uuid.UUID], None] = lambda turn: None
-        """Called when another process asks to stop a turn that runs here."""
-        self.ending: Callable[[uuid.UUID], Awaitable[dict[str, Any] | None]] = _unknown
-        """Returns the fields of ``turn.finished`` from the row of an ended turn."""
-
-    def open(self, turn: uuid.UUID, owner_id: int) -> TurnStream:
-        """Begin the stream of a new turn of this process."""
-        stream = self._streams[turn] = TurnStream(turn, owner_id)
-        return stream
-
-    def local(self, turn: uuid.UUID) -> TurnStream | None:
-        """Return the stream of a turn of this process, running or just finished."""
-        return self._streams.get(turn)
-
-    async def find(self, turn: uuid.UUID, owner_id: int) -> TurnStream | None:
-        """Return the stream of a person's turn, wherever it runs, while it is kept."""
-        stream = self._streams.get(turn)
-        return stream if stream is not None and stream.owner_id == owner_id else None
-
-    def finish(self, stream: TurnStream) -> None:
-        """Close a stream of this process and keep it for late readers."""
-        stream.finish()
-        self._kept_chars += stream.chars
-        handle = asyncio.get_running_loop().call_later(
-            KEEP_FINISHED_S, self._drop, stream.turn
-        )
-        self._finished[stream.turn] = handle
-        while self._kept_chars > MAX_KEPT_CHARS and len(self._finished) > 1:
-            self._drop(next(iter(self._finished)))
-
-    async def request_stop(self, turn: uuid.UUID) -> bool:
-        """Ask the other processes to stop a turn; False when there are none to ask."""
-        return False
-
-    async def close(self) -> None:
-        """Forget all streams; called when the process ends."""
-        for handle in self._finished.values():
-            handle.cancel()
-        self._finished.clear()
-        self._streams.clear()
-        self._kept_chars = 0
-
-    def _drop(self, turn: uuid.UUID) -> None:
-        self._finished.pop(turn).cancel()
-        self._kept_chars -= self._streams.pop(turn).chars
-
-
-async def _unknown(turn: uuid.UUID) -> dict[str, Any] | None:
-    return None
-
-
-def make_hub() -> StreamHub:
-    """Return a hub in memory, or over Redis when ``REDIS_URL`` is set."""
-    if not settings.REDIS_URL:
-        return StreamHub()
-    hub: StreamHub = import_string("channels_app.streams_redis.RedisStreamHub")(
-        settings.REDIS_URL
-    )
-    return hub

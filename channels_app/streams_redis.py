@@ -16,7 +16,6 @@ import asyncio
 import json
 import logging
 import uuid
-from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +25,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from channels_app.errors import TurnError
-from channels_app.streams import KEEP_FINISHED_S, StreamHub, TurnStream
+from channels_app.stream_hub import KEEP_FINISHED_S, StreamHub
+from channels_app.streams import TurnStream
+from channels_app.tasks import TaskSet
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class RedisStreamHub(StreamHub):
         self._dirty: set[TurnStream] = set()
         self._wake = asyncio.Event()
         self._copies: dict[uuid.UUID, TurnStream] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = TaskSet()
         self._running = False
         self._heard = False
 
@@ -73,8 +74,8 @@ class RedisStreamHub(StreamHub):
         """Begin the stream of a new turn of this process."""
         if not self._running:
             self._running = True
-            self._run(self._publish_forever(), "publisher of streams")
-            self._run(self._hear_stops(), "listener for stops")
+            self._tasks.spawn(self._publish_forever(), "publisher of streams")
+            self._tasks.spawn(self._hear_stops(), "listener for stops")
         stream = TurnStream(turn, owner_id, on_append=self._mark)
         self._streams[turn] = stream
         self._published[stream] = 0
@@ -140,7 +141,7 @@ class RedisStreamHub(StreamHub):
             stream = self._copies.get(turn)  # another reader may have been faster
             if stream is None:
                 stream = self._copies[turn] = TurnStream(turn, owner_id)
-                self._run(self._follow(stream), f"copy of turn {turn}")
+                self._tasks.spawn(self._follow(stream), f"copy of turn {turn}")
         return stream if stream.owner_id == owner_id else None
 
     async def _follow(self, stream: TurnStream) -> None:
@@ -174,13 +175,10 @@ class RedisStreamHub(StreamHub):
         self, stream: TurnStream, last: str
     ) -> list[tuple[str, dict[str, str]]]:
         """Wait for entries after ``last``; an empty list after some silence."""
-        read = await self._blocking.xread(
+        read: Any = await self._blocking.xread(
             {key_of(stream.turn): last}, count=200, block=BLOCK_MS
         )
-        if not read:
-            return []
-        found = list(read.values())[0][0] if isinstance(read, dict) else read[0][1]
-        return list(found)
+        return list(read[0][1]) if read else []
 
     # --- stops ----------------------------------------------------------------
 
@@ -223,25 +221,12 @@ class RedisStreamHub(StreamHub):
                 "Please try again.",
             ) from None
 
-    def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            logger.error("%s failed", task.get_name(), exc_info=error)
-
     async def close(self) -> None:
         """Publish what is left, then end all tasks and connections."""
         if self._dirty:
             with suppress(RedisError, OSError, TimeoutError):
                 await self._publish(self._dirty)
-        for task in list(self._tasks):
-            task.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+        await self._tasks.end()
         await self._redis.aclose()
         await self._blocking.aclose()
         await super().close()

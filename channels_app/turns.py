@@ -2,19 +2,17 @@
 
 A turn is one answer. Its generation is a task of its own in the process where it was
 started: sockets, responses and bots only read its stream, so closing one never ends
-it. ``start_turn`` crosses into the database once and returns; ``run_turn`` makes the
-model call and fills the stream; whatever happens, a started turn ends with exactly one
-``turn.finished`` and its row leaves the state ``generating``. Belongs to one event
-loop; several processes meet in the hub.
+it. ``start_turn`` crosses into the database once (``turn_start``) and returns while
+``turn_run`` does the rest. Belongs to one event loop; several processes meet in the
+hub.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from django.db import Error as DatabaseError
 
@@ -24,20 +22,17 @@ from channels_app.live_turns import RUNNING, LiveTurn, add, close, hub, spawn
 from channels_app.live_turns import refresh_alive as refresh_alive
 from channels_app.streams import TurnStream
 from channels_app.turn_requests import StartRequest
-from channels_app.turn_rows import Beginning, Call, Ending
 from channels_app.turn_rows import interrupt_abandoned as interrupt_abandoned
-from personas.context import build_prompt
-from routing import dispatcher
-from routing.backends.base import TextDelta, ThinkingDelta
+from channels_app.turn_run import run_to_the_end
+from channels_app.turn_run import run_turn as run_turn
+from channels_app.turn_start import Beginning, Call, begin
 from routing.db_pool import run_in_db_pool
-from routing.dispatcher import Dispatch, DispatchResult, Routed
 
 logger = logging.getLogger(__name__)
 
-MAX_ANSWER_CHARS = 8_000_000
 MAX_TURNS_PER_PERSON = 64
-END_TRIES = 4
-"""How often the end of a turn is offered to a database that refuses it."""
+FIND_TRIES, FIND_EVERY_S = 10, 0.05
+"""How long to look for the stream of a turn whose row says that it is being written."""
 STOP_PATIENCE_S = 3.0
 """How long stopped turns may take to settle when the process ends."""
 
@@ -54,6 +49,10 @@ class StartedTurn:
     def turn(self) -> uuid.UUID | None:
         """Id of the turn and of its answer."""
         return self.beginning.turn
+
+
+_STARTING: dict[tuple[int, str], asyncio.Future[StartedTurn]] = {}
+"""Starts that are being stored; a repeat at the same moment waits for the same one."""
 
 
 class _Draining:
@@ -79,10 +78,14 @@ async def start_turn(user_id: int, request: StartRequest) -> StartedTurn:
 
     Raises:
         TurnError: Nothing was started and nothing stored. Besides the codes of
-            ``turn_rows.begin``: ``too_many`` turns at once, ``busy`` while the server
+            ``begin``: ``too_many`` turns at once, ``busy`` while the server
             stops, ``internal`` when the database cannot be used.
     """
-    start = asyncio.ensure_future(_start(user_id, request))
+    key = (user_id, request.client_id)
+    start = _STARTING.get(key)
+    if start is None:
+        start = _STARTING[key] = asyncio.ensure_future(_start(user_id, request))
+        start.add_done_callback(lambda _: _STARTING.pop(key))
     try:
         return await asyncio.shield(start)
     except asyncio.CancelledError:
@@ -104,15 +107,27 @@ def _forget(start: asyncio.Future[StartedTurn]) -> None:
 
 async def _start(user_id: int, request: StartRequest) -> StartedTurn:
     _check_room(user_id)
-    beginning = await run_in_db_pool(turn_rows.begin, user_id, request)
+    beginning = await run_in_db_pool(begin, user_id, request)
     if beginning.turn is None:
         _announce(user_id, beginning)
         return StartedTurn(beginning, None)
     if beginning.call is None:
-        return StartedTurn(beginning, await hub().find(beginning.turn, user_id))
+        return StartedTurn(beginning, await _find(user_id, beginning.turn, beginning))
     stream = _launch(user_id, beginning.turn, beginning, beginning.call)
     _announce(user_id, beginning)
     return StartedTurn(beginning, stream)
+
+
+async def _find(
+    user_id: int, turn: uuid.UUID, beginning: Beginning
+) -> TurnStream | None:
+    """Find the stream of a turn that had begun; another process may just begin it."""
+    for _ in range(FIND_TRIES if beginning.generating else 1):
+        stream = await hub().find(turn, user_id)
+        if stream is not None:
+            return stream
+        await asyncio.sleep(FIND_EVERY_S)
+    return None
 
 
 def _check_room(user_id: int) -> None:
@@ -138,7 +153,7 @@ def _launch(
         persona=beginning.persona,
     )
     live = LiveTurn(turn, call, stream)
-    live.task = spawn(_run_to_the_end(live), f"turn {turn}")
+    live.task = spawn(run_to_the_end(live), f"turn {turn}")
     add(live)
     return stream
 
@@ -153,145 +168,6 @@ def _announce(user_id: int, beginning: Beginning) -> None:
         ),
         "note of a changed conversation",
     )
-
-
-# --- run ----------------------------------------------------------------------
-
-
-async def _run_to_the_end(live: LiveTurn) -> None:
-    """Run a turn, save its end and send ``turn.finished``, whatever happens."""
-    ending = Ending(
-        "interrupted", "", error_code="internal", error_message="Cortex was stopped."
-    )
-    try:
-        ending = await run_turn(live)
-    except Exception:
-        logger.exception("Turn %s failed", live.id)
-        error = internal_error()
-        outcome = "incomplete" if live.chars else "failed"
-        ending = Ending(outcome, "", error_code=error.code, error_message=error.message)
-    finally:
-        # A cancelled task still finishes its turn; the shield lets it.
-        await asyncio.shield(spawn(_finish(live, ending), f"end of turn {live.id}"))
-
-
-async def run_turn(live: LiveTurn) -> Ending:
-    """Make the model call of a turn and put what comes into its stream.
-
-    Returns how it ended, without the text, which stands in the stream.
-    """
-    call = live.call
-    live.stream.append("turn.stage", stage="routing")
-    async with dispatcher.stream(
-        functools.partial(build_prompt, call.material),
-        caller=call.caller,
-        user=call.user,
-        role=call.role,
-        model=call.model,
-        tier=call.tier,
-        private=call.private,
-        preview=call.preview,
-    ) as dispatch:
-        live.dispatch = dispatch
-        if live.stop_asked:
-            dispatch.stop()
-        await _relay(live, dispatch)
-    return _ending(live, dispatch.result)
-
-
-async def _relay(live: LiveTurn, dispatch: Dispatch) -> None:
-    stream, stage = live.stream, "routing"
-    async for event in dispatch:
-        if isinstance(event, TextDelta):
-            if stage != "writing":
-                stage = _enter(stream, "writing")
-            text = storable(event.text)
-            live.chars += len(text)
-            stream.append_text("turn.delta", text)
-            if live.chars > MAX_ANSWER_CHARS:
-                dispatch.stop()
-        elif isinstance(event, ThinkingDelta):
-            if stage != "thinking":
-                stage = _enter(stream, "thinking")
-            stream.append_text("turn.thinking", storable(event.text))
-        elif isinstance(event, Routed):
-            stream.append(
-                "turn.routed",
-                model=event.model,
-                tier=event.tier,
-                reason=event.reason,
-                attempt=event.attempt,
-                fallback=event.fallback,
-            )
-            stage = _enter(stream, "waiting")
-
-
-def _enter(stream: TurnStream, stage: str) -> str:
-    stream.append("turn.stage", stage=stage)
-    return stage
-
-
-def storable(text: str) -> str:
-    """Replace what no database and no socket takes: NUL and half characters."""
-    if "\0" in text:
-        text = text.replace("\0", "\ufffd")
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def _ending(live: LiveTurn, result: DispatchResult) -> Ending:
-    error = result.error
-    ending = Ending(
-        outcome=result.outcome,
-        text="",
-        model=result.model or "",
-        tier=result.tier,
-        reason=result.reason or "",
-        attempts=result.attempts,
-        usage=result.usage,
-        cost_nano_usd=result.cost_nano_usd,
-        estimated=result.estimated,
-        error_code=error.code if error else "",
-        error_message=error.message if error else "",
-    )
-    if live.chars > MAX_ANSWER_CHARS:
-        ending = replace(
-            ending,
-            outcome="incomplete",
-            error_code="too_long",
-            error_message="The answer became too long and was ended.",
-        )
-    return ending
-
-
-async def _finish(live: LiveTurn, ending: Ending) -> None:
-    """Save how a turn ended, then say so: who reads the message now finds it whole."""
-    try:
-        await _save_end(live.id, replace(ending, text=live.text))
-    except Exception:
-        logger.exception("The end of turn %s could not be saved", live.id)
-    finally:
-        RUNNING.pop(live.id, None)
-        live.stream.append(
-            "turn.finished", **turn_rows.finished_fields(live.id, ending)
-        )
-        hub().finish(live.stream)
-
-
-async def _save_end(turn: uuid.UUID, ending: Ending) -> None:
-    for attempt in range(1, END_TRIES + 1):
-        try:
-            await run_in_db_pool(turn_rows.end, turn, ending)
-        except DatabaseError:
-            if attempt == END_TRIES:
-                raise
-            await asyncio.sleep(attempt)
-        else:
-            return
 
 
 # --- stop and resume ----------------------------------------------------------

@@ -24,7 +24,7 @@ WEBSOCKETS = {"/ws/chat/": ChatConsumer.as_asgi()}
 async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """Pass a connection on by its kind; other sockets are refused with 403."""
     if scope["type"] == "http":
-        await http_application(scope, receive, send)
+        await http_application(scope, receive, send)  # type: ignore[arg-type]
     elif scope["type"] == "websocket":
         socket = WEBSOCKETS.get(scope["path"], refuse)
         await socket(scope, receive, send)

@@ -39,9 +39,10 @@ TOO_BIG = 1009
 PONG = encode({"type": "pong"})
 
 
-class ChatConsumer(AsyncConsumer):
+class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
     """One open chat socket."""
 
+    scope: dict[str, Any]
     # The registry hears the channel layer once for all sockets of the process.
     channel_layer_alias = ""
 

@@ -22,6 +22,7 @@ from django.db import Error as DatabaseError
 
 from accounts.sessions import valid_sessions
 from channels_app import presence
+from channels_app.tasks import TaskSet
 from routing.db_pool import run_in_db_pool
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,8 @@ class SocketRegistry:
 
     def __init__(self) -> None:
         self._by_person: dict[int, set[Socket]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = TaskSet()
+        self._notes = TaskSet()
         self._layer_channel: str | None = None
 
     def __len__(self) -> int:
@@ -110,7 +112,7 @@ class SocketRegistry:
         mine.add(socket)
         self._ensure_tasks()
         if len(mine) == 1:
-            self._in_background(self._join(socket.user_id))
+            self._notes.spawn(self._join(socket.user_id), "join of a group")
         return True
 
     def discard(self, socket: Socket) -> None:
@@ -123,7 +125,7 @@ class SocketRegistry:
             return
         del self._by_person[socket.user_id]
         if self._by_person:
-            self._in_background(self._leave(socket.user_id))
+            self._notes.spawn(self._leave(socket.user_id), "leave of a group")
         else:
             self._end_tasks()
 
@@ -179,7 +181,7 @@ class SocketRegistry:
         frame = presence.as_frame(event)
         text = json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
         for socket in list(self._by_person.get(event["user_id"], ())):
-            self._in_background(socket.send_text(text))
+            self._notes.spawn(socket.send_text(text), "note to a tab")
 
     async def _join(self, user_id: int) -> None:
         await self._tell_layer("group_add", user_id)
@@ -203,27 +205,16 @@ class SocketRegistry:
     # --- tasks ----------------------------------------------------------------
 
     def _ensure_tasks(self) -> None:
-        if self._tasks and not self._tasks[0].done():
-            return
-        loop = asyncio.get_running_loop()
-        self._tasks = [
-            loop.create_task(self._sweep_forever(), name="sweep of sockets"),
-            loop.create_task(self._listen_forever(), name="listener of sockets"),
-        ]
+        if not len(self._tasks):
+            self._tasks.spawn(self._sweep_forever(), "sweep of sockets")
+            self._tasks.spawn(self._listen_forever(), "listener of sockets")
 
     def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        self._tasks = []
+        self._tasks.cancel()
+        self._tasks = TaskSet()
         self._layer_channel = None
 
-    def _in_background(self, work: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(work)
-        _BACKGROUND.add(task)
-        task.add_done_callback(_BACKGROUND.discard)
 
-
-_BACKGROUND: set[asyncio.Future[None]] = set()
 SOCKETS = SocketRegistry()
 """The sockets of this process."""
 

@@ -293,7 +293,7 @@ async def test_a_fault_of_our_own_still_finishes_the_turn(
     def broken(*args: Any, **options: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("channels_app.turns.dispatcher.stream", broken)
+    monkeypatch.setattr("channels_app.turn_run.dispatcher.stream", broken)
     async with connected(alice_session) as socket:
         finished = await socket.ask("hello", model="scripted")
     assert finished["outcome"] == "failed"
@@ -364,7 +364,7 @@ async def test_resuming_twice_on_one_socket_doubles_nothing(
 async def test_a_turn_that_is_no_longer_kept_is_gone(
     alice_session: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("channels_app.streams.KEEP_FINISHED_S", 0)
+    monkeypatch.setattr("channels_app.stream_hub.KEEP_FINISHED_S", 0)
     async with connected(alice_session) as socket:
         finished = await socket.ask("bye", client_id="c", model="scripted")
         await asyncio.sleep(0.01)
@@ -412,7 +412,7 @@ async def test_a_closed_socket_leaves_nothing_behind(alice_session: str) -> None
         await socket.ask("hello", model="scripted")
         assert len(SOCKETS) == 1
     assert len(SOCKETS) == 0
-    assert SOCKETS._tasks == []
+    assert len(SOCKETS._tasks) == 0
 
 
 # --- limits ------------------------------------------------------------------------

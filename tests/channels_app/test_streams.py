@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from channels_app import streams
-from channels_app.streams import MAX_FRAME_CHARS, Frame, StreamHub, TurnStream
+from channels_app import stream_hub, streams
+from channels_app.stream_hub import StreamHub
+from channels_app.streams import MAX_FRAME_CHARS, Frame, TurnStream
 from channels_app.streams_redis import RedisStreamHub
 
 OWNER = 7
@@ -154,7 +155,7 @@ async def test_a_finished_stream_goes_after_its_time(
     hubs: Hubs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer, _ = hubs
-    monkeypatch.setattr(streams, "KEEP_FINISHED_S", 0.01)
+    monkeypatch.setattr(stream_hub, "KEEP_FINISHED_S", 0.01)
     stream = write_answer(writer, ["gone soon"])
     assert writer.local(stream.turn) is stream
     async with asyncio.timeout(5):
@@ -166,7 +167,7 @@ async def test_finished_streams_are_bounded(
     hubs: Hubs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer, _ = hubs
-    monkeypatch.setattr(streams, "MAX_KEPT_CHARS", 1000)
+    monkeypatch.setattr(stream_hub, "MAX_KEPT_CHARS", 1000)
     old = write_answer(writer, ["x" * 600])
     new = write_answer(writer, ["x" * 600])
     assert writer.local(old.turn) is None

@@ -1,0 +1,55 @@
+"""Tasks that run by themselves: kept from being collected, logged when they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+CANCEL_TRIES = 5
+CANCEL_PATIENCE_S = 1.0
+
+
+class TaskSet:
+    """The tasks of one owner. Nobody awaits them, so the set must hold them."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run something in a task of its own and log what it raises."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def cancel(self) -> None:
+        """Ask all tasks to end, but not the one that asks."""
+        for task in self._others():
+            task.cancel()
+
+    async def end(self) -> None:
+        """Cancel all tasks and wait for their end.
+
+        Libraries swallow a cancellation now and then, so it is repeated.
+        """
+        for _ in range(CANCEL_TRIES):
+            self.cancel()
+            left = self._others()
+            if not left:
+                return
+            await asyncio.wait(left, timeout=CANCEL_PATIENCE_S)
+
+    def _others(self) -> set[asyncio.Task[None]]:
+        return self._tasks - {asyncio.current_task()}
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("%s failed", task.get_name(), exc_info=error)

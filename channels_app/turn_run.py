@@ -1,0 +1,169 @@
+"""The pipeline of one running turn: model call, stream, last state of the row.
+
+``run_turn`` makes the call through the dispatcher and fills the stream;
+``run_to_the_end`` wraps it so that, whatever happens, the row leaves the state
+``generating`` and the stream ends with exactly one ``turn.finished``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import uuid
+from dataclasses import replace
+
+from django.db import Error as DatabaseError
+
+from channels_app import turn_rows
+from channels_app.errors import internal_error
+from channels_app.live_turns import RUNNING, LiveTurn, hub, spawn
+from channels_app.streams import TurnStream
+from channels_app.turn_rows import Ending
+from personas.context import build_prompt
+from routing import dispatcher
+from routing.backends.base import TextDelta, ThinkingDelta
+from routing.db_pool import run_in_db_pool
+from routing.dispatcher import Dispatch, DispatchResult, Routed
+
+logger = logging.getLogger(__name__)
+
+MAX_ANSWER_CHARS = 8_000_000
+END_TRIES = 4
+"""How often the end of a turn is offered to a database that refuses it."""
+
+
+async def run_to_the_end(live: LiveTurn) -> None:
+    """Run a turn, save its end and send ``turn.finished``, whatever happens."""
+    ending = Ending(
+        "interrupted", "", error_code="internal", error_message="Cortex was stopped."
+    )
+    try:
+        ending = await run_turn(live)
+    except Exception:
+        logger.exception("Turn %s failed", live.id)
+        error = internal_error()
+        outcome = "incomplete" if live.chars else "failed"
+        ending = Ending(outcome, "", error_code=error.code, error_message=error.message)
+    finally:
+        # A cancelled task still finishes its turn; the shield lets it.
+        await asyncio.shield(spawn(_finish(live, ending), f"end of turn {live.id}"))
+
+
+async def run_turn(live: LiveTurn) -> Ending:
+    """Make the model call of a turn and put what comes into its stream.
+
+    Returns how it ended, without the text, which stands in the stream.
+    """
+    call = live.call
+    live.stream.append("turn.stage", stage="routing")
+    async with dispatcher.stream(
+        functools.partial(build_prompt, call.material),
+        caller=call.caller,
+        user=call.user,
+        role=call.role,
+        model=call.model,
+        tier=call.tier,
+        private=call.private,
+        preview=call.preview,
+    ) as dispatch:
+        live.dispatch = dispatch
+        if live.stop_asked:
+            dispatch.stop()
+        await _relay(live, dispatch)
+    return _ending(live, dispatch.result)
+
+
+async def _relay(live: LiveTurn, dispatch: Dispatch) -> None:
+    stream, stage = live.stream, "routing"
+    async for event in dispatch:
+        if isinstance(event, TextDelta):
+            if stage != "writing":
+                stage = _enter(stream, "writing")
+            text = storable(event.text)
+            live.chars += len(text)
+            stream.append_text("turn.delta", text)
+            if live.chars > MAX_ANSWER_CHARS:
+                dispatch.stop()
+        elif isinstance(event, ThinkingDelta):
+            if stage != "thinking":
+                stage = _enter(stream, "thinking")
+            stream.append_text("turn.thinking", storable(event.text))
+        elif isinstance(event, Routed):
+            stream.append(
+                "turn.routed",
+                model=event.model,
+                tier=event.tier,
+                reason=event.reason,
+                attempt=event.attempt,
+                fallback=event.fallback,
+            )
+            stage = _enter(stream, "waiting")
+
+
+def _enter(stream: TurnStream, stage: str) -> str:
+    stream.append("turn.stage", stage=stage)
+    return stage
+
+
+def storable(text: str) -> str:
+    """Replace what no database and no socket takes: NUL and half characters."""
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _ending(live: LiveTurn, result: DispatchResult) -> Ending:
+    error = result.error
+    ending = Ending(
+        outcome=result.outcome,
+        text="",
+        model=result.model or "",
+        tier=result.tier,
+        reason=result.reason or "",
+        attempts=result.attempts,
+        usage=result.usage,
+        cost_nano_usd=result.cost_nano_usd,
+        estimated=result.estimated,
+        error_code=error.code if error else "",
+        error_message=error.message if error else "",
+    )
+    if live.chars > MAX_ANSWER_CHARS:
+        ending = replace(
+            ending,
+            outcome="incomplete",
+            error_code="too_long",
+            error_message="The answer became too long and was ended.",
+        )
+    return ending
+
+
+async def _finish(live: LiveTurn, ending: Ending) -> None:
+    """Save how a turn ended, then say so: who reads the message now finds it whole."""
+    try:
+        await _save_end(live.id, replace(ending, text=live.text))
+    except Exception:
+        logger.exception("The end of turn %s could not be saved", live.id)
+    finally:
+        RUNNING.pop(live.id, None)
+        live.stream.append(
+            "turn.finished", **turn_rows.finished_fields(live.id, ending)
+        )
+        hub().finish(live.stream)
+
+
+async def _save_end(turn: uuid.UUID, ending: Ending) -> None:
+    for attempt in range(1, END_TRIES + 1):
+        try:
+            await run_in_db_pool(turn_rows.end, turn, ending)
+        except DatabaseError:
+            if attempt == END_TRIES:
+                raise
+            await asyncio.sleep(attempt)
+        else:
+            return
