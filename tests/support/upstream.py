@@ -26,6 +26,7 @@ which ends with its standard input and shows its journal at ``GET /journal``
 ``error-in-stream``    3 chunks, then an error event
 ``malformed``          3 chunks, then an event that is no JSON
 ``long-line``          one event of 1.2 MB
+``big-N``              N events of 50 KB
 ``split-bytes``        multi-byte characters, written 7 bytes at a time
 ``too-long``           HTTP 400 ``exceed_context_size_error``
 ``status-NNN``         HTTP NNN with an error body; 429 carries ``Retry-After: 7``
@@ -528,6 +529,18 @@ async def _long_line(
     await connection.start_stream()
     call.text, call.tokens_sent = "x" * 1_200_000, 1
     await connection.write(_http_chunk(_event(call.model, {"content": call.text})))
+    await server.end_stream(connection, call)
+
+
+@_behaviour(r"big-(\d+)")
+async def _big(
+    server: _Server, connection: _Connection, call: Call, match: re.Match[str]
+) -> None:
+    await connection.start_stream()
+    event = _http_chunk(_event(call.model, {"content": "x" * 50_000}))
+    for _ in range(int(match[1])):
+        await connection.write(event)
+        call.tokens_sent += 1
     await server.end_stream(connection, call)
 
 
