@@ -16,7 +16,7 @@ import json
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from routing.backends.base import (
     AuthenticationFailed,
@@ -66,48 +66,55 @@ class ThinkingSplitter:
     """Tells ``<think>…</think>`` at the beginning of an answer from the answer.
 
     Tags may be cut anywhere between two pieces. Later tags belong to the text: an
-    answer may well be about them.
+    answer may well be about them. White space between thinking and text is dropped.
     """
 
-    __slots__ = ("_held", "_state")
+    __slots__ = ("_held", "_state", "_thought")
 
     def __init__(self) -> None:
         self._held = ""
-        self._state = "start"
+        self._state: Literal["start", "thinking", "text"] = "start"
+        self._thought = False
 
     def feed(self, text: str) -> tuple[str, str]:
         """Return the thinking and the text that are certain now."""
         if self._state == "text":
             return "", text
-        thinking = ""
         self._held += text
-        while True:
-            if self._state == "start":
-                begun = self._held.lstrip()
-                if begun.startswith("<think>"):
-                    self._state, self._held = "thinking", begun[len("<think>") :]
-                elif "<think>".startswith(begun):
-                    return thinking, ""
-                else:
-                    return thinking, self._begin_text()
-            else:
-                before, tag, after = self._held.partition("</think>")
-                if not tag:
-                    sure = len(before) - _overlap(before, "</think>")
-                    self._held = before[sure:]
-                    return thinking + before[:sure], ""
-                thinking += before
-                self._state, self._held = "after", ""
-                self._held, self._state = after.lstrip(), "start"
+        thinking: list[str] = []
+        while self._step(thinking):
+            pass
+        if self._state == "text":
+            text, self._held = self._held, ""
+            return "".join(thinking), text
+        return "".join(thinking), ""
 
     def finish(self) -> tuple[str, str]:
         """Return what was held back when the answer ends."""
         held, self._held = self._held, ""
         return (held, "") if self._state == "thinking" else ("", held.strip() and held)
 
-    def _begin_text(self) -> str:
-        text, self._held, self._state = self._held, "", "text"
-        return text
+    def _step(self, thinking: list[str]) -> bool:
+        """Take one tag or stretch off what is held; say whether to go on."""
+        if self._state == "thinking":
+            before, tag, after = self._held.partition("</think>")
+            if not tag:
+                sure = len(before) - _overlap(before, "</think>")
+                thinking.append(before[:sure])
+                self._held = before[sure:]
+                return False
+            thinking.append(before)
+            self._held, self._state, self._thought = after, "start", True
+            return True
+        begun = self._held.lstrip()
+        if self._thought:
+            self._held = begun
+        if begun.startswith("<think>"):
+            self._held, self._state = begun[len("<think>") :], "thinking"
+            return True
+        if not "<think>".startswith(begun):
+            self._state = "text"
+        return False
 
 
 def _overlap(text: str, tag: str) -> int:

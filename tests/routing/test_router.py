@@ -1,0 +1,196 @@
+"""Who is asked, in which order: tables of cases without a database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ledger.types import Prices
+from routing.backends.base import (
+    AuthenticationFailed,
+    BackendError,
+    BadRequest,
+    ConnectionFailed,
+    ContextTooLong,
+    RateLimited,
+    Refused,
+    TimedOut,
+    UnknownModel,
+    UpstreamFailed,
+)
+from routing.catalogue import BUILTIN, Catalogue, HostInfo, ModelInfo
+from routing.errors import RoutingError
+from routing.router import Candidate, RouteRequest, Tier, after_failure, route
+
+HOUSE = HostInfo(1, "house", "local_openai", is_local=True)
+CLOUD = HostInfo(2, "cloud", "local_openai")
+
+
+def model(
+    label: str,
+    *,
+    tier: int = 1,
+    usd: float | None = 0,
+    host: HostInfo = CLOUD,
+    context: int = 8192,
+) -> ModelInfo:
+    """Return a model with a price in dollars per million tokens, both ways."""
+    nano = None if usd is None else int(usd * 1e9)
+    return ModelInfo(
+        hash(label), label, label, host, context, 1024, tier, Prices(nano, nano)
+    )
+
+
+SMALL = model("small", host=HOUSE)
+MIDDLE = model("middle", tier=2, usd=1)
+LARGE = model("large", tier=3, usd=10)
+UNPRICED = model("unpriced", tier=3, usd=None)
+ALL = Catalogue(models=(LARGE, UNPRICED, MIDDLE, SMALL))
+
+
+def labels(request: RouteRequest, catalogue: Catalogue = ALL) -> list[str]:
+    """Return the labels of the plan's candidates."""
+    return [c.model.label for c in route(request, catalogue).candidates]
+
+
+@pytest.mark.parametrize(
+    ("tier", "expected"),
+    [
+        ("auto", ["small", "middle", "large", "unpriced"]),
+        (1, ["small", "middle", "large", "unpriced"]),
+        (2, ["middle", "large", "unpriced"]),
+        (3, ["large", "unpriced"]),
+    ],
+)
+def test_tier_takes_the_cheapest_that_suffices(tier: Tier, expected: list[str]) -> None:
+    assert labels(RouteRequest(tier=tier)) == expected
+
+
+def test_auto_uses_the_default_tier() -> None:
+    plan = route(RouteRequest(tier="auto"), replace(ALL, default_tier=2))
+    assert (plan.tier, plan.candidates[0].model.label) == (2, "middle")
+
+
+def test_tier_above_all_takes_the_most_capable() -> None:
+    plan = route(RouteRequest(tier=3), Catalogue(models=(SMALL, MIDDLE)))
+    assert [c.model.label for c in plan.candidates] == ["middle", "small"]
+    assert "none has tier 3" in plan.reason
+
+
+@pytest.mark.parametrize("tier", [0, 4, "high"])
+def test_other_tiers_are_refused(tier: Tier) -> None:
+    with pytest.raises(RoutingError) as caught:
+        route(RouteRequest(tier=tier), ALL)
+    assert caught.value.code == "bad_request"
+
+
+def test_context_must_suffice() -> None:
+    wide = model("wide", usd=5, context=100_000)
+    catalogue = Catalogue(models=(SMALL, wide))
+    assert labels(RouteRequest(tier=1, input_tokens=50_000), catalogue) == ["wide"]
+    assert labels(RouteRequest(tier=1, input_tokens=500_000), catalogue) == [
+        "small",
+        "wide",
+    ]
+
+
+def test_steps_of_resolution() -> None:
+    own, shared = {"chat": (MIDDLE, SMALL)}, {"chat": (LARGE,)}
+    full = replace(
+        ALL, own_chains=own, shared_chains=shared, role_settings={"chat": "unpriced"}
+    )
+    assert labels(RouteRequest(model="small"), full) == ["small"]
+    assert labels(RouteRequest(), full) == ["middle", "small"]
+    without_own = replace(full, own_chains={})
+    assert labels(RouteRequest(), without_own) == ["large"]
+    only_setting = replace(without_own, shared_chains={})
+    assert labels(RouteRequest(), only_setting) == ["unpriced"]
+    assert labels(RouteRequest(), ALL) == ["builtin"]
+
+
+@pytest.mark.parametrize(
+    "role", ["orchestrator", "distill", "coder", "research", "classify", "own-role"]
+)
+def test_only_chat_falls_to_the_builtin_model(role: str) -> None:
+    with pytest.raises(RoutingError) as caught:
+        route(RouteRequest(role), Catalogue())
+    assert caught.value.code == "no_model"
+    assert role in str(caught.value)
+
+
+@pytest.mark.parametrize("tier", [None, "auto", 1, 3])
+def test_empty_catalogue_still_chats(tier: Tier) -> None:
+    assert labels(RouteRequest(tier=tier), Catalogue()) == ["builtin"]
+
+
+def test_setting_that_names_nothing_says_so() -> None:
+    catalogue = replace(ALL, role_settings={"coder": "gone"})
+    with pytest.raises(RoutingError, match="gone"):
+        route(RouteRequest("coder"), catalogue)
+
+
+def test_explicit_model_is_strict() -> None:
+    catalogue = replace(ALL, own_chains={"chat": (MIDDLE, SMALL)})
+    assert labels(RouteRequest(model="large"), catalogue) == ["large"]
+    with pytest.raises(RoutingError) as caught:
+        route(RouteRequest(model="other"), catalogue)
+    assert caught.value.code == "no_model"
+
+
+def test_builtin_always_resolves() -> None:
+    assert route(RouteRequest(model="builtin"), ALL).candidates[0].model is BUILTIN
+
+
+def test_host_and_label_tell_models_apart() -> None:
+    one, two = model("m", host=HOUSE), model("m", host=CLOUD)
+    catalogue = Catalogue(models=(one, two))
+    assert catalogue.find("m") is one
+    assert catalogue.find("cloud:m") is two
+
+
+def test_private_stays_in_the_house() -> None:
+    chain = replace(ALL, own_chains={"chat": (MIDDLE, SMALL)})
+    assert labels(RouteRequest(private=True), chain) == ["small"]
+    assert labels(RouteRequest(tier=3, private=True), chain) == ["small"]
+    assert labels(RouteRequest(private=True), Catalogue()) == ["builtin"]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        RouteRequest(private=True),
+        RouteRequest(model="large", private=True),
+        RouteRequest(tier=1, private=True),
+    ],
+)
+def test_private_without_a_local_model_is_an_error(request_: RouteRequest) -> None:
+    catalogue = Catalogue(models=(LARGE,), own_chains={"chat": (LARGE,)})
+    with pytest.raises(RoutingError) as caught:
+        route(request_, catalogue)
+    assert caught.value.code == "private_only"
+
+
+REST = (
+    Candidate(model("same"), ""),
+    Candidate(model("larger", context=32_000), ""),
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ConnectionFailed("x"), ["same", "larger"]),
+        (TimedOut("x"), ["same", "larger"]),
+        (UpstreamFailed("x"), ["same", "larger"]),
+        (RateLimited("x", retry_after_s=5), ["same", "larger"]),
+        (AuthenticationFailed("x"), ["same", "larger"]),
+        (UnknownModel("x"), ["same", "larger"]),
+        (ContextTooLong("x"), ["larger"]),
+        (Refused("x"), []),
+        (BadRequest("x"), []),
+    ],
+)
+def test_fallback_by_error_class(error: BackendError, expected: list[str]) -> None:
+    rest = after_failure(error, model("failed"), REST)
+    assert [candidate.model.label for candidate in rest] == expected
