@@ -41,8 +41,8 @@ def preferences_middleware(get_response: GetResponse) -> GetResponse:
                 if _is_seen_again(user):
                     await sync_to_async(note_seen)(user)
                 with timezone.override(zone_of(user)), _language(request, user):
-                    return await cast(
-                        Awaitable[HttpResponseBase], get_response(request)
+                    return _marked(
+                        await cast(Awaitable[HttpResponseBase], get_response(request))
                     )
             return await cast(Awaitable[HttpResponseBase], get_response(request))
 
@@ -54,7 +54,7 @@ def preferences_middleware(get_response: GetResponse) -> GetResponse:
             note_seen(request.user)
             with timezone.override(zone_of(request.user)):
                 with _language(request, request.user):
-                    return cast(HttpResponseBase, get_response(request))
+                    return _marked(cast(HttpResponseBase, get_response(request)))
         return cast(HttpResponseBase, get_response(request))
 
     return middleware
@@ -77,6 +77,12 @@ def note_seen(user: User) -> None:
 def _is_seen_again(user: User) -> bool:
     last = user.last_seen_at
     return last is None or last < timezone.now() - SEEN_EVERY
+
+
+def _marked(response: HttpResponseBase) -> HttpResponseBase:
+    """Name the page's language; the outer middleware only knows the browser's."""
+    response.headers.setdefault("Content-Language", translation.get_language())
+    return response
 
 
 def _language(request: HttpRequest, user: User) -> translation.override:

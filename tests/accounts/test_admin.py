@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import pytest
+from allauth.mfa.totp.internal.auth import TOTP
+from django.contrib import admin
+from django.core import mail
+from django.test import Client
+
+from accounts import invites
+from accounts.models import AuditEvent, Invite, User
+from tests.conftest import PASSWORD
+
+pytestmark = pytest.mark.django_db
+
+
+def act(client: Client, model: str, action: str, *rows: object) -> str:
+    answer = client.post(
+        f"/admin/accounts/{model}/",
+        {"action": action, "_selected_action": [row.pk for row in rows]},  # type: ignore[attr-defined]
+        follow=True,
+    )
+    return answer.content.decode()
+
+
+def test_the_admin_has_no_sign_in_of_its_own(client: Client, alice: User) -> None:
+    answer = client.get("/admin/login/?next=/admin/")
+    assert answer.headers["Location"].startswith("/account/login/")
+    client.post("/admin/login/", {"username": "alice", "password": PASSWORD})
+    assert "_auth_user_id" not in client.session
+
+
+def test_the_second_factor_holds_for_the_admin(admin_user: User, client: Client) -> None:
+    TOTP.activate(admin_user, "JBSWY3DPEHPK3PXP")
+
+    client.post(
+        "/account/login/?next=/admin/", {"login": "dora", "password": PASSWORD}
+    )
+
+    assert client.get("/admin/").status_code == 302
+
+
+def test_members_are_refused(alice: User, client_for) -> None:
+    client = client_for(alice)
+
+    assert client.get("/admin/", follow=True).status_code == 403
+
+
+@pytest.mark.parametrize("model", ["user", "invite", "googleaddress", "auditevent"])
+def test_the_lists_open(admin_user: User, client_for, model: str) -> None:
+    invites.create_invite(username="eve")
+    client = client_for(admin_user)
+
+    assert client.get(f"/admin/accounts/{model}/").status_code == 200
+    assert client.get("/admin/").status_code == 200
+    if model == "user":
+        path = f"/admin/accounts/user/{admin_user.pk}/change/"
+        page = client.get(path).content.decode()
+        assert 'name="password' not in page
+        assert admin_user.password not in page
+
+
+def test_nothing_secret_is_registered() -> None:
+    names = {model._meta.label for model in admin.site._registry}
+
+    assert not names & {
+        "accounts.ApiToken",
+        "accounts.PasswordReset",
+        "account.EmailConfirmation",
+        "mfa.Authenticator",
+        "socialaccount.SocialApp",
+        "socialaccount.SocialToken",
+        "personas.Message",
+        "personas.PersonaFile",
+    }
+
+
+def test_inviting_shows_the_link_once(admin_user: User, client_for) -> None:
+    client = client_for(admin_user)
+
+    values = {"username": "eve", "email": "eve@example.org", "is_admin": ""}
+    page = client.post("/admin/accounts/invite/add/", values, follow=True)
+
+    invite = Invite.objects.get()
+    assert invite.invited_by == admin_user
+    assert "/setup/" in page.content.decode()
+    assert "/setup/" in mail.outbox[0].body
+    again = client.get("/admin/accounts/invite/").content.decode()
+    assert "http://127.0.0.1:8000/setup/" not in again
+
+
+def test_inviting_a_taken_name_is_refused(
+    admin_user: User, alice: User, client_for
+) -> None:
+    values = {"username": "alice", "email": ""}
+
+    page = client_for(admin_user).post("/admin/accounts/invite/add/", values)
+
+    assert page.status_code == 200
+    assert not Invite.objects.exists()
+
+
+def test_invites_are_sent_again_and_withdrawn(admin_user: User, client_for) -> None:
+    client = client_for(admin_user)
+    invite, token = invites.create_invite(username="eve", email="eve@example.org")
+
+    assert "mailed" in act(client, "invite", "send_again", invite)
+    assert client.get(f"/setup/{token}").status_code == 410
+    fresh = invites.open_invites().get()
+    assert "withdrawn" in act(client, "invite", "revoke", fresh)
+    assert not invites.open_invites().exists()
+
+
+def test_people_change_by_action_alone(
+    admin_user: User, alice: User, client_for
+) -> None:
+    client = client_for(admin_user)
+
+    act(client, "user", "promote", alice)
+    act(client, "user", "deactivate", alice)
+    alice.refresh_from_db()
+    assert alice.is_superuser and not alice.is_active
+    assert "last administrator" in act(client, "user", "demote", admin_user)
+    client.post(
+        f"/admin/accounts/user/{alice.pk}/change/",
+        {"is_superuser": "", "is_active": "on", "time_zone": "UTC", "language": "en"},
+    )
+    alice.refresh_from_db()
+    assert alice.is_superuser and not alice.is_active
+    assert client.get("/admin/accounts/user/add/").status_code == 403
+    path = f"/admin/accounts/user/{alice.pk}/delete/"
+    assert client.post(path, {"post": "yes"}).status_code == 403
+    events = set(AuditEvent.objects.values_list("event", "actor_name"))
+    assert {("user.promoted", "dora"), ("user.deactivated", "dora")} <= events
