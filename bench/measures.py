@@ -110,6 +110,12 @@ async def _direct_streams(
     return await asyncio.gather(*map(one, range(count)))
 
 
+def stream_speed(answer: Received) -> float:
+    """Return tokens per second of one stream, from its first text to its last."""
+    first_ns, last_ns = answer.frames[0][0], answer.frames[-1][0]
+    return (answer.tokens - 1) / max((last_ns - first_ns) / 1e9, 1e-9)
+
+
 def judge_hops(answers: list[Received], calls: list[dict[str, Any]]) -> Hops:
     """Match what was received with the moments at which each token was sent."""
     sent_by_tag = {call["prompt"].rsplit("\n")[-1]: call["sent_ns"] for call in calls}
@@ -130,9 +136,7 @@ def judge_hops(answers: list[Received], calls: list[dict[str, Any]]) -> Hops:
             raise RuntimeError(f"{answer.tag}: {first} of {len(sent)} tokens came.")
         tokens += first
         payload += answer.payload_bytes
-    began = min(answer.asked_ns for answer in answers)
-    ended = max(answer.frames[-1][0] for answer in answers)
-    speed = tokens / ((ended - began) / 1e9)
+    speed = sum(map(stream_speed, answers))
     return Hops(hops, held_back, speed, payload / tokens, tokens)
 
 
