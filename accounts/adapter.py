@@ -11,13 +11,13 @@ import logging
 import smtplib
 from typing import Any
 
-import qrcode
+import qrcode  # type: ignore[import-untyped]
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
-from qrcode.image.svg import SvgPathFillImage
+from qrcode.image.svg import SvgPathFillImage  # type: ignore[import-untyped]
 
 from accounts import audit, proxies, secrets
 from accounts.models import User
@@ -25,7 +25,7 @@ from accounts.models import User
 logger = logging.getLogger(__name__)
 
 
-class AccountAdapter(DefaultAccountAdapter):
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Accounts: no sign-up, the true client address, an audit log."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
@@ -86,7 +86,7 @@ class AccountAdapter(DefaultAccountAdapter):
             self._delete_login_attempts_cached_email(request, email=login)
 
 
-class SecondFactorAdapter(DefaultMFAAdapter):
+class SecondFactorAdapter(DefaultMFAAdapter):  # type: ignore[misc]
     """Second factors: their seeds are encrypted at rest."""
 
     def get_totp_issuer(self) -> str:
@@ -104,7 +104,7 @@ class SecondFactorAdapter(DefaultMFAAdapter):
         address would be one more place that serves the seed.
         """
         image = qrcode.make(url, image_factory=SvgPathFillImage)
-        return image.to_string(encoding="unicode")
+        return str(image.to_string(encoding="unicode"))
 
     def encrypt(self, text: str) -> str:
         """Encrypt a seed before it is stored."""

@@ -9,7 +9,7 @@ deleted on the page about people, which also removes what other apps keep of the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from allauth.account.decorators import secure_admin_login
 from allauth.account.models import EmailAddress, EmailConfirmation
@@ -30,7 +30,7 @@ from accounts.requests import AuthenticatedHttpRequest
 
 admin.site.site_header = admin.site.site_title = "Cortex"
 admin.site.index_title = "Administration"
-admin.site.login = secure_admin_login(admin.site.login)
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
 for model in (
     Authenticator,
@@ -178,7 +178,7 @@ class InviteAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def save_model(
         self,
-        request: AuthenticatedHttpRequest,
+        request: HttpRequest,
         obj: Invite,
         form: ModelForm[Invite],
         change: bool,
@@ -188,7 +188,7 @@ class InviteAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             username=obj.username,
             email=obj.email,
             is_admin=obj.is_admin,
-            invited_by=request.user,
+            invited_by=cast("User", request.user),
         )
         obj.pk = invite.pk
         obj.__dict__.update(invite.__dict__)
@@ -221,9 +221,7 @@ class InviteAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             else:
                 self.message_user(request, f"The {invite} is withdrawn.")
 
-    def _hand_out(
-        self, request: AuthenticatedHttpRequest, invite: Invite, token: str
-    ) -> None:
+    def _hand_out(self, request: HttpRequest, invite: Invite, token: str) -> None:
         mailed = mails.send_invite(invite, token)
         sent = "The link was mailed" if mailed else "No mail was sent; pass on the link"
         self.message_user(request, f"{sent}: {invites.setup_link(token)}")

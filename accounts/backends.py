@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from accounts.models import User
 
 
-class PasswordBackend(AuthenticationBackend):
+class PasswordBackend(AuthenticationBackend):  # type: ignore[misc]
     """Find a person by user name or e-mail address and check the password.
 
     Every attempt costs one query and one hash, whether or not there is such a person,

@@ -13,7 +13,6 @@ from django.contrib.auth.password_validation import (
 )
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
-from django.utils.safestring import SafeString
 
 from accounts import mails
 from accounts.models import Invite, User
@@ -53,9 +52,9 @@ class NewPasswordForm(RefusableForm):
         return User()
 
     @property
-    def password_rules(self) -> SafeString:
-        """Return the rules for passwords as a list in HTML."""
-        return password_validators_help_text_html()
+    def password_rules(self) -> str:
+        """Return the rules for passwords as a list in safe HTML."""
+        return str(password_validators_help_text_html())
 
     def clean(self) -> dict[str, Any]:
         """Check that both are equal and strong enough."""
@@ -78,7 +77,7 @@ class SetupForm(NewPasswordForm):
         label="User name",
         max_length=32,
         validators=[validate_name],
-        help_text="Lower-case letters, digits, “_” and “-”. It cannot be changed later.",
+        help_text="Lower-case letters, digits, “_” and “-”. It stays the same later.",
         widget=forms.TextInput(
             attrs={"autocomplete": "username", "autocapitalize": "none"}
         ),
@@ -86,7 +85,7 @@ class SetupForm(NewPasswordForm):
     email = forms.EmailField(
         label="E-mail address",
         required=False,
-        help_text="For signing in and for resetting the password. You may leave it out.",
+        help_text="For signing in and for resetting the password. Not required.",
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
     )
     field_order = ["username", "email", "password1", "password2"]

@@ -15,7 +15,7 @@ import secrets
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
-from django.contrib.auth.hashers import make_password
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX, make_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
@@ -171,9 +171,9 @@ def revoke_invite(invite: Invite, *, actor: User | None = None) -> None:
     Raises:
         InviteNotOpen: It has been used.
     """
-    changed = Invite.objects.filter(
-        pk=invite.pk, used_at=None, revoked_at=None
-    ).update(revoked_at=timezone.now())
+    changed = Invite.objects.filter(pk=invite.pk, used_at=None, revoked_at=None).update(
+        revoked_at=timezone.now()
+    )
     if changed:
         audit.record("invite.revoked", actor=actor, subject=invite.username)
     elif Invite.objects.filter(pk=invite.pk, used_at__isnull=False).exists():
@@ -189,7 +189,7 @@ def finished_administrator_exists() -> bool:
     """Say whether somebody can sign in and administer this installation."""
     admins = User.objects.filter(is_active=True, is_superuser=True)
     return admins.filter(
-        ~Q(password="") & ~Q(password__startswith="!") | Q(socialaccount__isnull=False)
+        ~(Q(password="") | _has_no_password()) | Q(socialaccount__isnull=False)
     ).exists()
 
 
@@ -266,6 +266,10 @@ def _create_account(user: User, *, is_admin: bool) -> None:
             ) from None
         raise ValidationError({"email": "This e-mail address is in use."}) from None
     roles.set_role(user, is_admin=is_admin)
+
+
+def _has_no_password() -> Q:
+    return Q(**{"password__startswith": UNUSABLE_PASSWORD_PREFIX})
 
 
 def _is_first_start_link(invite: Invite) -> bool:

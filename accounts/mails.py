@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import smtplib
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
@@ -28,7 +30,9 @@ def send_invite(invite: Invite, token: str) -> bool:
     if not invite.email:
         return False
     context = {"invite": invite, "link": setup_link(token)}
-    return _send("Your invite to Cortex", "setup/invite_mail.txt", context, invite.email)
+    return _send(
+        "Your invite to Cortex", "setup/invite_mail.txt", context, invite.email
+    )
 
 
 def send_reset(email: str, user: User | None, token: str) -> bool:
@@ -38,17 +42,17 @@ def send_reset(email: str, user: User | None, token: str) -> bool:
     return _send("Your password for Cortex", "setup/reset_mail.txt", context, email)
 
 
-def _send(subject: str, template: str, context: dict[str, object], to: str) -> bool:
+def _send(subject: str, template: str, context: Mapping[str, object], to: str) -> bool:
     """Send one mail.
 
     The console back end writes to standard error, because the standard output of a
     command belongs to its result.
     """
-    context["url"] = settings.CORTEX_PUBLIC_URL
-    options = {"stream": sys.stderr} if "console" in settings.EMAIL_BACKEND else {}
+    in_console = "console" in settings.EMAIL_BACKEND
+    options: dict[str, Any] = {"stream": sys.stderr} if in_console else {}
     message = EmailMessage(
         subject,
-        render_to_string(template, context),
+        render_to_string(template, {**context, "url": settings.CORTEX_PUBLIC_URL}),
         to=[to],
         connection=get_connection(**options),
     )

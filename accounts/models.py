@@ -32,7 +32,7 @@ class User(AbstractUser):
         help_text="Counted up to end every session of this person for good.",
     )
 
-    class Meta(AbstractUser.Meta):  # type: ignore[name-defined]
+    class Meta(AbstractUser.Meta):  # type: ignore[name-defined, misc]
         constraints = [
             models.UniqueConstraint(
                 Lower("email"),

@@ -13,7 +13,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import F, QuerySet
 
 from accounts import audit, roles, sessions, tokens
 from accounts.models import GoogleAddress, User
@@ -43,11 +43,16 @@ def find_person(username: str) -> User | None:
 
 
 def list_people() -> QuerySet[User]:
-    """Return everybody by name, with ``email_verified`` on each."""
-    verified = EmailAddress.objects.filter(
-        user=OuterRef("pk"), email__iexact=OuterRef("email"), verified=True
+    """Return everybody by name."""
+    return User.objects.order_by("username")
+
+
+def ids_with_confirmed_address() -> set[int]:
+    """Return the ids of the people who have confirmed their present address."""
+    confirmed = EmailAddress.objects.filter(
+        verified=True, email__iexact=F("user__email")
     )
-    return User.objects.annotate(email_verified=Exists(verified)).order_by("username")
+    return set(confirmed.values_list("user_id", flat=True))
 
 
 def google_addresses() -> dict[str, list[GoogleState]]:

@@ -20,9 +20,7 @@ from django.utils.decorators import sync_and_async_middleware
 from accounts.models import User
 
 SEEN_EVERY = datetime.timedelta(minutes=5)
-GetResponse = Callable[
-    [HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]
-]
+GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
 
 @sync_and_async_middleware
@@ -52,9 +50,9 @@ def preferences_middleware(get_response: GetResponse) -> GetResponse:
         has_session = settings.SESSION_COOKIE_NAME in request.COOKIES
         if has_session and isinstance(request.user, User):
             note_seen(request.user)
-            with timezone.override(zone_of(request.user)):
-                with _language(request, request.user):
-                    return _marked(cast(HttpResponseBase, get_response(request)))
+            zone, language = zone_of(request.user), _language(request, request.user)
+            with timezone.override(zone), language:
+                return _marked(cast(HttpResponseBase, get_response(request)))
         return cast(HttpResponseBase, get_response(request))
 
     return middleware
@@ -87,5 +85,5 @@ def _marked(response: HttpResponseBase) -> HttpResponseBase:
 
 def _language(request: HttpRequest, user: User) -> translation.override:
     language = user.language if user.language in dict(settings.LANGUAGES) else "en"
-    request.LANGUAGE_CODE = language  # type: ignore[attr-defined]
+    request.LANGUAGE_CODE = language
     return translation.override(language)

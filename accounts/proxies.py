@@ -1,8 +1,9 @@
 """Which computer a request came from, when proxies stand in between.
 
 A proxy's words count only when the connection itself comes from an address listed in
-``CORTEX_TRUSTED_PROXIES``; everybody else's ``X-Forwarded-*`` headers are removed before
-anything reads them, so a forged one neither resets a rate limit nor passes for https.
+``CORTEX_TRUSTED_PROXIES``; everybody else's ``X-Forwarded-*`` headers are removed
+before anything reads them, so a forged one neither resets a rate limit nor passes for
+https.
 """
 
 from __future__ import annotations
@@ -29,9 +30,7 @@ _FORWARDED = (
 )
 NOWHERE = "0.0.0.0"  # noqa: S104 - what is recorded when a connection has no address
 
-GetResponse = Callable[
-    [HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]
-]
+GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
 
 
 @sync_and_async_middleware

@@ -1,8 +1,8 @@
 """Password reset by mail: a link for one person, one use, one hour.
 
 Tokens are 256 random bits, kept as a hash. A link dies when it is used, after an hour,
-and when the password or the address changes by any way. Asking for a link takes the same
-steps for known and unknown addresses: one query, one row, one mail.
+and when the password or the address changes by any way. Asking for a link takes the
+same steps for known and unknown addresses: one query, one row, one mail.
 """
 
 from __future__ import annotations
@@ -83,9 +83,7 @@ def state_of(reset: PasswordReset) -> ResetState:
     """Say whether the link can still be used, and if not, why."""
     if reset.used_at:
         return ResetState.USED
-    if reset.user is None or not reset.user.is_active:
-        return ResetState.REVOKED
-    if not constant_time_compare(reset.stamp, _stamp(reset.user)):
+    if reset.user is None or not _still_fits(reset, reset.user):
         return ResetState.REVOKED
     if reset.expires_at <= timezone.now():
         return ResetState.EXPIRED
@@ -109,11 +107,9 @@ def use_reset(reset: PasswordReset, password: str) -> User:
         ).update(used_at=now)
         if not taken:
             reset.refresh_from_db()
-            raise ResetNotOpen(
-                ResetState.USED if reset.used_at else ResetState.EXPIRED
-            )
-        user = User.objects.select_for_update().get(pk=reset.user_id)
-        if not user.is_active or not constant_time_compare(reset.stamp, _stamp(user)):
+            raise ResetNotOpen(ResetState.USED if reset.used_at else ResetState.EXPIRED)
+        user = User.objects.select_for_update().filter(pk=reset.user_id or 0).first()
+        if user is None or not _still_fits(reset, user):
             raise ResetNotOpen(ResetState.REVOKED)
         user.password = encoded
         user.save(update_fields=["password"])
@@ -124,6 +120,10 @@ def purge_resets(older_than: datetime.timedelta = datetime.timedelta(days=30)) -
     """Delete rows that ended long ago; return how many."""
     cutoff = timezone.now() - older_than
     return PasswordReset.objects.filter(expires_at__lt=cutoff).delete()[0]
+
+
+def _still_fits(reset: PasswordReset, user: User) -> bool:
+    return user.is_active and constant_time_compare(reset.stamp, _stamp(user))
 
 
 def _stamp(user: User) -> str:

@@ -16,9 +16,8 @@ from django.views.decorators.http import require_POST
 from django.views.generic import View
 
 from accounts import audit, resets
-from accounts.adapter import AccountAdapter
 from accounts.forms import ProfileForm, ResetForm
-from accounts.models import PasswordReset
+from accounts.models import PasswordReset, User
 from accounts.requests import AuthenticatedHttpRequest
 
 
@@ -34,38 +33,37 @@ class ResetView(View):
 
     def get(self, request: HttpRequest, token: str) -> HttpResponse:
         """Show the form."""
-        reset = self._find(token)
-        state = resets.state_of(reset)
-        if state is not resets.ResetState.OPEN:
-            return self._closed(request, resets.ResetNotOpen(state))
-        return self._form(request, ResetForm(reset.user))
+        try:
+            _, user = self._open(token)
+        except resets.ResetNotOpen as error:
+            return self._closed(request, error)
+        return self._form(request, ResetForm(user))
 
     def post(self, request: HttpRequest, token: str) -> HttpResponse:
         """Change the password."""
-        reset = self._find(token)
-        state = resets.state_of(reset)
-        if state is not resets.ResetState.OPEN:
-            return self._closed(request, resets.ResetNotOpen(state))
-        form = ResetForm(reset.user, request.POST)
-        if not form.is_valid():
-            return self._form(request, form)
         try:
+            reset, user = self._open(token)
+            form = ResetForm(user, request.POST)
+            if not form.is_valid():
+                return self._form(request, form)
             user = resets.use_reset(reset, form.cleaned_data["password1"])
         except resets.ResetNotOpen as error:
             return self._closed(request, error)
         audit.record("password.reset", subject=user.username)
         adapter = get_adapter(request)
-        if isinstance(adapter, AccountAdapter):
-            adapter.forget_failures(request, user)
+        adapter.forget_failures(request, user)
         adapter.send_notification_mail("account/email/password_reset", user)
         return redirect("account_reset_password_from_key_done")
 
     @staticmethod
-    def _find(token: str) -> PasswordReset:
+    def _open(token: str) -> tuple[PasswordReset, User]:
         reset = resets.find_reset(token)
-        if reset is None:
+        if reset is None or reset.user is None:
             raise Http404("There is no such link.")
-        return reset
+        state = resets.state_of(reset)
+        if state is not resets.ResetState.OPEN:
+            raise resets.ResetNotOpen(state)
+        return reset, reset.user
 
     @staticmethod
     def _form(request: HttpRequest, form: ResetForm) -> HttpResponse:

@@ -32,7 +32,9 @@ class PersonRow:
         """Return the Google addresses in words."""
         if not self.google:
             return "google no"
-        used = ", ".join(f"{g.email}{'' if g.bound else ' (unused)'}" for g in self.google)
+        used = ", ".join(
+            f"{g.email}{'' if g.bound else ' (unused)'}" for g in self.google
+        )
         return f"google {used}"
 
     @property
@@ -67,11 +69,12 @@ class PersonRow:
 def person_rows() -> list[PersonRow]:
     """Return everybody by name, then the open invites."""
     google = {name: tuple(rows) for name, rows in people.google_addresses().items()}
+    confirmed = people.ids_with_confirmed_address()
     rows = [
         PersonRow(
             username=person.username,
             email=person.email,
-            email_verified=person.email_verified,
+            email_verified=person.pk in confirmed,
             state="active" if person.is_active else "deactivated",
             role="admin" if person.is_superuser else "member",
             has_password=person.has_usable_password(),

@@ -17,7 +17,7 @@ from accounts import audit
 from accounts.models import GoogleAddress, User
 
 
-class SocialAdapter(DefaultSocialAccountAdapter):
+class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
     """One provider, from the environment; no sign-up; links only as registered."""
 
     def list_apps(

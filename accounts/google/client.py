@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 
-class GoogleClientAdapter(GoogleOAuth2Adapter):
+class GoogleClientAdapter(GoogleOAuth2Adapter):  # type: ignore[misc]
     """Use the public address, and refuse an answer without an identity token.
 
     allauth checks the token's issuer, audience and expiry; who asked for it (nonce,

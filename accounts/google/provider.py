@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from accounts.google.client import GoogleClientAdapter
 
 
-class CortexGoogleProvider(GoogleProvider):
+class CortexGoogleProvider(GoogleProvider):  # type: ignore[misc]
     """Google, asked for an identity token that carries our nonce.
 
     What a request's query string adds to scopes or parameters is ignored.
@@ -33,9 +33,7 @@ class CortexGoogleProvider(GoogleProvider):
         kwargs["auth_params"] = {"prompt": "select_account"}
         return kwargs
 
-    def redirect(
-        self, request: HttpRequest, *args: Any, **kwargs: Any
-    ) -> HttpResponse:
+    def redirect(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Send the browser to Google; the nonce is remembered with the state."""
         nonce = secrets.token_urlsafe(24)
         auth_params = {**(kwargs.pop("auth_params", None) or {}), "nonce": nonce}

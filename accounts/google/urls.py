@@ -1,4 +1,4 @@
-"""Addresses below ``/account/google/``; allauth finds them by the provider's package."""
+"""Addresses below ``/account/google/``; allauth finds them by their package."""
 
 from __future__ import annotations
 

@@ -59,7 +59,9 @@ def administrators_only(view: View) -> View:
     """Let administrators in; a member learns nothing, not even that there is a page."""
 
     @wraps(view)
-    def guarded(request: AuthenticatedHttpRequest, *args: Any, **kw: Any) -> HttpResponse:
+    def guarded(
+        request: AuthenticatedHttpRequest, *args: Any, **kw: Any
+    ) -> HttpResponse:
         if not request.user.is_admin:
             raise Http404("There is no such page.")
         return view(request, *args, **kw)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from django.forms.boundfield import BoundWidget
 
 from accounts.forms import RefusableForm
 from accounts.models import User
@@ -53,7 +54,7 @@ class FirstPersonaForm(RefusableForm):
         return name
 
     @property
-    def starters(self) -> list[tuple[forms.BoundField, str]]:
+    def starters(self) -> list[tuple[BoundWidget, str]]:
         """Return each radio button with the sentence that describes it."""
         return list(
             zip(

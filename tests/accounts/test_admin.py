@@ -29,12 +29,12 @@ def test_the_admin_has_no_sign_in_of_its_own(client: Client, alice: User) -> Non
     assert "_auth_user_id" not in client.session
 
 
-def test_the_second_factor_holds_for_the_admin(admin_user: User, client: Client) -> None:
+def test_the_second_factor_holds_for_the_admin(
+    admin_user: User, client: Client
+) -> None:
     TOTP.activate(admin_user, "JBSWY3DPEHPK3PXP")
 
-    client.post(
-        "/account/login/?next=/admin/", {"login": "dora", "password": PASSWORD}
-    )
+    client.post("/account/login/?next=/admin/", {"login": "dora", "password": PASSWORD})
 
     assert client.get("/admin/").status_code == 302
 

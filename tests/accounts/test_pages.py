@@ -1,4 +1,4 @@
-"""The pages of allauth in our clothes: they look like the product and keep its policy."""
+"""The pages of allauth look like the product and keep its content policy."""
 
 from __future__ import annotations
 
@@ -185,7 +185,9 @@ def test_the_page_of_the_second_factor(alice: User, client: Client) -> None:
     check_page(client, "/account/2fa/authenticate/")
 
 
-@pytest.mark.parametrize("login", ["alice", "ALICE", "alice@example.org", " Alice@EXAMPLE.org "])
+@pytest.mark.parametrize(
+    "login", ["alice", "ALICE", "alice@example.org", " Alice@EXAMPLE.org "]
+)
 def test_signing_in_by_name_or_address(alice: User, client: Client, login: str) -> None:
     answer = client.post("/account/login/", {"login": login, "password": PASSWORD})
 
@@ -224,7 +226,9 @@ def test_changing_the_address_needs_its_confirmation(
     page = check_page(signed_in, "/account/email/")
     assert "not confirmed yet" in page
 
-    link = re.search(r"http://chat\.example\.org(/account/confirm-email/\S+)", mail.outbox[-1].body)
+    link = re.search(
+        r"http://chat\.example\.org(/account/confirm-email/\S+)", mail.outbox[-1].body
+    )
     assert link
     assert "Confirm" in check_page(signed_in, link[1])
     signed_in.post(link[1])

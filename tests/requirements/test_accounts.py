@@ -305,7 +305,9 @@ def test_s18_signing_in_takes_the_same_steps_for_every_account(
             answer = sign_in(client, login, "wrong password")
         assert answer.status_code == 200
         steps.add((counts["hashings"], counts["queries"]))
-        pages.add(re.sub(r"\b(alice|bob|charlie|nobody)\b[^\" ]*", "X", sentence(answer)))
+        pages.add(
+            re.sub(r"\b(alice|bob|charlie|nobody)\b[^\" ]*", "X", sentence(answer))
+        )
 
     assert len(steps) == 1
     assert next(iter(steps))[0] == 1
@@ -387,7 +389,9 @@ def test_s19_a_forged_forwarded_for_does_not_reset_the_counter(
 
 
 @pytest.mark.django_db
-def test_s19_behind_a_proxy_people_are_counted_apart(alice: User, settings: Any) -> None:
+def test_s19_behind_a_proxy_people_are_counted_apart(
+    alice: User, settings: Any
+) -> None:
     settings.CORTEX_TRUSTED_PROXIES = ["127.0.0.1"]
     client = Client(REMOTE_ADDR="127.0.0.1")
     for number in range(10):
@@ -745,7 +749,9 @@ def test_s38_no_token_is_good_for_anything_else(alice: User, client: Client) -> 
     assert opened.pop(("invite", "invite")) == 200
     assert opened.pop(("reset", "reset")) == 200
     # allauth answers an unknown confirmation with a page that says so.
-    assert {status for (door, _), status in opened.items() if door != "confirm"} == {404}
+    assert {status for (door, _), status in opened.items() if door != "confirm"} == {
+        404
+    }
     for token in (invite, reset):
         client.post(doors["confirm"].format(token))
         assert tokens.user_for_token(token, scope="chat") is None

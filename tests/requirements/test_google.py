@@ -1,4 +1,4 @@
-"""S16: Google accounts are known by issuer and ``sub``, and linked only as registered."""
+"""S16: Google accounts are known by their ``sub``, and linked only as registered."""
 
 from __future__ import annotations
 
@@ -137,7 +137,9 @@ def test_s16_the_question_carries_nonce_state_and_challenge(
 ) -> None:
     assert b"Continue with Google" in client.get("/account/login/").content
 
-    first = begin(client, "?scope=https://mail&auth_params=nonce%3Devil%26prompt%3Dnone")
+    first = begin(
+        client, "?scope=https://mail&auth_params=nonce%3Devil%26prompt%3Dnone"
+    )
     second = begin(client)
 
     assert first["redirect_uri"] == (

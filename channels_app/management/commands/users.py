@@ -6,6 +6,7 @@ is one sentence on standard error and exit code 1.
 
 from __future__ import annotations
 
+import datetime
 import getpass
 import json
 import sys
@@ -17,12 +18,16 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from accounts import audit, invites, mails, people, tokens
+from accounts import invites, mails, people, tokens
 from accounts.models import User
 from channels_app.people import delete_person, person_rows
 
 VERBS_ON_A_PERSON: dict[str, tuple[Callable[..., None], str, str]] = {
-    "deactivate": (people.deactivate, "deactivated", "end sessions, sockets and tokens"),
+    "deactivate": (
+        people.deactivate,
+        "deactivated",
+        "end sessions, sockets and tokens",
+    ),
     "activate": (people.activate, "activated", "let a person sign in again"),
     "promote": (people.promote, "promoted to administrator", "make an administrator"),
     "demote": (people.demote, "made a member", "make an administrator a member"),
@@ -43,7 +48,7 @@ class Command(BaseCommand):
         def verb(name: str, text: str) -> ArgumentParser:
             sub = verbs.add_parser(name, help=text, description=text)
             sub.add_argument("--json", action="store_true", help="print JSON")
-            return sub  # type: ignore[no-any-return]
+            return sub
 
         sub = verb("invite", "invite a person: mail the link and print it")
         sub.add_argument("username")
@@ -168,12 +173,14 @@ class Command(BaseCommand):
         return sys.stdin.readline().rstrip("\r\n")
 
     def _print(self, value: object, text: str) -> None:
-        self.stdout.write(json.dumps(value, ensure_ascii=False) if self.as_json else text)
+        self.stdout.write(
+            json.dumps(value, ensure_ascii=False) if self.as_json else text
+        )
 
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
-def _timestamp(moment: Any) -> str:
+def _timestamp(moment: datetime.datetime) -> str:
     return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
