@@ -303,6 +303,7 @@ def database_url() -> str:
     return f"postgres://{login}@{address}/{values['NAME']}"
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.django_db(transaction=True)
 def test_r19_processes_append_without_a_fork_or_a_gap() -> None:
     environment = clean_environment(settings.DATA_DIR, DATABASE_URL=database_url())
