@@ -20,6 +20,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from cortex_site import env, logs, startup
@@ -233,8 +234,9 @@ class Supervisor:
     async def _until_ended(self) -> None:
         ends = asyncio.gather(*self._running.values(), return_exceptions=True)
         hurry = asyncio.create_task(self._hurry.wait())
+        both: list[asyncio.Future[Any]] = [ends, hurry]
         await asyncio.wait(
-            [ends, hurry],
+            both,
             timeout=GRACE_S + SETTLE_S,
             return_when=asyncio.FIRST_COMPLETED,
         )

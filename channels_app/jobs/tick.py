@@ -57,7 +57,6 @@ def tick(steps: Sequence[Step] = STEPS) -> TickReport:
         if not mine:
             report.ran = False
             return report
-        close_old_connections()
         for name, step in steps:
             _run(name, step, report)
     return report
@@ -70,7 +69,7 @@ def _run(name: str, step: Callable[[], int], report: TickReport) -> None:
     except Exception:
         logger.exception("the step %s failed", name)
         report.failed.append(name)
-        close_old_connections()
+        close_old_connections()  # the next step may need a fresh one
         return
     report.counts[name] = count
     elapsed_s = time.monotonic() - started

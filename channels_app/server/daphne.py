@@ -17,8 +17,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from daphne.server import Server  # isort: skip - must install its reactor first
-from twisted.internet import error, reactor, tcp
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet import endpoints, error
+from twisted.internet import reactor as installed_reactor
 from twisted.logger import globalLogBeginner
 
 from channels_app.request_ids import new_request_id, request_id
@@ -33,6 +33,9 @@ from channels_app.server.websocket import (
 logger = logging.getLogger("cortex.web")
 access = logging.getLogger("cortex.access")
 
+# Twisted's own annotations stop short of what is used here.
+reactor: Any = installed_reactor
+twisted_endpoints: Any = endpoints
 Application = Callable[..., Awaitable[None]]
 Drain = Callable[[], Awaitable[None]]
 
@@ -67,7 +70,7 @@ class CortexServer(Server):  # type: ignore[misc]
             drain: Awaited once when the process stops: ends running work.
             ready: Called when connections are accepted.
         """
-        interface = quoteStringArgument(host)
+        interface = twisted_endpoints.quoteStringArgument(host)
         super().__init__(
             application,
             endpoints=[f"tcp:port={port}:interface={interface}:backlog={BACKLOG}"],
@@ -79,7 +82,7 @@ class CortexServer(Server):  # type: ignore[misc]
         self.draining = False
         self.failed = False
         self._drain = drain
-        self._ports: list[tcp.Port] = []
+        self._ports: list[Any] = []
         self._stopping: asyncio.Task[None] | None = None
 
     # --- life ----------------------------------------------------------------------
@@ -89,8 +92,9 @@ class CortexServer(Server):  # type: ignore[misc]
         self.connections: dict[Any, dict[str, Any]] = {}
         self.http_factory = CortexHTTPFactory(self)
         self.ws_factory = CortexWebSocketFactory(self)
+        observer: Any = _forget
         globalLogBeginner.beginLoggingTo(
-            [lambda _: None], redirectStandardIO=False, discardBuffer=True
+            [observer], redirectStandardIO=False, discardBuffer=True
         )
         loop: asyncio.AbstractEventLoop = reactor._asyncioEventloop
         asyncio.set_event_loop(loop)
@@ -99,7 +103,9 @@ class CortexServer(Server):  # type: ignore[misc]
         reactor.callLater(1, self.application_checker)
         reactor.callLater(2, self.timeout_checker)
         for description in self.endpoints:
-            listening = serverFromString(reactor, description).listen(self.http_factory)
+            listening = twisted_endpoints.serverFromString(reactor, description).listen(
+                self.http_factory
+            )
             listening.addCallbacks(self.listen_success, self.listen_error)
         reactor.addSystemEventTrigger("before", "shutdown", self.kill_all_applications)
         if not self.abort_start:
@@ -107,7 +113,7 @@ class CortexServer(Server):  # type: ignore[misc]
             reactor.run(installSignalHandlers=False)
         return 1 if self.failed else 0
 
-    def listen_success(self, port: tcp.Port) -> None:
+    def listen_success(self, port: Any) -> None:
         """Keep the listening port, which the drain closes first."""
         super().listen_success(port)
         self._ports.append(port)
@@ -222,6 +228,10 @@ class CortexServer(Server):  # type: ignore[misc]
     def log_slow(self, socket: CortexWebSocket) -> None:
         """Write a line for a socket whose client did not read."""
         logger.warning("a socket was too slow and is closed with 1013")
+
+
+def _forget(event: Any) -> None:
+    """Drop an event of Twisted's own log."""
 
 
 def _log_line(method: str, path: str, status: int, **fields: float) -> None:

@@ -12,10 +12,11 @@ import json
 from typing import Any
 
 from daphne.http_protocol import HTTPFactory, WebRequest
-from twisted.internet import reactor
+from twisted.internet import reactor as installed_reactor
 
 from channels_app.server.flow import Flow
 
+reactor: Any = installed_reactor  # a module to the type checker
 BODY_LIMIT_BYTES = 25 * 1024 * 1024
 LINGER_S = 10.0
 """How long a refused body is read and dropped, so that the client sees the answer."""
@@ -46,6 +47,7 @@ class CortexRequest(WebRequest):  # type: ignore[misc]
     """A 413 was written; what still arrives of the body is dropped."""
     request_id = ""
     flow: Flow | None = None
+    producer: Flow | None
     _received_bytes = 0
 
     # --- reading -------------------------------------------------------------------

@@ -53,8 +53,8 @@ class CortexWebSocket(WebSocketProtocol):  # type: ignore[misc]
         """Drop what only the handshake needed; it weighs more than the open socket."""
         super().onOpen()
         self.http_request_data = b""
-        self.http_headers = {}
-        self.clean_headers = []
+        self.http_headers: dict[str, str] = {}
+        self.clean_headers: list[tuple[bytes, bytes]] = []
         self.request.headers = {}
 
     def serverSend(self, content: str | bytes, binary: bool = False) -> None:  # noqa: N802

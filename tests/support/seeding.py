@@ -82,7 +82,7 @@ class Chat:
         """Take no more bytes from the network, as a sleeping laptop would."""
         connection = self.ws._response.connection
         assert connection is not None and connection.transport is not None
-        connection.transport.pause_reading()  # type: ignore[attr-defined]
+        connection.transport.pause_reading()
 
     async def receive(self) -> dict[str, Any]:
         """Return the next frame; raises ``EOFError`` when the server has closed."""

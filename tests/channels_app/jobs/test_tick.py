@@ -1,0 +1,106 @@
+"""The tick and the worker that runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import logging
+import threading
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from channels_app.jobs import tick
+from channels_app.jobs.worker import Worker
+
+
+def failing() -> int:
+    raise RuntimeError("on purpose")
+
+
+def test_failing_step_does_not_stop_the_others(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tick, "close_old_connections", lambda: None)
+    done: list[str] = []
+
+    def second() -> int:
+        done.append("second")
+        return 2
+
+    with caplog.at_level(logging.INFO):
+        report = tick.tick((("first", failing), ("second", second)))
+    assert (report.ran, report.counts, report.failed) == (
+        True,
+        {"second": 2},
+        ["first"],
+    )
+    assert done == ["second"]
+    assert "the step first failed" in caplog.text
+
+
+def test_only_one_tick_runs_at_a_time(settings: Any) -> None:
+    with open(Path(settings.DATA_DIR) / "tick.lock", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        report = tick.tick((("never", failing),))
+    assert (report.ran, report.counts, report.failed) == (False, {}, [])
+
+
+@pytest.mark.django_db
+def test_real_steps_count_nothing_on_a_tidy_database() -> None:
+    output = StringIO()
+    call_command("tick", "--json", stdout=output)
+    report = json.loads(output.getvalue())
+    assert report["ran"] and report["failed"] == []
+    assert set(report["counts"]) == {name for name, _ in tick.STEPS}
+
+
+def test_command_fails_when_a_step_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = tick.TickReport(failed=["purged_conversations"])
+    monkeypatch.setattr("channels_app.management.commands.tick.tick", lambda: report)
+    with pytest.raises(CommandError, match="purged_conversations"):
+        call_command("tick", stdout=StringIO())
+
+
+async def test_worker_ticks_until_it_is_stopped() -> None:
+    ticks: list[str] = []
+    worker = Worker(every_s=0.001, job=lambda: ticks.append(thread_name()))
+    running = asyncio.create_task(worker.run())
+    while len(ticks) < 3:
+        await asyncio.sleep(0.005)
+    worker.stop()
+    await asyncio.wait_for(running, 5)
+    assert all(name.startswith("cortex-db") for name in ticks)
+
+
+async def test_worker_survives_a_failing_tick() -> None:
+    calls: list[int] = []
+
+    def job() -> None:
+        calls.append(1)
+        raise RuntimeError("on purpose")
+
+    worker = Worker(every_s=0.001, job=job)
+    running = asyncio.create_task(worker.run())
+    while len(calls) < 2:
+        await asyncio.sleep(0.005)
+    worker.stop()
+    await asyncio.wait_for(running, 5)
+
+
+async def test_worker_stops_without_waiting_for_the_next_tick() -> None:
+    ticked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    worker = Worker(every_s=3600, job=lambda: loop.call_soon_threadsafe(ticked.set))
+    running = asyncio.create_task(worker.run())
+    await ticked.wait()
+    worker.stop()
+    await asyncio.wait_for(running, 5)
+
+
+def thread_name() -> str:
+    return threading.current_thread().name
