@@ -36,8 +36,8 @@ _SUMS = {
     "sum_notional_nano_usd": Sum(
         "cost_nano_usd", filter=Q(billing="notional"), default=0
     ),
-    "sum_input_tokens": Sum("input_tokens", default=0),
-    "sum_output_tokens": Sum("output_tokens", default=0),
+    "sum_input_tokens": Sum("input_tokens"),
+    "sum_output_tokens": Sum("output_tokens"),
 }
 
 
@@ -55,9 +55,9 @@ class Totals:
     """Sum of the known costs, notional ones included."""
     notional_nano_usd: int = 0
     """The part that a subscription covers."""
-    input_tokens: int = 0
-    """Sum of the known counts; cache reads and writes are included."""
-    output_tokens: int = 0
+    input_tokens: int | None = 0
+    """Sum of the known counts, cache included; ``None`` when none is known."""
+    output_tokens: int | None = 0
 
     @property
     def is_unknown(self) -> bool:
@@ -109,6 +109,8 @@ def by_date(
 
 
 def _totals(row: dict[str, Any]) -> Totals:
+    if not row["sum_calls"]:
+        row = {name: row[name] or 0 for name in _SUMS}
     return Totals(**{name.removeprefix("sum_"): row[name] for name in _SUMS})
 
 

@@ -46,6 +46,12 @@ def test_totals_count_closing_rows_and_keep_unknown_apart(
     assert statistics.totals(alice).cost_usd == 0.00012
 
 
+def test_tokens_that_nobody_counted_are_unknown(alice: User) -> None:
+    book(alice, input_tokens=5, output_tokens=None)
+    sums = statistics.totals(alice)
+    assert (sums.input_tokens, sums.output_tokens) == (5, None)
+
+
 def test_a_correction_changes_money_but_not_calls(alice: User) -> None:
     attempt = book(alice)
     entries.adjust(attempt, note="invoice", cost_nano_usd=40_000, output_tokens=1)

@@ -87,7 +87,7 @@ class TestPage:
         assert "Left of your budget" not in self.page(client_for(alice))
         Budget.objects.create(user=None, period="day", limit_nano_usd=5_060_000)
         book(alice)
-        assert "<dd>$0.005</dd>" in self.page(client_for(alice))
+        assert '<div class="value">$0.005</div>' in self.page(client_for(alice))
 
     def test_shows_the_latest_rows_in_few_queries(
         self,
