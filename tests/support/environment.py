@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-SECRET_KEY = "tests-only-7uR2mQ9xVb4KpZ8sWc3LfYh6Td1NgJa5"
+SECRET_KEY = "tests-only-7uR2mQ9xVb4KpZ8sWc3LfYh6Td1NgJa5-eHq0XyVtBn"
 """Strong enough to pass the start-up check, public, and used nowhere else."""
 
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "SHELL", "TERM", "CI")

@@ -60,6 +60,7 @@ class Process:
         self.environment = environment
         self.cwd = cwd
         self.popen: subprocess.Popen[bytes] | None = None
+        self._log_before = 0
 
     @property
     def pid(self) -> int:
@@ -75,6 +76,11 @@ class Process:
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
     @property
+    def log_since_start(self) -> str:
+        """What it has printed since it was last started."""
+        return self.log[self._log_before :]
+
+    @property
     def exit_code(self) -> int | None:
         """The exit code, negative for a signal, ``None`` while it runs."""
         return self.popen.poll() if self.popen else None
@@ -82,6 +88,7 @@ class Process:
     def start(self) -> None:
         """Start it; output goes to ``log_path``."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._log_before = len(self.log)
         with open(self.log_path, "ab") as log:
             self.popen = subprocess.Popen(
                 self.command,
@@ -154,11 +161,13 @@ class ServerProcess(Process):
 
     @property
     def setup_link(self) -> str:
-        """The last link to set up Cortex that the log shows."""
+        """The link to set up Cortex that it printed at its last start."""
         return str(
             wait_until(
                 lambda: re.findall(
-                    r"^Open (http\S+/setup/\S+) to set up Cortex$", self.log, re.M
+                    r"^Open (http\S+/setup/\S+) to set up Cortex$",
+                    self.log_since_start,
+                    re.M,
                 ),
                 what="the setup link",
             )[-1]

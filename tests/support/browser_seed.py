@@ -1,0 +1,79 @@
+"""Fills the database of a browser test's server; runs in a process of its own.
+
+``python manage.py shell -c "from tests.support.browser_seed import seed; seed(…)"``
+"""
+
+from __future__ import annotations
+
+from allauth.account.models import EmailAddress
+
+from accounts.models import User
+from accounts.roles import set_role
+from personas.conversations import start_conversation
+from personas.models import Message, Persona, PersonaFile
+from personas.personas import create_persona
+from routing.models import Host, Model, RoleSlot
+from tests.support.browser import PASSWORD
+
+
+def seed(upstream_url: str, models: list[str], **texts: str) -> None:
+    """Create alice (who administers) and bob, personas, and models of the mock server.
+
+    ``texts`` replaces the names that people may choose freely: ``persona_name``,
+    ``title``, ``file_name``, ``host_name``, ``model_label``.
+    """
+    alice = _person("alice", is_admin=True)
+    _person("bob", is_admin=False)
+    inara = create_persona(
+        alice, template="companion", name="inara", display_name="Inara"
+    )
+    create_persona(alice, template="developer", name="tina", display_name="Tina")
+    if name := texts.get("persona_name"):
+        Persona.objects.filter(pk=inara.pk).update(display_name=name[:64])
+    if name := texts.get("file_name"):
+        PersonaFile.objects.create(persona=inara, name=name[:64], text="x")
+    host = Host.objects.create(
+        name=texts.get("host_name", "Mock")[:64],
+        type=Host.Type.LOCAL_OPENAI,
+        base_url=f"{upstream_url}/v1",
+        flagged=texts.get("host_name", "")[:200],
+    )
+    for position, name in enumerate(models):
+        label = texts.get("model_label", "")[:90] if position == 0 else ""
+        model = Model.objects.create(host=host, label=label or name, name=name)
+        if position == 0:
+            RoleSlot.objects.create(role="chat", position=0, model=model)
+    long_chat(alice, inara, texts.get("title", "A long talk"))
+
+
+def _person(username: str, *, is_admin: bool) -> User:
+    email = f"{username}@example.org"
+    user = User.objects.create_user(username, email, PASSWORD)
+    EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
+    set_role(user, is_admin=is_admin)
+    return user
+
+
+def long_chat(owner: User, persona: Persona, title: str, pairs: int = 40) -> None:
+    """Write a conversation of ``pairs`` questions with their answers."""
+    chat = start_conversation(owner, persona)
+    parent = None
+    for number in range(pairs):
+        parent = Message.objects.create(
+            conversation=chat,
+            owner=owner,
+            role="user",
+            text=f"Question {number}",
+            parent=parent,
+        )
+        parent = Message.objects.create(
+            conversation=chat,
+            owner=owner,
+            role="assistant",
+            text=f"Answer {number}. " + "Some words follow. " * 20,
+            parent=parent,
+            model="mock",
+        )
+    chat.title = title[:120]
+    chat.current_message = parent
+    chat.save()
