@@ -107,13 +107,15 @@ def send(page: Page, text: str) -> None:
     page.press("#composer-text", "Enter")
 
 
-def wait_for_answer(page: Page, number: int = 1, state: str = "complete") -> None:
+def wait_for_answer(
+    page: Page, number: int = 1, state: str = "complete", *, within_s: float = 20
+) -> None:
     """Wait until the page shows so many answers that ended like this."""
     selector = f".answer[data-state={state}]"
     page.wait_for_function(
         "([selector, number]) => document.querySelectorAll(selector).length >= number",
         arg=[selector, number],
-        timeout=20_000,
+        timeout=within_s * 1000,
     )
 
 

@@ -1,0 +1,3 @@
+"""Fixtures of the tests in a browser."""
+
+from tests.support.browser_fixtures import *  # noqa: F403

@@ -1,0 +1,331 @@
+"""What foreign text may never do in a real browser: S7, S8, S9 and S35."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from playwright.sync_api import Page
+
+from tests.support.browser import Canary, Seen, send, wait_for_answer
+from tests.support.browser_fixtures import *  # noqa: F403
+from tests.support.browser_fixtures import Site
+from tests.support.processes import wait_until
+
+Opener = Callable[..., tuple[Page, Seen]]
+
+CORPUS = [
+    "<script>pwned=1</script>",
+    "<script nonce>pwned=1</script>",
+    '<script src="/static/js/base.js"></script>',
+    "<img src=x onerror=pwned=1>",
+    "<IMG SRC=x OnErRoR=pwned=1 //",
+    "<svg onload=pwned=1><script>pwned=1</script></svg>",
+    '<svg><animate onbegin="pwned=1" attributeName=x dur=1s></svg>',
+    '<svg><use href="data:image/svg+xml;base64,PHN2Zy8+#x"/></svg>',
+    "<math><mtext><table><mglyph><style><img src=x onerror=pwned=1></style>",
+    "<details open ontoggle=pwned=1>x</details>",
+    "<body onload=pwned=1><input autofocus onfocus=pwned=1>",
+    '<iframe srcdoc="<script>parent.pwned=1</script>"></iframe>',
+    '<object data="javascript:pwned=1"></object><embed src="javascript:pwned=1">',
+    "<style>*{background:url(//evil.example)}</style>",
+    "<link rel=stylesheet href=//evil.example/x.css>",
+    '<base href="//evil.example/"><form action="//evil.example"><button>x</button>',
+    '<meta http-equiv="refresh" content="0;url=//evil.example">',
+    "[link](javascript:pwned=1)",
+    "[link](JaVaScRiPt:pwned=1)",
+    "[link](java&#x0A;script:pwned=1)",
+    "[link](&#106;avascript:pwned=1)",
+    "[link](data:text/html;base64,PHNjcmlwdD5wd25lZD0xPC9zY3JpcHQ+)",
+    "[link](vbscript:pwned=1)",
+    "<javascript:pwned=1>",
+    '[a](https://example.org/"onmouseover="pwned=1)',
+    "![x](javascript:pwned=1)",
+    '![x](x"onerror="pwned=1)',
+    "![`onerror=pwned=1`](https://example.invalid/a.png 'a\"onerror=pwned=1')",
+    "[![x](https://example.invalid/i.png)](javascript:pwned=1)",
+    "[ref]: javascript:pwned=1\n\n[ref]",
+    '```html"onload="pwned=1\n<script>pwned=1</script>\n```',
+    "```<img/src=x/onerror=pwned=1>\nx\n```",
+    "`<img src=x onerror=pwned=1>`",
+    "| <img src=x onerror=pwned=1> | b |\n|:-:|--:|\n| <script>pwned=1</script> | x |",
+    "- [x] <img src=x onerror=pwned=1>\n- [ ] [y](javascript:pwned=1)",
+    "# <img src=x onerror=pwned=1>\n\n> <svg/onload=pwned=1>",
+    "$\\href{javascript:pwned=1}{x}$ $$\\unicode{<img src=x onerror=pwned=1>}$$",
+    '```mermaid\ngraph TD; A["<img src=x onerror=pwned=1>"]\n```',
+    '<div hx-get="/admin/" hx-trigger="load" hx-on::load="pwned=1">x</div>',
+    '<div data-hx-get="/admin/" data-hx-trigger="load">x</div>',
+    "<a id=chat name=composer class=button style=position:fixed>clobber</a>",
+    "</div></article><script>pwned=1</script>",
+    "\u2028<scr\u0000ipt>pwned=1</script>",
+    "<noscript><p title='</noscript><img src=x onerror=pwned=1>'>",
+    "<template><script>pwned=1</script></template>",
+    "<xmp><img src=x onerror=pwned=1></xmp><plaintext><script>pwned=1</script>",
+]
+NAME = "<img src=x onerror=pwned=1><script>pwned=1</script>"
+FIND_DANGEROUS = """() => {
+  const found = [];
+  const tags = "script, svg:not(.icon, .avatar), iframe, object, embed, style, link, "
+    + "meta, base, form, input, img, math, template, video, audio";
+  for (const box of document.querySelectorAll(".text")) {
+    for (const one of box.querySelectorAll(tags)) found.push(one.outerHTML);
+    for (const one of box.querySelectorAll("*")) {
+      for (const { name, value } of one.attributes) {
+        const isBad = /^(on|hx-|data-hx|style$|id$|name$|src)/i.test(name)
+          || /^\\s*(javascript|data|vbscript):/i.test(value);
+        if (isBad) found.push(one.outerHTML);
+      }
+    }
+  }
+  return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def site_texts() -> dict[str, str]:
+    """Give everything that people may name freely a hostile name."""
+    return {
+        "persona_name": NAME,
+        "title": NAME,
+        "file_name": "<img src=x onerror=pwned=1>",
+        "host_name": NAME,
+        "model_label": f"{NAME} {{{{7*7}}}}",
+    }
+
+
+@pytest.fixture
+def canary() -> Iterator[Canary]:
+    listening = Canary()
+    yield listening
+    listening.close()
+
+
+def all_pages(page: Page, site: Site) -> list[str]:
+    """Return the pages that alice (an administrator) can reach from the shell."""
+    page.goto(f"{site.url}/?persona=inara")
+    chat = page.locator(".chat-link").last.get_attribute("href")
+    return [
+        "/?persona=inara",
+        "/?persona=tina",
+        str(chat),
+        "/personas/",
+        "/personas/inara/",
+        "/personas/inara/files/",
+        "/personas/inara/files/SOUL.md/",
+        "/personas/inara/files/SOUL.md/history/",
+        "/personas/inara/prompt/",
+        "/settings/models/",
+        "/settings/models/hosts/1/",
+        "/settings/profile/",
+        "/money/",
+        "/people/",
+        "/setup/persona",
+        "/account/email/",
+        "/account/password/change/",
+        "/account/2fa/",
+        "/account/2fa/totp/activate/",
+        "/account/sessions/",
+        "/account/logout/",
+        "/admin/",
+        "/admin/accounts/user/",
+        "/admin/accounts/user/1/change/",
+        "/admin/accounts/invite/",
+        "/admin/routing/host/",
+        "/admin/routing/model/",
+        "/admin/routing/model/1/change/",
+        "/admin/ledger/ledgerentry/",
+        "/nowhere/",
+        "/setup/unknown",
+    ]
+
+
+def test_s07_no_text_in_a_message_becomes_code(site: Site, open_page: Opener) -> None:
+    page, seen = open_page()
+    page.goto(f"{site.url}/?persona=tina")
+    texts = [text.replace("\0", "") for text in CORPUS]  # a NUL is refused anyway
+    send(page, "\n\n".join(texts))
+    wait_for_answer(page)
+    assert page.evaluate(FIND_DANGEROUS) == []
+    page.reload()
+    page.wait_for_selector(".answer[data-state=complete] .text:not([data-source])")
+    assert page.evaluate(FIND_DANGEROUS) == []
+    for link in page.locator(".text a[href]").all():
+        assert link.get_attribute("rel") == "noopener noreferrer nofollow"
+        assert link.get_attribute("target") == "_blank"
+        assert re.match(r"https?:|mailto:", link.get_attribute("href") or "")
+    assert page.evaluate("typeof pwned") == "undefined"
+    seen.assert_clean()
+
+
+@pytest.mark.parametrize("piece_characters", [1, 5])
+def test_s07_no_half_of_a_growing_text_becomes_code(
+    site: Site, open_page: Opener, piece_characters: int
+) -> None:
+    page, seen = open_page()
+    page.goto(f"{site.url}/?persona=tina")
+    found = page.evaluate(
+        """async ([texts, size]) => {
+          const { toNodes } = await import("/static/js/markdown.js");
+          const box = document.createElement("div");
+          box.className = "text";
+          document.body.append(box);
+          const found = [];
+          for (const text of texts) {
+            for (let end = size; end < text.length + size; end += size) {
+              box.replaceChildren(toNodes(text.slice(0, end)));
+              for (const one of box.querySelectorAll("*")) {
+                if (/^(script|img|svg|iframe|style|form|object)$/i.test(one.tagName)) {
+                  found.push(one.outerHTML);
+                }
+                for (const { name, value } of one.attributes) {
+                  const isBad = /^(on|hx-|data-hx|style$|id$|name$|src)/i.test(name)
+                    || /^\\s*(javascript|data|vbscript):/i.test(value);
+                  if (isBad) found.push(one.outerHTML);
+                }
+              }
+            }
+          }
+          return found;
+        }""",
+        [CORPUS, piece_characters],
+    )
+    assert found == []
+    assert page.evaluate("typeof pwned") == "undefined"
+    seen.assert_clean()
+
+
+def test_s07_names_and_titles_are_text_on_every_page(
+    site: Site, open_page: Opener
+) -> None:
+    page, seen = open_page()
+    shown = 0
+    for path in all_pages(page, site):
+        page.goto(site.url + path)
+        shown += "<img src=x onerror" in page.locator("body").inner_text()
+        assert page.locator("img[src=x], [onerror]").count() == 0, path
+        assert page.evaluate("typeof pwned") == "undefined", path
+    assert shown >= 5
+    assert seen.dialogs == []
+    assert seen.foreign_requests == []
+
+
+def test_s08_no_page_violates_the_policy(site: Site, open_page: Opener) -> None:
+    page, seen = open_page()
+    for path in all_pages(page, site):
+        response = page.goto(site.url + path)
+        assert response is not None
+        assert response.status in {200, 404}, path
+        policy = response.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self' 'nonce-"), path
+        page.wait_for_load_state("networkidle")
+        assert seen.violations == [], path
+    page, strangers = open_page(None)
+    for path in ("/account/login/", "/account/password/reset/", "/nowhere/"):
+        page.goto(site.url + path)
+        assert strangers.violations == [], path
+    seen.assert_clean()
+    strangers.assert_clean()
+
+
+def test_s08_injected_htmx_attributes_do_nothing(site: Site, open_page: Opener) -> None:
+    page, seen = open_page()
+    page.goto(f"{site.url}/?persona=tina")
+    page.wait_for_function("() => window.htmx !== undefined")
+    page.wait_for_load_state("networkidle")
+    before = len(seen.requests)
+    page.evaluate(
+        """() => {
+          const box = document.createElement("div");
+          box.innerHTML = `
+            <div hx-get="/people/" hx-trigger="load">a</div>
+            <div data-hx-get="/people/" data-hx-trigger="load">b</div>
+            <div hx-get="/people/" hx-trigger="load" hx-nonce="guessed">c</div>
+            <div hx-on:load="pwned=1" hx-on::init="pwned=1">d</div>
+            <button id="trap" hx-post="/people/" hx-vals="js:{x: pwned=1}"
+              hx-on:click="pwned=1">e</button>
+            <a id="bait" hx-get="/people/" hx-trigger="click[pwned=1]">f</a>`;
+          document.body.append(box);
+          window.htmx.process(box);
+          document.getElementById("trap").click();
+          document.getElementById("bait").click();
+        }"""
+    )
+    page.evaluate("() => new Promise((resolve) => setTimeout(resolve, 300))")
+    assert seen.requests[before:] == []
+    assert page.evaluate("typeof pwned") == "undefined"
+    configuration = page.evaluate("() => window.htmx.config")
+    assert configuration["mode"] == "same-origin"
+    assert configuration["includeIndicatorCSS"] is False
+
+
+def test_s09_pictures_in_answers_are_never_requested(
+    site: Site, open_page: Opener, canary: Canary
+) -> None:
+    page, seen = open_page()
+    page.goto(f"{site.url}/?persona=tina")
+    url = f"http://127.0.0.1:{canary.port}"
+    text = f"""inline ![secret]({url}/a.png) and ![s](<{url}/b.png?q=secret data>)
+
+reference ![secret][ref] and ![ref][] and ![ref]
+
+[ref]: {url}/c.png "title"
+
+html <img src={url}/d.png> <img srcset="{url}/e.png 2x">
+<picture><source srcset={url}/f.png></picture>
+<video poster={url}/g.png></video><link rel=prefetch href={url}/h>
+<svg><image href="{url}/i.png"/></svg> <div style="background:url({url}/j.png)">x</div>
+
+[![nested]({url}/k.png)]({url}/l) <{url}/m.png> {url}/n.png
+
+| ![cell]({url}/o.png) |
+|--|
+| ![cell]({url}/p.png) |
+
+![relative](//127.0.0.1:{canary.port}/q.png) ![data](data:image/svg+xml,<svg/>)
+"""
+    send(page, text)
+    wait_for_answer(page)
+    page.reload()
+    page.wait_for_selector(".answer .text:not([data-source])")
+    page.wait_for_load_state("networkidle")
+    assert page.locator(".text :is(img, picture, video, image, link)").count() == 0
+    links = page.locator(".answer .text a.image-link")
+    assert links.count() >= 5
+    assert links.first.inner_text() == "secret"
+    assert canary.visits == 0
+    seen.assert_clean()
+
+
+def test_s09_the_canary_would_have_noticed(canary: Canary) -> None:
+    socket.create_connection(("127.0.0.1", canary.port)).close()
+    wait_until(lambda: canary.visits == 1)
+
+
+def test_s35_no_script_listens_to_messages_of_other_windows() -> None:
+    scripts = Path(settings.BASE_DIR) / "static" / "js"
+    files = list(scripts.rglob("*.js"))
+    assert len(files) > 5
+    listener = re.compile(
+        r"""(?:addEventListener\(\s*["']message["']|\bonmessage\b|postMessage\()"""
+    )
+    for path in files:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if listener.search(line):
+                # A WebSocket's own messages come from the server it was opened to.
+                assert line.strip().startswith("socket.addEventListener"), (path, line)
+
+
+def test_s35_templates_hold_no_inline_code() -> None:
+    templates = Path(settings.BASE_DIR) / "templates"
+    inline = re.compile(
+        r"""<script(?![^>]*\bsrc=)|\son\w+\s*=\s*["']|\sstyle\s*=|hx-on|js:|javascript:"""
+    )
+    files = list(templates.rglob("*.html"))
+    assert len(files) > 10
+    for path in files:
+        found = inline.search(path.read_text(encoding="utf-8"))
+        assert found is None, (path, found and found[0])
