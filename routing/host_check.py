@@ -139,9 +139,9 @@ def _key_header(host: HostInfo) -> dict[str, str]:
 
 def _names(body: Any) -> list[str] | None:
     """Return the model names of a list in OpenAI's or Ollama's form."""
-    rows = (body.get("data") or body.get("models")) if isinstance(body, dict) else body
+    rows = body.get("data", body.get("models")) if isinstance(body, dict) else body
     if not isinstance(rows, list):
-        return [] if isinstance(body, dict) and "data" in body else None
+        return None
     names = [
         str(row.get("id") or row.get("name") or "")
         for row in rows

@@ -268,6 +268,6 @@ def _nano(dollars: str | None) -> int | None:
         value = Decimal(dollars)
     except InvalidOperation:
         raise CommandError(f"{dollars!r} is not a price.") from None
-    if not 0 <= value <= 1_000_000:
+    if not value.is_finite() or not 0 <= value <= 1_000_000:
         raise CommandError(f"{dollars} is not a price.")
     return int(value * NANO_USD)

@@ -1,0 +1,295 @@
+"""What a person sees, may change and may call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.http import Http404
+
+from accounts import secrets
+from accounts.models import AuditEvent, User
+from ledger.types import Prices
+from routing import hosts
+from routing.models import Host, Model, RoleSlot
+from routing.registry import (
+    catalogue_for,
+    get_host_for_user,
+    get_host_to_change,
+    get_model_for_user,
+    get_model_to_change,
+    hosts_visible_to,
+    info_for,
+    models_visible_to,
+    slots_visible_to,
+)
+
+pytestmark = pytest.mark.django_db
+NANO = 1_000_000_000
+
+
+def test_outsider_gets_nothing_of_a_persons_own(
+    alice: User, charlie: User, admin_user: User, add_model: Callable[..., Model]
+) -> None:
+    model = add_model("mine", owner=alice)
+    RoleSlot.objects.create(owner=alice, role="chat", position=0, model=model)
+    assert get_host_for_user(alice, model.host_id) == model.host
+    assert get_model_for_user(alice, model.id) == model
+    assert get_host_to_change(alice, model.host_id) == model.host
+    assert get_model_to_change(alice, model.id) == model
+    for outsider in (charlie, admin_user):
+        for get, row_id in (
+            (get_host_for_user, model.host_id),
+            (get_model_for_user, model.id),
+            (get_host_to_change, model.host_id),
+            (get_model_to_change, model.id),
+        ):
+            with pytest.raises(Http404):
+                get(outsider, row_id)
+        assert not hosts_visible_to(outsider)
+        assert not models_visible_to(outsider)
+        assert not slots_visible_to(outsider)
+        assert catalogue_for(outsider).models == ()
+
+
+def test_shared_is_seen_by_all_and_changed_by_administrators(
+    alice: User, admin_user: User, add_model: Callable[..., Model]
+) -> None:
+    model = add_model("shared")
+    assert get_host_for_user(alice, model.host_id) == model.host
+    assert get_host_to_change(admin_user, model.host_id) == model.host
+    assert get_model_to_change(admin_user, model.id) == model
+    with pytest.raises(Http404):
+        get_host_to_change(alice, model.host_id)
+    with pytest.raises(Http404):
+        get_model_to_change(alice, model.id)
+
+
+def test_catalogue_takes_two_queries_and_holds_no_key(
+    alice: User,
+    add_model: Callable[..., Model],
+    set_chain: Callable[..., None],
+    django_assert_num_queries: Any,
+) -> None:
+    models = [add_model(f"m{n}", key="sk-canary") for n in range(5)]
+    set_chain("chat", *models)
+    with django_assert_num_queries(2):
+        catalogue = catalogue_for(alice)
+    assert [model.label for model in catalogue.shared_chains["chat"]] == [
+        "m0", "m1", "m2", "m3", "m4",
+    ]  # fmt: skip
+    assert "canary" not in repr(catalogue)
+    assert models[0].host.key_encrypted not in repr(catalogue)
+
+
+def test_catalogue_leaves_out_what_cannot_be_called(
+    alice: User, add_model: Callable[..., Model], set_chain: Callable[..., None]
+) -> None:
+    off = add_model("off", enabled=False)
+    host_off = add_model("host-off")
+    Host.objects.filter(id=host_off.host_id).update(enabled=False)
+    other_type = add_model("vendor", type="claude_cli")
+    on = add_model("on")
+    set_chain("chat", off, host_off, other_type, on)
+    catalogue = catalogue_for(alice)
+    assert [model.label for model in catalogue.models] == ["on"]
+    assert [model.label for model in catalogue.shared_chains["chat"]] == ["on"]
+
+
+def test_own_models_and_chains_come_first(
+    alice: User, bob: User, add_model: Callable[..., Model], set_chain: Any
+) -> None:
+    shared = add_model("same", host="shared")
+    own = add_model("same", host="own", owner=alice)
+    set_chain("chat", shared)
+    set_chain("chat", own, shared, owner=alice)
+    mine, theirs = catalogue_for(alice), catalogue_for(bob)
+    found = mine.find("same")
+    assert found is not None
+    assert found.id == own.id
+    assert [m.id for m in mine.own_chains["chat"]] == [own.id, shared.id]
+    assert theirs.own_chains == {}
+    assert [m.id for m in theirs.shared_chains["chat"]] == [shared.id]
+
+
+def test_own_address_counts_only_while_it_is_allowed(
+    alice: User, add_model: Callable[..., Model]
+) -> None:
+    add_model(
+        "own", owner=alice, type="local_openai", base_url="https://api.example/v1"
+    )
+    assert catalogue_for(User.objects.get(id=alice.id)).models == ()
+    hosts.allow_free_urls(alice, True, actor=None)
+    assert len(catalogue_for(User.objects.get(id=alice.id)).models) == 1
+    hosts.allow_free_urls(alice, False, actor=None)
+    assert catalogue_for(User.objects.get(id=alice.id)).models == ()
+
+
+def test_only_addresses_saved_by_administrators_are_trusted(
+    alice: User, admin_user: User, add_model: Callable[..., Model]
+) -> None:
+    hosts.allow_free_urls(alice, True, actor=admin_user)
+    url = {"type": "local_openai", "base_url": "http://10.0.0.5:11434/v1"}
+    own = add_model("a", owner=alice, **url)
+    assert not info_for(alice, own.host).trusted_origin
+    of_admin = add_model("b", owner=admin_user, **url)
+    assert info_for(admin_user, of_admin.host).trusted_origin
+    assert not info_for(alice, own.host).trusted_origin
+    shared = add_model("c", **url)
+    assert info_for(alice, shared.host).trusted_origins == {"http://10.0.0.5:11434"}
+    assert info_for(alice, own.host).trusted_origin
+    models = {model.label: model for model in catalogue_for(alice).models}
+    assert models["a"].host.trusted_origin
+    Host.objects.filter(id=shared.host_id).update(base_url="http://10.0.0.5:1/v1")
+    assert not catalogue_for(alice).models[0].host.trusted_origin
+
+
+def test_prices_of_models(alice: User, add_model: Callable[..., Model]) -> None:
+    prices = {"input_price_nano_usd_per_mtok": 3 * NANO}
+    add_model("a", is_local=True, **prices)
+    add_model("b", **prices)
+    add_model("c")
+    found = {model.label: model.prices for model in catalogue_for(alice).models}
+    assert found["a"] == Prices.local()
+    assert found["b"] == Prices(input=3 * NANO)
+    assert found["c"] == Prices()
+
+
+def test_role_settings_reach_the_catalogue(alice: User, settings: Any) -> None:
+    settings.CORTEX_ROLE_MODELS = {"coder": "m"}
+    settings.CORTEX_DEFAULT_TIER = 3
+    catalogue = catalogue_for(alice)
+    assert (catalogue.role_settings, catalogue.default_tier) == ({"coder": "m"}, 3)
+
+
+# --- changes ------------------------------------------------------------
+
+
+def host(**fields: Any) -> Host:
+    """Return an unsaved host at a public address."""
+    return Host(
+        **{
+            "name": "h",
+            "type": "local_openai",
+            "base_url": "https://api.example/v1",
+            **fields,
+        }
+    )
+
+
+def test_key_is_stored_encrypted(admin_user: User) -> None:
+    saved = hosts.save_host(host(), key="sk-canary", actor=admin_user)
+    assert "canary" not in saved.key_encrypted
+    assert secrets.decrypt("host_key", saved.key_encrypted) == "sk-canary"
+    assert "canary" not in str(list(AuditEvent.objects.values()))
+
+
+def test_key_is_kept_replaced_and_removed(admin_user: User) -> None:
+    saved = hosts.save_host(host(), key="one", actor=admin_user)
+    first = saved.key_encrypted
+    saved.base_url = "https://api.example/v2"
+    assert hosts.save_host(saved, key=None, actor=admin_user).key_encrypted == first
+    hosts.save_host(saved, key="two", actor=admin_user)
+    assert secrets.decrypt("host_key", saved.key_encrypted) == "two"
+    assert hosts.save_host(saved, key="", actor=admin_user).key_encrypted == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://evil.example/v1", "http://api.example/v1", "https://api.example:444/v1"],
+)
+def test_key_does_not_move_to_another_origin(admin_user: User, url: str) -> None:
+    saved = hosts.save_host(host(), key="one", actor=admin_user)
+    saved.base_url = url
+    assert hosts.save_host(saved, key=None, actor=admin_user).key_encrypted == ""
+
+
+@pytest.mark.parametrize("key", ["a b", "a\nb", "ключ"])
+def test_odd_keys_are_refused(admin_user: User, key: str) -> None:
+    with pytest.raises(ValidationError):
+        hosts.save_host(host(), key=key, actor=admin_user)
+
+
+def test_members_need_permission_and_a_public_address(
+    alice: User, admin_user: User
+) -> None:
+    with pytest.raises(ValidationError, match="permission"):
+        hosts.save_host(host(owner=alice), key=None, actor=alice)
+    hosts.allow_free_urls(alice, True, actor=admin_user)
+    alice = User.objects.get(id=alice.id)
+    hosts.save_host(host(owner=alice), key=None, actor=alice)
+    inside = {"owner": alice, "name": "b", "base_url": "http://127.0.0.1:11434/v1"}
+    with pytest.raises(ValidationError, match="private network"):
+        hosts.save_host(host(**inside), key=None, actor=alice)
+    hosts.save_host(host(**{**inside, "owner": None}), key=None, actor=admin_user)
+    hosts.save_host(host(**inside), key=None, actor=alice)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"type": "builtin"},
+        {"type": "claude_cli"},
+        {"base_url": ""},
+        {"base_url": "ftp://x/"},
+        {"base_url": "http://user:pass@x/v1"},
+        {"base_url": "http://x/v1?key=1"},
+    ],
+)
+def test_unusable_hosts_are_refused(admin_user: User, fields: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        hosts.save_host(host(**fields), key=None, actor=admin_user)
+
+
+def test_names_and_labels_are_unique_for_each_owner(
+    alice: User, admin_user: User, add_model: Callable[..., Model]
+) -> None:
+    model = add_model("m", host="h")
+    with pytest.raises(ValidationError):
+        hosts.save_host(host(), key=None, actor=admin_user)
+    with pytest.raises(ValidationError, match="label"):
+        hosts.save_model(Model(host=model.host, name="other", label="m"))
+    with pytest.raises(ValidationError, match="already has"):
+        hosts.save_model(Model(host=model.host, name="m", label="other"))
+    with pytest.raises(ValidationError, match="cannot be used"):
+        hosts.save_model(Model(host=model.host, name="x", label="builtin"))
+    own = add_model("other", owner=alice, host="h")
+    hosts.save_model(Model(host=own.host, name="m", label="m"))
+
+
+def test_chain_is_replaced_as_a_whole(
+    alice: User, add_model: Callable[..., Model]
+) -> None:
+    models = [add_model(f"m{n}") for n in range(6)]
+    hosts.set_chain(alice, "chat", models[:3])
+    hosts.set_chain(alice, "chat", [models[2], models[0]])
+    labels = [slot.model.label for slot in slots_visible_to(alice)]
+    assert labels == ["m2", "m0"]
+    with pytest.raises(ValidationError, match="at most 5"):
+        hosts.set_chain(alice, "chat", models)
+    with pytest.raises(ValidationError, match="only once"):
+        hosts.set_chain(alice, "chat", [models[0], models[0]])
+    hosts.set_chain(alice, "chat", [])
+    assert not slots_visible_to(alice)
+
+
+def test_chain_takes_only_models_that_its_owner_sees(
+    alice: User, bob: User, add_model: Callable[..., Model]
+) -> None:
+    model = add_model("mine", owner=alice)
+    with pytest.raises(ValidationError, match="no such model"):
+        hosts.set_chain(bob, "chat", [model])
+    with pytest.raises(ValidationError, match="shared models only"):
+        hosts.set_chain(None, "chat", [model])
+
+
+def test_deleted_host_leaves_the_chains(
+    alice: User, add_model: Callable[..., Model]
+) -> None:
+    model = add_model("m")
+    hosts.set_chain(None, "chat", [model])
+    hosts.delete_host(model.host, actor=None)
+    assert not RoleSlot.objects.exists()
+    assert AuditEvent.objects.filter(event="host.deleted").exists()

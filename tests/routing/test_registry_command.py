@@ -1,0 +1,120 @@
+"""``manage.py registry`` sets up what the dispatcher then uses."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from accounts.models import User
+from accounts.secrets import decrypt
+from routing.models import Host, Model
+from routing.registry import catalogue_for
+from tests.support.upstream import Upstream
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def registry(*arguments: str) -> str:
+    """Run the command and return what it prints."""
+    out = io.StringIO()
+    call_command("registry", *arguments, stdout=out)
+    return out.getvalue().strip()
+
+
+def registry_json(*arguments: str) -> Any:
+    """Run the command with ``--json`` and return the value."""
+    return json.loads(registry(*arguments, "--json"))
+
+
+def test_host_model_and_chain_are_set_up(alice: User) -> None:
+    assert registry("list") == "Nothing is set up."
+    registry("add-host", "box", "http://127.0.0.1:11434/v1", "--local")
+    registry("add-model", "box", "llama3.2:3b", "--label", "llama", "--tier", "2")
+    added = registry_json(
+        "add-model", "box", "big", "--context", "32000", "--input-price", "0.5"
+    )
+    assert added["context_tokens"] == 32000
+    value = registry_json("set-chain", "chat", "big", "llama")
+    assert value == {"role": "chat", "chain": ["big", "llama"]}
+    listed = registry_json("list")
+    assert listed["chains"] == {"chat": ["big", "llama"]}
+    assert listed["hosts"][0]["local"] is True
+    catalogue = catalogue_for(alice)
+    assert [m.label for m in catalogue.shared_chains["chat"]] == ["big", "llama"]
+    assert catalogue.models[0].host.trusted_origin
+    assert "chain chat: big → llama" in registry("list")
+    registry("remove-model", "big")
+    assert registry_json("list")["chains"] == {"chat": ["llama"]}
+    registry("remove-host", "box")
+    assert not Host.objects.exists()
+
+
+def test_key_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("sk-canary\n"))
+    shown = registry(
+        "add-host", "box", "https://api.example/v1", "--key-stdin", "--json"
+    )
+    assert json.loads(shown)["key"] is True
+    assert "canary" not in shown + registry("list", "--json")
+    assert decrypt("host_key", Host.objects.get().key_encrypted) == "sk-canary"
+
+
+def test_persons_own_follow_the_rules_of_the_page(alice: User) -> None:
+    add = ("add-host", "box", "https://api.example/v1", "--user", "alice")
+    with pytest.raises(CommandError, match="permission"):
+        registry(*add)
+    registry("allow-addresses", "--user", "alice")
+    registry(*add)
+    registry("add-model", "box", "m", "--user", "alice")
+    registry("set-chain", "chat", "m", "--user", "alice")
+    assert Model.objects.get().host.owner == alice
+    assert registry_json("list") == {"hosts": [], "models": [], "chains": {}}
+    assert registry_json("list", "--user", "alice")["chains"] == {"chat": ["m"]}
+    assert "may not" in registry("refuse-addresses", "--user", "alice")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("add-host", "box", "ftp://nowhere/"),
+        ("add-host", "box", "http://x/", "--type", "claude_cli"),
+        ("add-model", "nowhere", "m"),
+        ("set-chain", "chat", "nobody"),
+        ("remove-host", "nowhere"),
+        ("remove-model", "nobody"),
+        ("list", "--user", "nobody"),
+        ("allow-addresses",),
+        ("test",),
+    ],
+)
+def test_refusal_is_one_sentence(arguments: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError) as caught:
+        registry(*arguments)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize("price", ["much", "-1", "NaN"])
+def test_wrong_price_is_refused(price: str, add_model: Callable[..., Model]) -> None:
+    add_model("m", host="box")
+    with pytest.raises(CommandError, match="not a price"):
+        registry("add-model", "box", "n", f"--input-price={price}")
+
+
+def test_hosts_are_tested(admin_user: User, upstream: Upstream) -> None:
+    registry("add-host", "box", upstream.base_url)
+    registry("add-model", "box", "echo")
+    value = registry_json("test", "box")
+    assert value["ok"]
+    steps = value["hosts"]["box"]["steps"]
+    assert [step["name"] for step in steps] == [
+        "connection", "key", "model list", "answer",
+    ]  # fmt: skip
+    upstream.require_key("k")
+    with pytest.raises(CommandError):
+        registry("test")

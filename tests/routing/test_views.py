@@ -1,0 +1,362 @@
+"""The pages under ``/settings/models/`` and the admin, as a browser sends forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+
+from accounts.models import User
+from accounts.secrets import decrypt
+from ledger.models import LedgerEntry
+from routing import hosts
+from routing.models import Host, Model, RoleSlot
+from tests.support.upstream import Upstream
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+URL = "/settings/models/"
+ClientFor = Callable[..., Client]
+
+
+def host_fields(**fields: str) -> dict[str, str]:
+    """Return what the form for a host sends."""
+    return {
+        "name": "box",
+        "type": "local_openai",
+        "base_url": "http://127.0.0.1:11434/v1",
+        "key": "",
+        "enabled": "on",
+        **fields,
+    }
+
+
+def model_fields(**fields: str) -> dict[str, str]:
+    """Return what the form for a model sends."""
+    return {
+        "name": "echo",
+        "label": "",
+        "tier": "2",
+        "context_tokens": "4096",
+        "max_output_tokens": "256",
+        "tags": "",
+        "enabled": "on",
+        **fields,
+    }
+
+
+def text(response: Any) -> str:
+    """Return the page."""
+    return str(response.content.decode())
+
+
+def test_strangers_are_sent_to_sign_in(client: Client) -> None:
+    for path in ("", "hosts/add/", "hosts/1/", "models/1/", "chains/own/chat/"):
+        response = client.get(URL + path)
+        assert response.status_code == 302
+        assert "/account/login/" in response["Location"]
+
+
+def test_administrator_sets_up_a_host_a_model_and_a_test(
+    admin_user: User, client_for: ClientFor, upstream: Upstream
+) -> None:
+    upstream.require_key("sk-canary")
+    upstream.list_models("echo", "other-model")
+    client = client_for(admin_user)
+    fields = host_fields(
+        base_url=upstream.base_url + "/", key="sk-canary", shared="on", is_local="on"
+    )
+    assert client.post(URL + "hosts/add/", fields).status_code == 302
+    host = Host.objects.get()
+    assert (host.owner, host.base_url, host.is_local) == (None, upstream.base_url, True)
+    offered = text(client.get(f"{URL}hosts/{host.id}/models/add/?list=1"))
+    assert '<option value="other-model">' in offered
+    added = client.post(
+        f"{URL}hosts/{host.id}/models/add/", model_fields(add_to_chat="on")
+    )
+    assert added.status_code == 302
+    assert Model.objects.get().label == "echo"
+    assert RoleSlot.objects.get().owner is None
+    tested = text(client.post(f"{URL}hosts/{host.id}/test/"))
+    assert "box works" in tested
+    assert "other-model" in tested
+    assert LedgerEntry.objects.filter(kind="settle", role="test").count() == 1
+    page = text(client.get(URL))
+    assert "echo" in page
+    for shown in (page, tested, text(client.get(f"{URL}hosts/{host.id}/"))):
+        assert "canary" not in shown
+        assert host.key_encrypted not in shown
+
+
+@pytest.mark.parametrize(
+    ("prepare", "step"),
+    [
+        (lambda host, upstream: upstream.require_key("other"), "key"),
+        (lambda host, upstream: _move(host, "http://127.0.0.1:9/v1"), "connection"),
+        (lambda host, upstream: _rename("status-500"), "answer"),
+    ],
+)
+def test_test_names_the_failing_step(
+    prepare: Callable[[Host, Upstream], None],
+    step: str,
+    admin_user: User,
+    client_for: ClientFor,
+    upstream: Upstream,
+    add_model: Callable[..., Model],
+) -> None:
+    model = add_model("echo", type="local_openai", base_url=upstream.base_url, key="k")
+    prepare(model.host, upstream)
+    page = text(client_for(admin_user).post(f"{URL}hosts/{model.host_id}/test/"))
+    assert f"the step “{step}” failed" in page
+
+
+def _move(host: Host, url: str) -> None:
+    Host.objects.filter(id=host.id).update(base_url=url)
+
+
+def _rename(name: str) -> None:
+    Model.objects.update(name=name)
+
+
+def test_host_without_models_is_tested_without_a_call(
+    admin_user: User, client_for: ClientFor, upstream: Upstream
+) -> None:
+    host = Host.objects.create(
+        name="box", type="local_openai", base_url=upstream.base_url
+    )
+    page = text(client_for(admin_user).post(f"{URL}hosts/{host.id}/test/"))
+    assert "box works" in page
+    assert "Not tried" in page
+    assert upstream.completions == []
+
+
+def test_refused_form_keeps_what_was_typed_but_the_key(
+    admin_user: User, client_for: ClientFor
+) -> None:
+    fields = host_fields(base_url="ftp://nowhere/", key="sk-canary", name="my box")
+    response = client_for(admin_user).post(URL + "hosts/add/", fields)
+    assert response.status_code == 400
+    assert "my box" in text(response)
+    assert "must begin with http" in text(response)
+    assert "canary" not in text(response)
+    assert not Host.objects.exists()
+
+
+def test_empty_key_field_keeps_the_key(
+    admin_user: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    host = add_model("m", type="local_openai", base_url="http://box:1/v1", key="k").host
+    client = client_for(admin_user)
+    fields = host_fields(base_url="http://box:1/v1", name="renamed")
+    assert client.post(f"{URL}hosts/{host.id}/", fields).status_code == 302
+    host.refresh_from_db()
+    assert (host.name, decrypt("host_key", host.key_encrypted)) == ("renamed", "k")
+    client.post(f"{URL}hosts/{host.id}/", {**fields, "remove_key": "on"})
+    host.refresh_from_db()
+    assert host.key_encrypted == ""
+
+
+def test_member_without_permission_cannot_add_a_host(
+    alice: User, client_for: ClientFor
+) -> None:
+    client = client_for(alice)
+    for response in (
+        client.get(URL + "hosts/add/"),
+        client.post(URL + "hosts/add/", host_fields()),
+    ):
+        assert response.status_code == 403
+        assert "permission of an administrator" in text(response)
+    assert not Host.objects.exists()
+    assert "Add a host" not in text(client.get(URL))
+
+
+def test_permission_is_given_and_taken_on_the_page(
+    alice: User, admin_user: User, client_for: ClientFor
+) -> None:
+    client = client_for(admin_user)
+    client.post(URL + "people/", {"people": [alice.id]})
+    public = host_fields(base_url="https://api.example/v1")
+    mine = client_for(alice)
+    assert mine.post(URL + "hosts/add/", public).status_code == 302
+    assert Host.objects.get().owner == alice
+    shared = {**public, "name": "b", "shared": "on"}
+    assert mine.post(URL + "hosts/add/", shared).status_code == 302
+    assert Host.objects.get(name="b").owner == alice
+    inside = mine.post(URL + "hosts/add/", host_fields(name="c"))
+    assert inside.status_code == 400
+    assert "private network" in text(inside)
+    client.post(URL + "people/", {})
+    assert client_for(alice).get(URL + "hosts/add/").status_code == 403
+    assert mine.post(URL + "people/", {"people": [alice.id]}).status_code == 404
+
+
+def test_outsiders_reach_nothing_of_a_persons_own(
+    alice: User, charlie: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    model = add_model("of-alice", owner=alice)
+    outsider = client_for(charlie)
+    pages = [
+        f"hosts/{model.host_id}/",
+        f"hosts/{model.host_id}/delete/",
+        f"hosts/{model.host_id}/models/add/",
+        f"models/{model.id}/",
+        f"models/{model.id}/delete/",
+    ]
+    for path in pages:
+        assert client_for(alice).get(URL + path).status_code == 200
+        assert outsider.get(URL + path).status_code == 404
+        assert outsider.post(URL + path, {"name": "x"}).status_code == 404
+    assert outsider.post(f"{URL}hosts/{model.host_id}/test/").status_code == 404
+    assert "of-alice" not in text(outsider.get(URL))
+
+
+def test_members_see_shared_hosts_without_address_and_cannot_change_them(
+    alice: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    model = add_model("m", base_url="http://secret-box:1/v1", key="k")
+    client = client_for(alice)
+    page = text(client.get(URL))
+    assert "host of m" in page
+    assert "secret-box" not in page
+    for path in (f"hosts/{model.host_id}/", f"models/{model.id}/"):
+        assert client.get(URL + path).status_code == 404
+    assert client.get(URL + "chains/shared/chat/").status_code == 404
+    assert client.post(URL + "chains/shared/chat/", {}).status_code == 404
+
+
+def test_chain_is_chosen_reordered_and_removed(
+    alice: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    one, two = add_model("one"), add_model("two")
+    client, url = client_for(alice), URL + "chains/own/chat/"
+    assert client.get(url).status_code == 200
+    client.post(url, {"place_0": one.id, "place_3": two.id})
+    assert _chain(alice) == ["one", "two"]
+    client.post(url + "move/", {"up": two.id})
+    assert _chain(alice) == ["two", "one"]
+    client.post(url + "move/", {"up": two.id})
+    assert _chain(alice) == ["two", "one"]
+    double = client.post(url, {"place_0": one.id, "place_1": one.id})
+    assert double.status_code == 400
+    assert "only once" in text(double)
+    client.post(url, {})
+    assert _chain(alice) == []
+    assert client.get(URL + "chains/own/nonsense/").status_code == 404
+
+
+def _chain(user: User) -> list[str]:
+    slots = RoleSlot.objects.filter(owner=user).select_related("model")
+    return [slot.model.label for slot in slots]
+
+
+def test_chain_offers_no_foreign_models(
+    alice: User, bob: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    model = add_model("of-alice", owner=alice)
+    client, url = client_for(bob), URL + "chains/own/chat/"
+    assert "of-alice" not in text(client.get(url))
+    assert client.post(url, {"place_0": model.id}).status_code == 400
+    assert _chain(bob) == []
+
+
+def test_model_is_changed_priced_and_deleted(
+    admin_user: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    model = add_model("m")
+    client, url = client_for(admin_user), f"{URL}models/{model.id}/"
+    fields = model_fields(
+        name="m",
+        label="M",
+        tags="fast, small",
+        input_price_nano_usd_per_mtok="0.15",
+        output_price_nano_usd_per_mtok="2",
+    )
+    assert client.post(url, fields).status_code == 302
+    model.refresh_from_db()
+    assert (model.label, model.tags, model.tier) == ("M", ["fast", "small"], 2)
+    assert model.input_price_nano_usd_per_mtok == 150_000_000
+    assert model.output_price_nano_usd_per_mtok == 2_000_000_000
+    assert model.cache_read_price_nano_usd_per_mtok is None
+    assert 'value="0.15"' in text(client.get(url))
+    for wrong in ({"context_tokens": "1"}, {"tier": "4"}, {"name": ""}):
+        assert client.post(url, {**fields, **wrong}).status_code == 400
+    assert client.get(url + "delete/").status_code == 200
+    assert Model.objects.exists()
+    client.post(url + "delete/")
+    assert not Model.objects.exists()
+
+
+def test_host_is_deleted_only_by_its_name(
+    admin_user: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    host = add_model("m", host="box").host
+    client, url = client_for(admin_user), f"{URL}hosts/{host.id}/delete/"
+    refused = client.post(url, {"name": "bo"})
+    assert refused.status_code == 400
+    assert "nothing was deleted" in text(refused)
+    client.post(url, {"name": "box"})
+    assert not Host.objects.exists()
+
+
+def test_overview_takes_a_bounded_number_of_queries(
+    alice: User,
+    client_for: ClientFor,
+    add_model: Callable[..., Model],
+    django_assert_max_num_queries: Any,
+) -> None:
+    client = client_for(alice)
+    for number in range(20):
+        add_model(f"m{number}")
+    client.get(URL)
+    with django_assert_max_num_queries(16):
+        client.get(URL)
+
+
+def test_texts_are_escaped(
+    admin_user: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    add_model("<script>1</script>", host="<img src=x>", label="<b>{{ 7 }}</b>")
+    page = text(client_for(admin_user).get(URL))
+    assert "<script>1" not in page
+    assert "<img src=x" not in page
+    assert "&lt;b&gt;{{ 7 }}" in page
+
+
+# --- admin ------------------------------------------------------------------------
+
+
+def test_admin_takes_a_key_and_never_shows_it(
+    admin_user: User, client_for: ClientFor
+) -> None:
+    client = client_for(admin_user)
+    fields = host_fields(key="sk-canary", base_url="http://box:1/v1")
+    added = client.post("/admin/routing/host/add/", fields)
+    assert added.status_code == 302
+    host = Host.objects.get()
+    assert decrypt("host_key", host.key_encrypted) == "sk-canary"
+    change = f"/admin/routing/host/{host.id}/change/"
+    client.post(change, {**fields, "key": "", "name": "renamed"})
+    host.refresh_from_db()
+    assert host.name == "renamed"
+    assert decrypt("host_key", host.key_encrypted) == "sk-canary"
+    pages = [change, f"/admin/routing/host/{host.id}/history/", "/admin/routing/host/"]
+    for page in pages:
+        shown = text(client.get(page))
+        assert "canary" not in shown
+        assert host.key_encrypted not in shown
+    assert "canary" not in str(list(LogEntry.objects.values()))
+    refused = client.post(change, {**fields, "base_url": "ftp://x/"})
+    assert "must begin with http" in text(refused)
+
+
+def test_admin_lists_and_changes_models_and_chains(
+    admin_user: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    model = add_model("m")
+    hosts.set_chain(None, "chat", [model])
+    client = client_for(admin_user)
+    for path in ("model/", "roleslot/", f"model/{model.id}/change/", "roleslot/add/"):
+        assert client.get("/admin/routing/" + path).status_code == 200
