@@ -1,0 +1,121 @@
+// The page's bookkeeping of turns: nothing twice, nothing lost, whatever the connection does.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Turns } from "../../static/js/turns.js";
+
+/** A socket that remembers what was sent and lets a test play the server. */
+class FakeSocket extends EventTarget {
+  sent = [];
+
+  send(frame) {
+    this.sent.push(frame);
+  }
+
+  receive(frame) {
+    this.dispatchEvent(new CustomEvent("frame", { detail: frame }));
+  }
+
+  reconnect() {
+    this.sent = [];
+    this.dispatchEvent(new Event("open"));
+  }
+}
+
+/** Make both ends and collect every event as `[type, frame]`. */
+function setUp() {
+  const socket = new FakeSocket();
+  const turns = new Turns(socket);
+  const events = [];
+  for (const type of ["started", "delta", "finished", "gone", "refused"]) {
+    turns.addEventListener(type, (event) => events.push([type, event.detail]));
+  }
+  return { socket, turns, events };
+}
+
+function started(socket, client_id, turn = "t1") {
+  socket.receive({ type: "turn.started", turn, seq: 0, client_id });
+}
+
+function delta(socket, seq, text, turn = "t1") {
+  socket.receive({ type: "turn.delta", turn, seq, text });
+}
+
+function textOf(events) {
+  return events.filter(([type]) => type === "delta").map(([, frame]) => frame.text).join("");
+}
+
+test("frames that come again are ignored", () => {
+  const { socket, turns, events } = setUp();
+  const id = turns.begin({ type: "message.send", text: "hi" });
+  started(socket, id);
+  delta(socket, 1, "a");
+  delta(socket, 2, "b");
+  delta(socket, 1, "a");
+  started(socket, id);
+  delta(socket, 3, "c");
+  assert.equal(textOf(events), "abc");
+  assert.equal(events.filter(([type]) => type === "started").length, 1);
+});
+
+test("a reconnect asks for what follows the last frame", () => {
+  const { socket, turns } = setUp();
+  started(socket, turns.begin({ type: "message.send", text: "hi" }));
+  delta(socket, 1, "a");
+  socket.reconnect();
+  assert.deepEqual(socket.sent, [{ type: "turn.resume", turn: "t1", after: 1 }]);
+});
+
+test("a request without an answer is sent again with the same id", () => {
+  const { socket, turns } = setUp();
+  const id = turns.begin({ type: "message.send", text: "hi" });
+  socket.reconnect();
+  assert.equal(socket.sent.length, 1);
+  assert.equal(socket.sent[0].client_id, id);
+});
+
+test("a stop before the start stops the turn when it starts", () => {
+  const { socket, turns } = setUp();
+  const id = turns.begin({ type: "message.send", text: "hi" });
+  turns.stop(id);
+  assert.ok(!socket.sent.some((frame) => frame.type === "turn.stop"));
+  started(socket, id);
+  assert.deepEqual(socket.sent.at(-1), { type: "turn.stop", turn: "t1" });
+});
+
+test("frames of turns that this page does not follow are ignored", () => {
+  const { socket, turns, events } = setUp();
+  started(socket, "somebody-else", "t2");
+  delta(socket, 1, "x", "t2");
+  assert.deepEqual(events, []);
+  assert.ok(!turns.isBusy);
+});
+
+test("a refused request is told once and is no longer waited for", () => {
+  const { socket, turns, events } = setUp();
+  const id = turns.begin({ type: "message.send", text: "hi" });
+  socket.receive({ type: "error", code: "too_many", client_id: id, turn: null });
+  socket.reconnect();
+  assert.deepEqual(events.map(([type]) => type), ["refused"]);
+  assert.deepEqual(socket.sent, []);
+});
+
+test("a turn that is kept no longer is gone, other errors leave it", () => {
+  const { socket, turns, events } = setUp();
+  turns.follow("t1");
+  socket.receive({ type: "error", code: "internal", client_id: null, turn: "t1" });
+  assert.ok(turns.isBusy);
+  socket.receive({ type: "error", code: "turn_gone", client_id: null, turn: "t1" });
+  assert.deepEqual(events.map(([type]) => type), ["gone"]);
+  assert.ok(!turns.isBusy);
+});
+
+test("a finished turn is not asked for again", () => {
+  const { socket, turns, events } = setUp();
+  started(socket, turns.begin({ type: "message.send", text: "hi" }));
+  socket.receive({ type: "turn.finished", turn: "t1", seq: 1, outcome: "complete" });
+  socket.reconnect();
+  assert.deepEqual(socket.sent, []);
+  assert.equal(events.at(-1)[0], "finished");
+});
