@@ -22,6 +22,8 @@ from accounts.invites import hash_token
 from accounts.models import PasswordReset, User
 
 LIFETIME = datetime.timedelta(seconds=settings.PASSWORD_RESET_TIMEOUT)
+KEPT_FOR = datetime.timedelta(days=30)
+"""How long an ended link can still say why it is closed."""
 
 
 class ResetState(StrEnum):
@@ -61,6 +63,7 @@ def request_reset(email: str) -> tuple[User | None, str]:
     people = User.objects.annotate(email_lower=Lower("email"))
     user = people.filter(email_lower=wanted, is_active=True).first() if wanted else None
     token = secrets.token_urlsafe(32)
+    PasswordReset.objects.filter(expires_at__lt=timezone.now() - KEPT_FOR).delete()
     PasswordReset.objects.create(
         token_hash=hash_token(token),
         user=user,
@@ -114,12 +117,6 @@ def use_reset(reset: PasswordReset, password: str) -> User:
         user.password = encoded
         user.save(update_fields=["password"])
     return user
-
-
-def purge_resets(older_than: datetime.timedelta = datetime.timedelta(days=30)) -> int:
-    """Delete rows that ended long ago; return how many."""
-    cutoff = timezone.now() - older_than
-    return PasswordReset.objects.filter(expires_at__lt=cutoff).delete()[0]
 
 
 def _still_fits(reset: PasswordReset, user: User) -> bool:

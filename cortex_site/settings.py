@@ -220,6 +220,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 25 * 1024 * 1024
 
 # --- Mail ---------------------------------------------------------------------------
 vars().update(dj_email_url.parse(env.email_url()))
+EMAIL_TIMEOUT = vars().get("EMAIL_TIMEOUT") or 10
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text(
     "CORTEX_MAIL_FROM", f"Cortex <cortex@{ADDRESS.hostname}>"
 )

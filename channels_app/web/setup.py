@@ -85,10 +85,13 @@ def setup_persona(request: AuthenticatedHttpRequest) -> HttpResponse:
 
 
 def _sign_in(request: HttpRequest, user: User) -> None:
-    """Sign the new person in; whoever was signed in here before is signed out."""
+    """Sign the new person in; whoever was signed in here before is signed out.
+
+    An address that the person chose gets a mail that asks to confirm it.
+    """
     if request.user.is_authenticated:
         logout(request)
-    perform_login(request, user, email_verification="none")
+    perform_login(request, user, signup=True)
 
 
 def _closed(request: HttpRequest, reason: invites.InviteNotOpen) -> HttpResponse:

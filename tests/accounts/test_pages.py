@@ -17,6 +17,7 @@ from django.test import Client
 
 from accounts import invites
 from accounts.models import User
+from accounts.templatetags.browsers import browser_name
 from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -283,3 +284,24 @@ def test_being_here_is_noted_once_in_five_minutes(
 
     assert first is not None
     assert User.objects.get().last_seen_at == first
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "name"),
+    [
+        (
+            "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+            "Firefox on Linux",
+        ),
+        (
+            "Mozilla/5.0 (Windows NT 10.0) AppleWebKit/537.36 Chrome/156.0 "
+            "Safari/537.36 Edg/156.0",
+            "Edge on Windows",
+        ),
+        ("Mozilla/5.0 (iPhone; CPU like Mac OS X) Safari/604.1", "Safari on iPhone"),
+        ("curl/8.0", "curl/8.0"),
+        ("", "An unknown browser"),
+    ],
+)
+def test_browsers_have_short_names(user_agent: str, name: str) -> None:
+    assert browser_name(user_agent) == name

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.core import mail
 from django.test import Client
 
 from accounts import invites
@@ -93,6 +94,19 @@ def test_mistakes_keep_the_input_and_the_invite(
     assert fields(**changes)["username"] in page
     assert Invite.objects.get().state is Invite.State.OPEN
     assert User.objects.count() == 1
+
+
+def test_an_address_that_was_chosen_is_asked_to_be_confirmed(client: Client) -> None:
+    client.post(address(), fields())
+    [message] = mail.outbox
+    assert message.to == ["eve@example.org"]
+    assert "/account/confirm-email/" in message.body
+
+    mail.outbox.clear()
+    Client().post(
+        address(username="fay", email="fay@example.org"), fields(username="fay")
+    )
+    assert mail.outbox == []
 
 
 def test_whoever_was_signed_in_is_signed_out(alice: User, client_for) -> None:
