@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connections
 from django.test import AsyncClient, Client
 
 from accounts.models import User
@@ -143,11 +144,15 @@ async def test_download_streams_under_the_real_server_too(
     alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("channels_app.web.money._CHUNK_LINES", 2)
-    for _ in range(3):
-        await sync_to_async(book)(alice)
-    client = AsyncClient()
-    await client.aforce_login(alice)
-    answer = await client.get("/money/ledger.csv")
-    chunks = [chunk async for chunk in answer.streaming_content]  # type: ignore[attr-defined]
+    try:
+        for _ in range(3):
+            await sync_to_async(book)(alice)
+        client = AsyncClient()
+        await client.aforce_login(alice)
+        answer = await client.get("/money/ledger.csv")
+        stream = answer.streaming_content  # type: ignore[attr-defined]
+        chunks = [chunk async for chunk in stream]
+    finally:
+        await sync_to_async(connections.close_all)()
     assert len(chunks) == 2
     assert len(b"".join(chunks).splitlines()) == 4
