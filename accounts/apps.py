@@ -11,7 +11,8 @@ class AccountsConfig(AppConfig):
     name = "accounts"
 
     def ready(self) -> None:
-        """Name the encrypted columns that ``secrets rotate`` has to know."""
+        """Register the checks and the encrypted columns of this app."""
+        from accounts import checks  # noqa: F401
         from accounts.secrets import register_encrypted_field
 
         register_encrypted_field("mfa.Authenticator", "data", "mfa")

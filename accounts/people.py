@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -115,6 +116,14 @@ def activate(user: User, *, actor: User | None = None) -> None:
     """Let a deactivated person sign in again; tokens stay revoked."""
     User.objects.filter(pk=user.pk).update(is_active=True)
     audit.record("user.activated", actor=actor, subject=user.username)
+
+
+def forget_second_factor(user: User, *, actor: User | None = None) -> None:
+    """Remove the second factor of somebody who has lost it; ends their sessions."""
+    with transaction.atomic():
+        Authenticator.objects.filter(user=user).delete()
+        sessions.end_sessions(user)
+        audit.record("2fa.forgotten", actor=actor, subject=user.username)
 
 
 def promote(user: User, *, actor: User | None = None) -> None:

@@ -82,10 +82,11 @@ def _is_trusted(address: str) -> bool:
     if not cleaned:
         return False
     ip = ipaddress.ip_address(cleaned)
-    return any(ip in network for network in _networks())
+    return any(ip in network for network in trusted_networks())
 
 
-def _networks() -> tuple[Network, ...]:
+def trusted_networks() -> tuple[Network, ...]:
+    """Return the listed proxies; raises ``ImproperlyConfigured`` on nonsense."""
     return _parse(tuple(settings.CORTEX_TRUSTED_PROXIES))
 
 

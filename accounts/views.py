@@ -5,6 +5,7 @@ from __future__ import annotations
 from allauth.account.adapter import get_adapter
 from allauth.decorators import rate_limit
 from allauth.usersessions.models import UserSession
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
@@ -88,7 +89,8 @@ def profile(request: AuthenticatedHttpRequest) -> HttpResponse:
         messages.success(request, "Your settings are saved.")
         return redirect("profile")
     status = 400 if form.errors else 200
-    return render(request, "settings/profile.html", {"form": form}, status=status)
+    context = {"form": form, "google": bool(settings.GOOGLE_CLIENT_ID)}
+    return render(request, "settings/profile.html", context, status=status)
 
 
 @login_required

@@ -6,6 +6,8 @@ import sys
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP
 from django.core import mail
 from django.core.management import CommandError, call_command
 
@@ -177,6 +179,14 @@ def test_verbs_on_a_person(alice: User, admin_user: User) -> None:
         assert users_json(verb, "alice") == {"username": "alice", verb: True}
         alice.refresh_from_db()
         assert getattr(alice, field) is value
+
+
+def test_a_lost_second_factor_can_be_removed(alice: User) -> None:
+    TOTP.activate(alice, "JBSWY3DPEHPK3PXP")
+
+    users("forget-2fa", "alice")
+
+    assert not Authenticator.objects.exists()
 
 
 def test_delete_removes_texts_and_previews(alice: User, persona: Persona) -> None:

@@ -29,6 +29,11 @@ VERBS_ON_A_PERSON: dict[str, tuple[Callable[..., None], str, str]] = {
         "end sessions, sockets and tokens",
     ),
     "activate": (people.activate, "activated", "let a person sign in again"),
+    "forget-2fa": (
+        people.forget_second_factor,
+        "without a second factor now",
+        "remove the second factor of somebody who has lost it",
+    ),
     "promote": (people.promote, "promoted to administrator", "make an administrator"),
     "demote": (people.demote, "made a member", "make an administrator a member"),
     "delete": (delete_person, "deleted", "remove a person; ledger amounts stay"),
