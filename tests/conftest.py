@@ -19,6 +19,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import Client
+from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
 from accounts.roles import set_role
@@ -28,7 +29,7 @@ from personas.personas import create_persona
 from routing.db_pool import DB_POOL
 from tests.support import missing, sockets
 from tests.support.environment import DATABASE_FOR_TESTS
-from tests.support.pools import close_in_every_thread
+from tests.support.pools import close_all
 from tests.support.postgres import PostgresServer
 from tests.support.processes import ServerProcess
 from tests.support.redis import RedisServer
@@ -135,10 +136,13 @@ def django_db_modify_db_settings(
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None) -> Iterator[None]:
+def django_db_setup(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[None]:
     """Close what pool threads hold open before the test database is removed."""
     yield
-    close_in_every_thread(DB_POOL)
+    with django_db_blocker.unblock():
+        close_all(DB_POOL)
 
 
 # --- people and personas ---------------------------------------------------------
