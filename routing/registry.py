@@ -7,7 +7,9 @@ addresses (the permission ``routing.add_free_url``, which administrators always 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from contextlib import suppress
 
 from django.conf import settings
 from django.db.models import F, Q, QuerySet
@@ -18,6 +20,7 @@ from ledger.types import Prices
 from routing.addresses import origin_of
 from routing.backends import backend_types
 from routing.catalogue import Catalogue, HostInfo, ModelInfo
+from routing.catalogue_rows import ModelRow, model_rows, slot_rows
 from routing.errors import BadAddress
 from routing.models import Host, Model, RoleSlot
 
@@ -86,17 +89,20 @@ def catalogue_for(user: User) -> Catalogue:
     Disabled hosts and models, types without a back end, and addresses that the person
     may no longer use are left out.
     """
-    callable_rows = models_visible_to(user).filter(
-        enabled=True, host__enabled=True, host__type__in=backend_types()
+    rows = model_rows(user.id, backend_types())
+    listed = _origins(
+        (row.base_url, row.owner_id is None or _is_admin(row)) for row in rows
     )
-    rows = list(callable_rows)
-    usable = _usable(user, rows)
-    listed = listed_origins(row.host for row in rows)
-    hosts = {row.host_id: host_info(row.host, listed) for row in usable}
-    models = {row.id: _model_info(row, hosts[row.host_id]) for row in usable}
+    hosts: dict[int, HostInfo] = {}
+    models: dict[int, ModelInfo] = {}
+    for row in _usable(user, rows):
+        host = hosts.get(row.host_id)
+        if host is None:
+            host = hosts[row.host_id] = _host_of(row, listed)
+        models[row.id] = _model_of(row, host)
     own: dict[str, list[ModelInfo]] = {}
     shared: dict[str, list[ModelInfo]] = {}
-    for slot in slots_visible_to(user):
+    for slot in slot_rows(user.id):
         if slot.model_id in models:
             chains = shared if slot.owner_id is None else own
             chains.setdefault(slot.role, []).append(models[slot.model_id])
@@ -109,30 +115,10 @@ def catalogue_for(user: User) -> Catalogue:
     )
 
 
-def listed_origins(hosts: Iterable[Host]) -> frozenset[str]:
-    """Return the origins among ``hosts`` that an administrator saved."""
-    origins = set()
-    for host in hosts:
-        if host.base_url and _saved_by_admin(host):
-            try:
-                origins.add(origin_of(host.base_url))
-            except BadAddress:
-                continue
-    return frozenset(origins)
-
-
 def info_for(user: User, host: Host) -> HostInfo:
     """Return one host as a plain value, as it counts for this person."""
-    listed = listed_origins(hosts_visible_to(user).select_related("owner"))
-    return host_info(host, listed)
-
-
-def host_info(host: Host, listed: frozenset[str]) -> HostInfo:
-    """Return a host as a plain value; ``listed`` from ``listed_origins``."""
-    try:
-        trusted = bool(host.base_url) and origin_of(host.base_url) in listed
-    except BadAddress:
-        trusted = False
+    visible = hosts_visible_to(user).select_related("owner")
+    listed = _origins((row.base_url, _saved_by_admin(row)) for row in visible)
     return HostInfo(
         id=host.id,
         name=host.name,
@@ -142,38 +128,62 @@ def host_info(host: Host, listed: frozenset[str]) -> HostInfo:
         is_local=host.is_local,
         flagged=host.flagged,
         owner_id=host.owner_id,
-        trusted_origin=trusted,
+        trusted_origin=_is_listed(host.base_url, listed),
     )
 
 
-def prices_of(model: Model) -> Prices:
-    """Return what a model costs: nothing in the house, else as it was registered."""
-    if model.host.is_local:
-        return Prices.local()
-    return Prices(
-        input=model.input_price_nano_usd_per_mtok,
-        output=model.output_price_nano_usd_per_mtok,
-        cache_read=model.cache_read_price_nano_usd_per_mtok,
-        cache_write=model.cache_write_price_nano_usd_per_mtok,
-    )
+def _origins(saved: Iterable[tuple[str, bool]]) -> frozenset[str]:
+    """Return the origins that an administrator saved, of pairs of URL and yes or no."""
+    origins = set()
+    for base_url, by_admin in saved:
+        if base_url and by_admin:
+            with suppress(BadAddress):
+                origins.add(origin_of(base_url))
+    return frozenset(origins)
+
+
+def _is_listed(base_url: str, listed: frozenset[str]) -> bool:
+    try:
+        return bool(base_url) and origin_of(base_url) in listed
+    except BadAddress:
+        return False
 
 
 def _saved_by_admin(host: Host) -> bool:
     return host.owner is None or host.owner.is_admin
 
 
-def _usable(user: User, rows: list[Model]) -> list[Model]:
+def _is_admin(row: ModelRow) -> bool:
+    """Say of a row's owner what ``User.is_admin`` says."""
+    return bool(row.owner_is_active and row.owner_is_superuser)
+
+
+def _usable(user: User, rows: list[ModelRow]) -> list[ModelRow]:
     """Leave out own hosts at addresses that the person may no longer choose."""
     free = [
-        row.host.owner_id is not None and row.host.type in FREE_URL_TYPES
-        for row in rows
+        row.owner_id is not None and row.host_type in FREE_URL_TYPES for row in rows
     ]
     if any(free) and not may_add_free_url(user):
         return [row for row, is_free in zip(rows, free, strict=True) if not is_free]
     return rows
 
 
-def _model_info(row: Model, host: HostInfo) -> ModelInfo:
+def _host_of(row: ModelRow, listed: frozenset[str]) -> HostInfo:
+    return HostInfo(
+        id=row.host_id,
+        name=row.host_name,
+        type=row.host_type,
+        base_url=row.base_url,
+        key_encrypted=row.key_encrypted,
+        is_local=bool(row.is_local),
+        flagged=row.flagged,
+        owner_id=row.owner_id,
+        trusted_origin=_is_listed(row.base_url, listed),
+    )
+
+
+def _model_of(row: ModelRow, host: HostInfo) -> ModelInfo:
+    tags = json.loads(row.tags) if isinstance(row.tags, str) else row.tags
     return ModelInfo(
         id=row.id,
         label=row.label,
@@ -182,6 +192,18 @@ def _model_info(row: Model, host: HostInfo) -> ModelInfo:
         context_tokens=row.context_tokens,
         max_output_tokens=row.max_output_tokens,
         tier=row.tier,
-        prices=prices_of(row),
-        tags=tuple(row.tags),
+        prices=_prices_of(row),
+        tags=tuple(tags),
+    )
+
+
+def _prices_of(row: ModelRow) -> Prices:
+    """Return what a model costs: nothing in the house, else as it was registered."""
+    if row.is_local:
+        return Prices.local()
+    return Prices(
+        input=row.input_price,
+        output=row.output_price,
+        cache_read=row.cache_read_price,
+        cache_write=row.cache_write_price,
     )
