@@ -74,6 +74,7 @@ MIDDLEWARE = [
     "accounts.proxies.trusted_proxy_middleware",
     "channels_app.web.csp.content_security_policy",
     "channels_app.web.health.health_middleware",
+    "channels_app.web.paths.refuse_null_characters",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

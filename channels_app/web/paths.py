@@ -1,0 +1,41 @@
+"""Refuses addresses that no database can look up."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from asgiref.sync import iscoroutinefunction
+from django.http import Http404, HttpRequest, HttpResponseBase
+from django.utils.decorators import sync_and_async_middleware
+
+_SyncGetResponse = Callable[[HttpRequest], HttpResponseBase]
+_AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+_GetResponse = _SyncGetResponse | _AsyncGetResponse
+
+
+@sync_and_async_middleware
+def refuse_null_characters(get_response: _GetResponse) -> _GetResponse:
+    """Answer 404 to an address with a NUL in it.
+
+    PostgreSQL refuses NUL in texts, so that a look-up by a part of the address would
+    be a server error there. Forms refuse it themselves.
+    """
+    if iscoroutinefunction(get_response):
+
+        async def async_middleware(request: HttpRequest) -> HttpResponseBase:
+            _check(request)
+            return await cast("_AsyncGetResponse", get_response)(request)
+
+        return async_middleware
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        _check(request)
+        return cast("_SyncGetResponse", get_response)(request)
+
+    return middleware
+
+
+def _check(request: HttpRequest) -> None:
+    if "\0" in request.path_info:
+        raise Http404
