@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 from django.http import Http404
@@ -25,9 +25,15 @@ from channels_app.turn_requests import (
     Tier,
     TurnRequest,
 )
+from channels_app.turn_sql import (
+    insert_messages,
+    state_of_conversation,
+    touch_conversation,
+)
 from ledger.types import Caller
 from personas import context
 from personas.conversations import (
+    NO_MESSAGE,
     get_conversation_for_user,
     get_message_for_user,
     start_conversation,
@@ -87,13 +93,10 @@ def begin(user_id: int, request: StartRequest) -> Beginning:
     Raises ``TurnError``: ``unauthenticated``, ``not_found``, ``bad_request``, or
     ``busy`` while another answer is being written in the conversation.
     """
-    user = User.objects.filter(pk=user_id, is_active=True).first()
-    if user is None:
-        raise TurnError("unauthenticated", "You are signed out.")
     try:
-        return _store(user, request)
+        return _store(user_id, request)
     except (IntegrityError, _Busy):
-        earlier = _find_earlier(user, request.client_id)
+        earlier = _find_earlier(user_id, request.client_id)
         if earlier is None:
             raise TurnError(
                 "busy",
@@ -109,20 +112,23 @@ class _Busy(Exception):
     """Another answer is being written in the conversation."""
 
 
-def _store(user: User, request: StartRequest) -> Beginning:
+def _store(user_id: int, request: StartRequest) -> Beginning:
+    place = _existing_place(user_id, request)  # read before the lock is taken
     with transaction.atomic():
-        place = _place_of(user, request)
+        if place is None:
+            place = _new_conversation(user_id, request)
         conversation = place.conversation
+        user = conversation.owner
+        if not user.is_active:
+            raise TurnError("unauthenticated", "You are signed out.")
         now = timezone.now()
-        messages = _new_messages(user, request, place)
+        messages = _new_messages(user, request, place, now)
         # The update comes first: its row lock makes two starts take turns.
-        Conversation.objects.filter(pk=conversation.pk).update(
-            current_message=messages[-1].pk, last_active_at=now
-        )
-        if not place.is_new and _is_busy(conversation):
-            raise _Busy
-        Message.objects.bulk_create(messages)
-        answer = messages[-1] if messages[-1].role == Message.Role.ASSISTANT else None
+        touch_conversation(conversation.pk, leaf=messages[-1].pk, now=now)
+        if not place.is_new:
+            _check(place, now)
+        insert_messages(messages)
+    answer = messages[-1] if messages[-1].role == Message.Role.ASSISTANT else None
     asked = answer.parent_id if answer else messages[-1].pk
     assert asked is not None  # noqa: S101  an answer always has a parent
     return Beginning(
@@ -136,50 +142,55 @@ def _store(user: User, request: StartRequest) -> Beginning:
     )
 
 
-def _place_of(user: User, request: StartRequest) -> _Place:
+def _existing_place(user_id: int, request: StartRequest) -> _Place | None:
+    """Find where in an existing conversation; ``None`` when there is to be a new one."""
+    user = User(pk=user_id)
     if isinstance(request, TurnRequest):
-        return _place_of_message(user, request)
+        if request.conversation is None:
+            return None
+        conversation = get_conversation_for_user(user, request.conversation)
+        return _Place(conversation, request.parent or conversation.current_message_id)
     message = get_message_for_user(user, request.message)
-    wanted = (
-        Message.Role.USER
-        if isinstance(request, EditRequest)
-        else Message.Role.ASSISTANT
-    )
-    if message.role != wanted:
-        raise TurnError(
-            "bad_request",
-            "Only your own messages can be edited."
-            if wanted == Message.Role.USER
-            else "Only an answer can be asked for again.",
-        )
+    if isinstance(request, EditRequest) and message.role != Message.Role.USER:
+        raise TurnError("bad_request", "Only your own messages can be edited.")
+    if isinstance(request, RetryRequest) and message.role == Message.Role.USER:
+        raise TurnError("bad_request", "Only an answer can be asked for again.")
     return _Place(message.conversation, message.parent_id)
 
 
-def _place_of_message(user: User, request: TurnRequest) -> _Place:
-    if request.conversation is None:
-        if request.parent is not None:
-            raise Http404("There is no such message.")
-        conversation = start_conversation(
-            user,
-            get_persona_for_user(user, request.persona),
-            first_text=request.text,
-            temporary=request.temporary,
-        )
-        return _Place(conversation, None, is_new=True)
-    conversation = get_conversation_for_user(user, request.conversation)
-    parent = request.parent
-    if parent is None:
-        parent = conversation.current_message_id
-    elif not conversation.messages.filter(pk=parent).exists():
-        raise Http404("There is no such message.")
-    return _Place(conversation, parent)
+def _new_conversation(user_id: int, request: StartRequest) -> _Place:
+    user = User.objects.filter(pk=user_id, is_active=True).first()
+    if user is None:
+        raise TurnError("unauthenticated", "You are signed out.")
+    assert isinstance(request, TurnRequest)  # noqa: S101  others have a conversation
+    if request.parent is not None:
+        raise Http404(NO_MESSAGE)
+    conversation = start_conversation(
+        user,
+        get_persona_for_user(user, request.persona),
+        first_text=request.text,
+        temporary=request.temporary,
+    )
+    return _Place(conversation, None, is_new=True)
 
 
-def _new_messages(user: User, request: StartRequest, place: _Place) -> list[Message]:
+def _check(place: _Place, now: datetime) -> None:
+    """Refuse a parent from elsewhere, and a second answer at the same time."""
+    holds_parent, busy = state_of_conversation(
+        place.conversation.pk, message=place.parent, alive_since=now - ALIVE_WITHIN
+    )
+    if place.parent is not None and not holds_parent:
+        raise Http404(NO_MESSAGE)
+    if busy:
+        raise _Busy
+
+
+def _new_messages(
+    user: User, request: StartRequest, place: _Place, now: datetime
+) -> list[Message]:
     """Return the unsaved rows: the person's message, the answer, or both in order."""
     messages: list[Message] = []
     parent = place.parent
-    now = timezone.now()
     if not isinstance(request, RetryRequest):
         asked = Message(
             conversation=place.conversation,
@@ -207,14 +218,6 @@ def _new_messages(user: User, request: StartRequest, place: _Place) -> list[Mess
         )
         messages.append(answer)
     return messages
-
-
-def _is_busy(conversation: Conversation) -> bool:
-    return Message.objects.filter(
-        conversation=conversation,
-        state=Message.State.GENERATING,
-        alive_at__gt=timezone.now() - ALIVE_WITHIN,
-    ).exists()
 
 
 def _call(
@@ -250,11 +253,11 @@ def _call(
     )
 
 
-def _find_earlier(user: User, client_id: str) -> Beginning | None:
+def _find_earlier(user_id: int, client_id: str) -> Beginning | None:
     """Return the turn or message that the person began with this client id."""
-    messages = Message.objects.filter(owner=user, client_id=client_id).select_related(
-        "conversation__persona"
-    )
+    messages = Message.objects.filter(
+        owner=user_id, client_id=client_id
+    ).select_related("conversation__persona")
     by_role = {message.role: message for message in messages}
     answer = by_role.get(Message.Role.ASSISTANT)
     message = answer or by_role.get(Message.Role.USER)
