@@ -143,7 +143,7 @@ def _store(user_id: int, request: StartRequest) -> Beginning:
 
 
 def _existing_place(user_id: int, request: StartRequest) -> _Place | None:
-    """Find where in an existing conversation; ``None`` when there is to be a new one."""
+    """Find the place in an existing conversation; ``None`` for a new one."""
     user = User(pk=user_id)
     if isinstance(request, TurnRequest):
         if request.conversation is None:
