@@ -30,7 +30,8 @@ model: $(VENV)/.runtime ## Install the built-in model, which needs no key and no
 	@echo "The built-in model is installed."
 
 $(VENV)/.python:
-	@test -n "$(PYTHON)" || { \
+	@test -n "$(PYTHON)" && \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	echo "Cortex needs Python 3.11 or newer; install it, or name it with PYTHON=…" >&2; \
 	exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \

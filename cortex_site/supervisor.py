@@ -29,10 +29,10 @@ from cortex_site.control import BuiltinModel, ControlSocket
 
 logger = logging.getLogger("cortex.serve")
 
-GRACE_S = 20.0
-"""Running answers may take this long after the first signal."""
-SETTLE_S = 5.0
-"""Added to the grace for closing sockets and booking, before a child is killed."""
+DRAIN_S = 20.0
+"""The children end within this time after the first signal."""
+PATIENCE_S = 10.0
+"""Added before a child that has not ended is killed: its bookings are worth a wait."""
 PROBE_EVERY_S = 0.05
 
 MODEL_MISSING = (
@@ -237,7 +237,7 @@ class Supervisor:
         both: list[asyncio.Future[Any]] = [ends, hurry]
         await asyncio.wait(
             both,
-            timeout=GRACE_S + SETTLE_S,
+            timeout=DRAIN_S + PATIENCE_S,
             return_when=asyncio.FIRST_COMPLETED,
         )
         hurry.cancel()

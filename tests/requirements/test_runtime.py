@@ -9,7 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,40 +141,68 @@ def refuses(port: int) -> bool:
 # --- R5 ------------------------------------------------------------------------------
 
 
-async def test_r05_stalled_reader_costs_little_and_slows_nobody(
-    start_server: StartServer, upstream: Upstream
+IMPATIENT_WEB = """
+from channels_app.server import daphne, flow
+flow.STALLED_AFTER_S = 3.0
+import sys
+from cortex_site.commands import run
+sys.exit(run(["manage.py", "web"]))
+"""
+"""The real web process, with a tenth of the patience."""
+
+
+@pytest.fixture
+def impatient_web(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A web process that calls a reader stalled after 3 s instead of 30."""
+    server = ServerProcess("web", data_dir=tmp_path / "data")
+    server.manage("prepare")
+    server.environment["DJANGO_SETTINGS_MODULE"] = "cortex_site.settings"
+    server.command = [sys.executable, "-c", IMPATIENT_WEB]
+    server.start()
+    yield server
+    server.stop()
+
+
+async def test_r05_stalled_reader_costs_little_slows_nobody_and_is_closed(
+    impatient_web: ServerProcess, upstream: Upstream
 ) -> None:
-    server = await asyncio.to_thread(start_server, "serve")
-    models = ["big-1", "big-100", "tokens-200-10ms"]
+    server = impatient_web
+    models = ["big-100", "tokens-200-10ms"]
     seeded = await asyncio.to_thread(
         seed, server, upstream.base_url, models, "alice", "bob"
     )
-    web = child_of(server, "web")
-    assert web is not None
-    async with chatting(server, seeded, "bob") as other:
-        # What an answer of 5 MB costs with a reader that keeps up.
+    web = psutil.Process(server.pid)
+    async with (
+        chatting(server, seeded, "bob") as other,
+        chatting(server, seeded, "alice") as stalled,
+    ):
+        # The first answer of 5 MB also pays for what stays warm.
         warm = (await other.say("One", model="big-100"))["turn"]
         await other.until("turn.finished", warm)
-        await asyncio.sleep(1)
-        before = web.memory_info().rss
-        warm = (await other.say("Two", model="big-100"))["turn"]
-        await other.until("turn.finished", warm)
-        await asyncio.sleep(1)
-        answer_itself = web.memory_info().rss - before
+        assert len(other.text(warm)) == 5_000_000
         before = web.memory_info().rss
 
-        async with chatting(server, seeded, "alice") as stalled:
-            stalled.stop_reading()
-            long = await stalled.send("Long", model="big-100")
-            watched = (await other.say("Three", model="tokens-200-10ms"))["turn"]
-            finished = await other.until("turn.finished", watched)
-            assert finished["outcome"] == "complete"
-            assert other.text(watched) == "".join(map(token_text, range(200)))
-            await asyncio.to_thread(
-                wait_until, lambda: ended(server, long), within_s=10
-            )
-            grown = web.memory_info().rss - before
-            assert grown <= max(answer_itself, 5 * MEGABYTE) + 2 * MEGABYTE
+        stalled.stop_reading()
+        long = await stalled.send("Long", model="big-100")
+        watched = (await other.say("Three", model="tokens-200-10ms"))["turn"]
+        finished = await other.until("turn.finished", watched)
+        assert finished["outcome"] == "complete"
+        assert other.text(watched) == "".join(map(token_text, range(200)))
+        await asyncio.to_thread(
+            wait_until, lambda: ended(server, long), what="the long answer"
+        )
+        answer_itself = 5 * MEGABYTE
+        assert web.memory_info().rss - before <= answer_itself + 2 * MEGABYTE
+
+        slow = "a socket was too slow and is closed with 1013"
+        await asyncio.to_thread(wait_until, lambda: slow in server.log, what=slow)
+        stalled.start_reading()
+        with pytest.raises(EOFError):
+            while True:
+                await stalled.receive()
+        assert stalled.close_code == 1013
+        await other.ws.send_str('{"type": "ping"}')
+        assert (await other.receive())["type"] == "pong"
 
 
 def ended(server: ServerProcess, client_id: str) -> bool:
@@ -209,10 +237,13 @@ def test_s31_deployment_check_is_clean_for_https(tmp_path: Path) -> None:
 # --- S34, S39 ------------------------------------------------------------------------
 
 
-@pytest.fixture
-def web(start_server: StartServer) -> ServerProcess:
-    """A whole Cortex, of which these tests meet the web server."""
-    return start_server()
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One Cortex for the tests that only send it requests."""
+    server = ServerProcess(data_dir=tmp_path_factory.mktemp("requests") / "data")
+    server.start()
+    yield server
+    server.stop()
 
 
 def status_of(port: int, request: bytes) -> int:

@@ -80,9 +80,16 @@ class Chat:
 
     def stop_reading(self) -> None:
         """Take no more bytes from the network, as a sleeping laptop would."""
+        self._transport().pause_reading()
+
+    def start_reading(self) -> None:
+        """Take bytes again."""
+        self._transport().resume_reading()
+
+    def _transport(self) -> Any:
         connection = self.ws._response.connection
-        assert connection is not None and connection.transport is not None
-        connection.transport.pause_reading()
+        assert connection is not None
+        return connection.transport
 
     async def receive(self) -> dict[str, Any]:
         """Return the next frame; raises ``EOFError`` when the server has closed."""
