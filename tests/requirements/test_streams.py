@@ -1,39 +1,32 @@
-"""What must hold for streams and processes: R1, R2, R3, R6, R7, R8, R26.
+"""What must hold for streams: R1, R2, R6, R7, R8, R26.
 
-R4 and R5 concern the server and stand with it.
+``test_two_processes`` has what concerns several processes, ``test_runtime`` what
+concerns one that dies, stops or is overrun.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import signal
 import sqlite3
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
-import aiohttp
 import pytest
 from channels.layers import channel_layers, get_channel_layer
 from django.conf import settings
 from django.db import connection
 
-from accounts.models import User
-from channels_app import live_turns, turns
-from channels_app.streams_redis import RedisStreamHub
+from channels_app import turns
 from ledger.models import LedgerEntry
-from personas.models import Message, Persona
+from personas.models import Message
 from routing.backends.base import Finished, TextDelta
 from routing.backends.scripted import playing
 from routing.models import Model
 from tests.support.chat import ChatSocket, connected
 from tests.support.chat_fixtures import *  # noqa: F403
-from tests.support.processes import ServerProcess, wait_until
-from tests.support.redis import RedisServer
 from tests.support.upstream import CHUNK_CHARACTERS, Upstream, token_text
 
 Register = Callable[..., Model]
@@ -50,7 +43,7 @@ def seqs(socket: ChatSocket, turn: str) -> list[int]:
             and "seq" in frame]  # fmt: skip
 
 
-# --- R1, R2: the reader may come and go ---------------------------------------------
+# --- R1, R2: the reader may come and go ---------------------------------------
 
 
 @pytest.mark.usefixtures("turns_running", "persona")
@@ -140,12 +133,12 @@ async def test_r02_a_tab_that_closes_while_the_turn_starts_does_not_stop_it(
         )
         await asyncio.sleep(0)
     async with asyncio.timeout(10):
-        while not await seen(Message.objects.filter(state="complete",
-                                                    role="assistant").exists):  # fmt: skip
+        finished = Message.objects.filter(state="complete", role="assistant")
+        while not await seen(finished.exists):
             await asyncio.sleep(0.02)
 
 
-# --- R6, R7: bytes and queues ---------------------------------------------------------
+# --- R6, R7: bytes and queues -------------------------------------------------
 
 
 def bytes_of(socket: ChatSocket) -> int:
@@ -199,7 +192,7 @@ async def test_r07_a_full_channel_layer_loses_no_text(
         channel_layers.backends.clear()
 
 
-# --- R8: stop ---------------------------------------------------------------------------
+# --- R8: stop -----------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("turns_running", "persona")
@@ -237,7 +230,7 @@ async def test_r08_stop_ends_the_upstream_call(
     assert row.output_tokens > 0 or not answer.text
 
 
-# --- R26: a database or Redis that is away ------------------------------------------------
+# --- R26: a database or Redis that is away ------------------------------------
 
 
 @pytest.mark.usefixtures("turns_running", "persona", "scripted")
