@@ -6,8 +6,6 @@ the session or the database does not.
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
 
@@ -31,6 +29,14 @@ _CODES = {
     410: "turn_gone",
     413: "too_long",
     500: "internal",
+}
+_TITLES = {
+    400: "Not understood",
+    403: "Not allowed",
+    404: "Nothing here",
+    410: "No longer here",
+    413: "Too big",
+    500: "Something broke",
 }
 _SENTENCES = {
     400: "That request could not be understood.",
@@ -65,7 +71,7 @@ def error_response(
         return JsonResponse({"error": error}, status=status)
     context = {
         "status": status,
-        "title": HTTPStatus(status).phrase,
+        "title": _TITLES[status],
         "sentence": message,
         "theme": chosen_theme(request),
         "csp_nonce": getattr(request, "csp_nonce", ""),

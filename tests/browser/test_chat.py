@@ -120,7 +120,7 @@ def test_stop_keeps_the_text_and_the_composer_its_focus(site: Site, page: Page) 
     wait_for_length(page, 20)
     expect(page.locator("#send")).to_be_hidden()
     page.keyboard.press("Escape")
-    wait_for_answer(page, state="interrupted")
+    wait_for_answer(page, 1, "interrupted")
     text = page.locator(".answer .text").last.inner_text()
     assert text.startswith(token_text(0))
     assert token_text(399) not in text
@@ -159,7 +159,7 @@ def test_a_failure_stands_in_the_message_place_with_a_way_on(
 ) -> None:
     start(page, site, "status-500")
     send(page, "please")
-    wait_for_answer(page, state="failed")
+    wait_for_answer(page, 1, "failed")
     trouble = page.locator(".trouble:visible")
     assert len(trouble.locator(".trouble-text").inner_text()) > 10
     trouble.locator(".retry-with").select_option("model:echo")
@@ -187,7 +187,7 @@ def test_the_stage_shows_before_the_model_says_anything(site: Site, page: Page) 
     assert time.monotonic() - before < 5
     expect(page.locator(".stage-text")).to_contain_text("waiting for the model")
     page.click("#stop")
-    wait_for_answer(page, state="interrupted")
+    wait_for_answer(page, 1, "interrupted")
 
 
 def test_a_second_tab_follows_the_same_answer(site: Site, open_page: Opener) -> None:
@@ -282,7 +282,7 @@ def test_reading_upwards_is_not_disturbed_by_a_growing_answer(
     page.click("#jump")
     expect(page.locator(".live")).to_be_in_viewport()
     page.keyboard.press("Escape")
-    wait_for_answer(page, state="interrupted")
+    wait_for_answer(page, 1, "interrupted")
 
 
 def test_rename_and_delete_with_undo_in_the_list(site: Site, open_page: Opener) -> None:

@@ -108,10 +108,12 @@ def send(page: Page, text: str) -> None:
 
 
 def wait_for_answer(
-    page: Page, number: int = 1, state: str = "complete", *, within_s: float = 20
+    page: Page, number: int = 1, *states: str, within_s: float = 20
 ) -> None:
-    """Wait until the page shows so many answers that ended like this."""
-    selector = f".answer[data-state={state}]"
+    """Wait until so many answers have ended in one of ``states`` (else complete)."""
+    selector = ", ".join(
+        f".answer[data-state={state}]" for state in states or ("complete",)
+    )
     page.wait_for_function(
         "([selector, number]) => document.querySelectorAll(selector).length >= number",
         arg=[selector, number],
