@@ -34,8 +34,9 @@ def cost_text(message: Message | None) -> str:
     amount = format_usd(message.cost_nano_usd)
     if amount is None:
         return "cost unknown"
-    text = "free" if message.cost_nano_usd == 0 else f"${amount}"
-    return f"{text} (estimated)" if message.estimated else text
+    if message.cost_nano_usd == 0:
+        return "free"
+    return f"${amount} (estimated)" if message.estimated else f"${amount}"
 
 
 @register.simple_tag

@@ -15,8 +15,8 @@ const ANNOUNCED_CHARS = 500;
 /** Return what an answer cost, in words where there is no amount. */
 export function costText(cost_usd, estimated) {
   if (cost_usd === null || cost_usd === undefined) return "cost unknown";
-  const text = Number(cost_usd) === 0 ? "free" : `$${cost_usd}`;
-  return estimated ? `${text} (estimated)` : text;
+  if (Number(cost_usd) === 0) return "free";
+  return estimated ? `$${cost_usd} (estimated)` : `$${cost_usd}`;
 }
 
 /** One answer while it is being written. */
