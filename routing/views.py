@@ -50,13 +50,26 @@ from routing.router import RouteRequest, route
 FORM = require_http_methods(["GET", "HEAD", "POST"])
 
 
+ROLE_WORDS = {
+    "chat": ("conversation", ""),
+    "orchestrator": ("work in several steps, with tools", "it is off"),
+    "distill": ("turning conversations into memory", "it is off"),
+    "coder": ("programming", "it is off"),
+    "research": ("looking things up", "it is off"),
+    "classify": ("judging how hard a message is", "plain rules decide"),
+}
+"""What each role is for, and what holds while nobody is chosen for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class RoleRow:
     """How one role is answered at present."""
 
     role: str
+    words: str
     models: tuple[str, ...]
-    reason: str
+    source: str
+    without: str
     own: bool
     shared: bool
 
@@ -265,18 +278,16 @@ def _owner_of(user: User, scope: str) -> User | None:
 
 
 def _role_row(role: str, catalogue: Catalogue) -> RoleRow:
+    own, shared = role in catalogue.own_chains, role in catalogue.shared_chains
+    words, without = ROLE_WORDS.get(role, ("", "it is off"))
     models: tuple[str, ...] = ()
+    source = "your chain" if own else "the shared chain"
     try:
         plan = route(RouteRequest(role), catalogue)
     except RoutingError as error:
-        reason = str(error)
+        if catalogue.role_settings.get(role):
+            without = str(error)
     else:
         models = tuple(candidate.model.label for candidate in plan.candidates)
-        reason = plan.reason
-    return RoleRow(
-        role,
-        models,
-        reason,
-        own=role in catalogue.own_chains,
-        shared=role in catalogue.shared_chains,
-    )
+        source = source if own or shared else plan.reason
+    return RoleRow(role, words, models, source, without, own, shared)
