@@ -1,4 +1,4 @@
-"""Django settings; every value that an installation may change comes from the environment.
+"""Django settings; whatever an installation may change comes from the environment.
 
 ``docs/configuration.md`` describes each variable; a test keeps that page complete.
 """
