@@ -22,7 +22,8 @@ from django.db import DatabaseError
 from accounts.models import User
 from ledger.errors import BudgetExceeded
 from ledger.types import Caller, Outcome
-from routing.attempts import Attempt, Attempts, Job, PromptBuilder, error_of
+from routing.attempt import Attempt, error_of
+from routing.attempts import Attempts, Job, PromptBuilder
 from routing.backends import get_backend
 from routing.backends.base import (
     BackendError,
@@ -173,6 +174,7 @@ class Dispatch:
             max_output_tokens=attempt.max_output_tokens,
             timeouts=self._timeouts or (LOCAL_TIMEOUTS if local else REMOTE_TIMEOUTS),
         )
+        attempt.sent = not self._stop.fired
         events = await self._stop.wait(lambda: stack.enter_async_context(call))
         attempt.opened = True
         return events

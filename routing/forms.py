@@ -102,9 +102,15 @@ class HostForm(_PlainErrors, forms.ModelForm):  # type: ignore[type-arg]
             return None
 
     @property
-    def suggests_local(self) -> bool:
-        """Whether the address looks as if it were in the house."""
-        return looks_local(self.instance.base_url)
+    def hint(self) -> str:
+        """What to say about the host that was saved; mostly nothing."""
+        host = self.instance
+        if host.is_local or not looks_local(host.base_url):
+            return ""
+        return (
+            "Its address looks as if it were in the house; tick “In the house” "
+            "if private personas may use it."
+        )
 
 
 class PriceField(forms.DecimalField):

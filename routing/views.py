@@ -123,7 +123,7 @@ def _host_form(request: AuthenticatedHttpRequest, host: Host) -> HttpResponse:
     if data is not None and form.is_valid():
         saved = form.save_for(request.user)
         if saved is not None:
-            messages.success(request, f"{saved.name} is saved.")
+            messages.success(request, f"{saved.name} is saved. {form.hint}".strip())
             return redirect("models")
     context = {"form": form, "host": host, "name": name}
     status = 400 if form.errors else 200

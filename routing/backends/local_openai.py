@@ -32,12 +32,8 @@ from routing.backends.base import (
     Timeouts,
     UpstreamFailed,
 )
-from routing.backends.openai_wire import (
-    ChatStream,
-    error_of,
-    request_body,
-    whole_answer,
-)
+from routing.backends.openai_errors import error_of
+from routing.backends.openai_wire import ChatStream, request_body, whole_answer
 from routing.errors import NetError, TookTooLong, TooLarge
 from routing.interrupts import Patience
 

@@ -1,4 +1,4 @@
-"""The chat completions wire format: request body, streamed events, errors.
+"""The chat completions wire format: request body and streamed events.
 
 Pure: bytes in, events out, no network. ``local_openai`` and ``builtin`` speak it.
 Servers differ, so the reader is lenient where their dialects are known: ``choices``
@@ -13,38 +13,25 @@ compatibility"; Open WebUI, "API endpoints"; llama.cpp, server README.
 from __future__ import annotations
 
 import json
-import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from routing.backends.base import (
-    AuthenticationFailed,
     BackendError,
-    BadRequest,
-    ContextTooLong,
     Event,
     Finished,
     Prompt,
-    RateLimited,
     Refused,
     TextDelta,
     ThinkingDelta,
-    UnknownModel,
     UpstreamFailed,
     Usage,
     UsageReported,
 )
+from routing.backends.openai_errors import error_of
+from routing.backends.openai_thinking import ThinkingSplitter
 from routing.backends.openai_tools import ToolCallCollector
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
-_TOO_LONG = re.compile(
-    r"exceed_context_size|context_length_exceeded|context (?:length|size|window)"
-    r"|maximum context|prompt is too long|too many tokens",
-    re.IGNORECASE,
-)
-_NO_MODEL = re.compile(r"model_not_found|model[^.]{0,80}not (?:found|exist)", re.I)
-_FILTERED = re.compile(r"content_filter|content_policy|content management policy", re.I)
 _raw_decode = json.JSONDecoder().raw_decode
 
 
@@ -61,69 +48,6 @@ def request_body(
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-
-
-class ThinkingSplitter:
-    """Tells ``<think>…</think>`` at the beginning of an answer from the answer.
-
-    Tags may be cut anywhere between two pieces. Later tags belong to the text: an
-    answer may well be about them. White space between thinking and text is dropped.
-    """
-
-    __slots__ = ("_held", "_state", "_thought")
-
-    def __init__(self) -> None:
-        self._held = ""
-        self._state = "start"  # then thinking (and start again), at last text
-        self._thought = False
-
-    def feed(self, text: str) -> tuple[str, str]:
-        """Return the thinking and the text that are certain now."""
-        if self._state == "text":
-            return "", text
-        self._held += text
-        thinking: list[str] = []
-        while self._step(thinking):
-            pass
-        if self._state == "text":
-            text, self._held = self._held, ""
-            return "".join(thinking), text
-        return "".join(thinking), ""
-
-    def finish(self) -> tuple[str, str]:
-        """Return what was held back when the answer ends."""
-        held, self._held = self._held, ""
-        return (held, "") if self._state == "thinking" else ("", held.strip() and held)
-
-    def _step(self, thinking: list[str]) -> bool:
-        """Take one tag or stretch off what is held; say whether to go on."""
-        if self._state == "thinking":
-            before, tag, after = self._held.partition("</think>")
-            if not tag:
-                sure = len(before) - _overlap(before, "</think>")
-                thinking.append(before[:sure])
-                self._held = before[sure:]
-                return False
-            thinking.append(before)
-            self._held, self._state, self._thought = after, "start", True
-            return True
-        begun = self._held.lstrip()
-        if self._thought:
-            self._held = begun
-        if begun.startswith("<think>"):
-            self._held, self._state = begun[len("<think>") :], "thinking"
-            return True
-        if not "<think>".startswith(begun):
-            self._state = "text"
-        return False
-
-
-def _overlap(text: str, tag: str) -> int:
-    """Return how many characters at the end of ``text`` may begin ``tag``."""
-    for size in range(min(len(text), len(tag) - 1), 0, -1):
-        if tag.startswith(text[-size:]):
-            return size
-    return 0
 
 
 class ChatStream:
@@ -292,65 +216,3 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 
 def _count(value: Any) -> int | None:
     return value if isinstance(value, int) and value >= 0 else None
-
-
-def error_of(
-    status: int | None, body: Any, *, retry_after: str | None = None
-) -> BackendError:
-    """Return the error that a host's answer means; its own words are left out.
-
-    ``status`` is ``None`` for an error inside a stream. The host's text may repeat
-    the prompt or the key, so only Cortex's own sentences reach people and logs.
-    """
-    code, words = _error_words(body)
-    if status is None:
-        status = int(code) if re.fullmatch(r"[45]\d\d", code) else 0
-    if status == 413 or _TOO_LONG.search(words) and status < 500:
-        return ContextTooLong("The conversation is longer than this model takes.")
-    if _FILTERED.search(words):
-        return Refused("The model's host refused to answer this.")
-    if status == 404 or _NO_MODEL.search(words):
-        return UnknownModel(
-            "The host does not know this model; check name and address."
-        )
-    if status in {401, 403}:
-        return AuthenticationFailed("The host refused the key.")
-    if status == 429:
-        return RateLimited(
-            "The host is asked too often.", retry_after_s=seconds_of(retry_after)
-        )
-    if 300 <= status < 400:
-        return BadRequest("The host redirects elsewhere; enter its final address.")
-    if 400 <= status < 500 and status != 408:
-        return BadRequest(f"The host refused the request (status {status}).")
-    shown = f" (status {status})" if status else ""
-    return UpstreamFailed(f"The host reported an error{shown}.")
-
-
-def _error_words(body: Any) -> tuple[str, str]:
-    """Return the error's code and all its words, whatever form the host gave it."""
-    error = body.get("error", body.get("detail")) if isinstance(body, dict) else body
-    if not isinstance(error, dict):
-        return "", str(error or "")
-    words = [str(error.get(key) or "") for key in ("code", "type", "message", "param")]
-    return words[0], " ".join(words)
-
-
-def seconds_of(retry_after: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header means, ``None`` if unusable.
-
-    Source: RFC 9110, section 10.2.3.
-    """
-    if not retry_after:
-        return None
-    try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        pass
-    try:
-        moment = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -322,12 +322,14 @@ def test_s12_nothing_else_opens_outgoing_connections() -> None:
 
 
 def test_s12_only_the_dispatcher_calls_back_ends() -> None:
-    for path in _sources():
-        if "get_backend(" in path.read_text(encoding="utf-8"):
-            assert path.relative_to(ROOT).as_posix() in {
-                "routing/dispatcher.py",
-                "routing/backends/__init__.py",
-            }
+    holders = {
+        path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+        for path in _sources()
+        if "get_backend(" in path.read_text(encoding="utf-8")
+    }
+    assert holders.pop("routing/dispatcher.py").count(").stream(") == 1
+    assert holders.keys() <= {"routing/backends/__init__.py", "routing/checks.py"}
+    assert not [path for path, source in holders.items() if ".stream(" in source]
 
 
 @pytest.mark.parametrize(

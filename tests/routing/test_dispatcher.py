@@ -354,6 +354,26 @@ async def test_prompt_too_large_to_build_goes_to_larger_models(
     assert (result.error.code, result.attempts) == ("too_long", 0)
 
 
+async def test_fault_in_a_builder_is_an_internal_error(
+    alice: User, models: list[Model]
+) -> None:
+    def build(room: int) -> Prompt:
+        raise ZeroDivisionError
+
+    _, result = await run(alice, build)
+    assert result.error is not None
+    assert (result.error.code, result.attempts) == ("internal", 0)
+    assert await closings() == []
+
+
+async def test_model_without_a_script_repeats_the_message(
+    alice: User, models: list[Model]
+) -> None:
+    events, result = await run(alice)
+    assert text_of(events) == PROMPT.messages[-1].text
+    assert result.outcome == "complete"
+
+
 async def test_output_cap_can_be_lowered_only(alice: User, models: list[Model]) -> None:
     with scripted.playing(m1=HELLO):
         await run(alice, model="m1", max_output_tokens=7)
@@ -513,6 +533,7 @@ async def test_cancellation_while_reserving_leaves_nothing_open(
         assert scripted.calls == []
     (row,) = await closings()
     assert row.outcome == "interrupted"
+    assert (row.input_tokens, row.output_tokens) == (0, 0)  # nothing was sent
 
 
 async def test_refused_key_flags_the_host_and_success_takes_it_back(

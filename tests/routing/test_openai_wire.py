@@ -27,12 +27,11 @@ from routing.backends.base import (
     Usage,
     UsageReported,
 )
+from routing.backends.openai_errors import error_of, seconds_of
 from routing.backends.openai_wire import (
     MAX_LINE_BYTES,
     ChatStream,
-    error_of,
     request_body,
-    seconds_of,
     whole_answer,
 )
 

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 
-from accounts.models import User
+from accounts.models import AuditEvent, User
 from accounts.secrets import decrypt
 from ledger.models import LedgerEntry
 from routing import hosts
@@ -360,3 +360,40 @@ def test_admin_lists_and_changes_models_and_chains(
     client = client_for(admin_user)
     for path in ("model/", "roleslot/", f"model/{model.id}/change/", "roleslot/add/"):
         assert client.get("/admin/routing/" + path).status_code == 200
+    fields = {
+        "host": model.host_id,
+        "label": "builtin",
+        "name": "m",
+        "context_tokens": 4096,
+        "max_output_tokens": 100,
+        "tier": 1,
+        "tags": "[]",
+    }
+    change = f"/admin/routing/model/{model.id}/change/"
+    assert "cannot be used" in text(client.post(change, fields))
+    assert client.post(change, {**fields, "label": "M"}).status_code == 302
+    model.refresh_from_db()
+    assert model.label == "M"
+
+
+def test_admin_deletes_hosts_with_an_audit_event(
+    admin_user: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    one, two = add_model("one").host, add_model("two").host
+    client = client_for(admin_user)
+    client.post(f"/admin/routing/host/{one.id}/delete/", {"post": "yes"})
+    chosen = {"action": "delete_selected", "_selected_action": two.id, "post": "yes"}
+    client.post("/admin/routing/host/", chosen)
+    assert not Host.objects.exists()
+    assert AuditEvent.objects.filter(event="host.deleted").count() == 2
+
+
+def test_saving_a_host_hints_at_the_house(
+    admin_user: User, client_for: ClientFor
+) -> None:
+    client = client_for(admin_user)
+    saved = client.post(URL + "hosts/add/", host_fields(), follow=True)
+    assert "looks as if it were in the house" in text(saved)
+    fields = host_fields(name="far", base_url="https://api.example/v1")
+    saved = client.post(URL + "hosts/add/", fields, follow=True)
+    assert "looks as if" not in text(saved)

@@ -1,0 +1,170 @@
+"""One try with one model: what came of it, and what it counts as.
+
+Plain state without database or network; ``routing.attempts`` books it and
+``routing.dispatcher`` drives it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from accounts import secrets
+from ledger.types import Cost, Outcome
+from routing.backends.base import (
+    AuthenticationFailed,
+    BackendError,
+    ConnectionFailed,
+    Event,
+    Finished,
+    Prompt,
+    Target,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    UpstreamFailed,
+    Usage,
+    UsageReported,
+)
+from routing.catalogue import ModelInfo
+from routing.errors import ErrorInfo
+from routing.router import Candidate
+from routing.tokens import estimate_tokens, tokens_of_bytes
+
+Shown = TextDelta | ThinkingDelta | ToolCall
+"""What an attempt shows to the person who asked."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try with one model, from its reservation to its closing row."""
+
+    id: uuid.UUID
+    number: int
+    candidate: Candidate
+    reason: str
+    prompt: Prompt
+    max_output_tokens: int
+    started_s: float = field(default_factory=time.monotonic)
+    first_token_s: float | None = None
+    sent: bool = False
+    """The back end was called; before that nothing can have been used."""
+    opened: bool = False
+    """The host accepted the call."""
+    answered: bool = False
+    """Something of the answer was shown, so there is no falling back any more."""
+    finished: bool = False
+    output_bytes: int = 0
+    usage: Usage | None = None
+    """The host's own count."""
+    outcome: Outcome = "interrupted"
+    error: BackendError | None = None
+    booked: Usage | None = None
+    cost: Cost | None = None
+    closed: bool = False
+
+    @property
+    def model(self) -> ModelInfo:
+        """The model that is tried."""
+        return self.candidate.model
+
+    def target(self) -> Target:
+        """Return where the call goes, with the key decrypted for this host alone.
+
+        Raises:
+            AuthenticationFailed: The stored key cannot be read.
+        """
+        host = self.model.host
+        try:
+            key = (
+                secrets.decrypt("host_key", host.key_encrypted)
+                if host.key_encrypted
+                else ""
+            )
+        except secrets.Undecryptable:
+            raise AuthenticationFailed(
+                "The host's stored key cannot be read; enter it again."
+            ) from None
+        return Target(
+            host_type=host.type,
+            base_url=host.base_url,
+            api_key=key,
+            model_name=self.model.name,
+            context_tokens=self.model.context_tokens,
+            trusted_origin=host.trusted_origin,
+        )
+
+    def take(self, event: Event) -> Shown | None:
+        """Note an event; return it if it is for the person who asked."""
+        if isinstance(event, UsageReported):
+            self.usage = event.usage
+            return None
+        if isinstance(event, Finished):
+            self.finished = True
+            self.outcome = "complete" if event.complete else "incomplete"
+            return None
+        if isinstance(event, ToolCall):
+            self.answered = True
+            self._wrote(event.name + json.dumps(event.arguments))
+            return event
+        if isinstance(event, TextDelta):
+            self.answered = True
+        self._wrote(event.text)
+        return event
+
+    def check_end(self) -> None:
+        """Make sure that the host ended the answer, and that there is one.
+
+        Raises:
+            BackendError: It is cut or empty.
+        """
+        if not self.finished:
+            raise ConnectionFailed("The host cut the answer short.")
+        if self.answered:
+            return
+        if self.outcome == "incomplete":
+            raise UpstreamFailed("The model reached its length limit before answering.")
+        raise UpstreamFailed("The model returned an empty answer.")
+
+    def fail(self, error: BackendError) -> None:
+        """Note a failure; what was shown before it stays."""
+        self.error = error
+        self.outcome = "incomplete" if self.answered else "failed"
+
+    def _wrote(self, text: str) -> None:
+        if self.first_token_s is None:
+            self.first_token_s = time.monotonic()
+        self.output_bytes += len(text.encode(errors="replace"))
+
+    def measured(self) -> Usage:
+        """Return the host's count, completed by estimates where it is silent."""
+        if not self.sent:
+            return Usage(0, 0)
+        usage = self.usage or Usage()
+        output, input_ = usage.output_tokens, usage.input_tokens
+        estimated = False
+        if output is None or (output == 0 and self.output_bytes):
+            output, estimated = tokens_of_bytes(self.output_bytes), True
+        if not input_:
+            input_, estimated = prompt_tokens(self.prompt), True
+        return Usage(
+            input_, output, usage.cache_read_tokens, usage.cache_write_tokens, estimated
+        )
+
+
+def prompt_tokens(prompt: Prompt) -> int:
+    """Return about how many tokens a prompt has on the wire."""
+    texts = [prompt.system, *(message.text for message in prompt.messages)]
+    return estimate_tokens("".join(texts))
+
+
+def error_of(attempt: Attempt) -> ErrorInfo | None:
+    """Return what people are told about an attempt's end; ``None`` = all is well."""
+    error = attempt.error
+    if error is not None:
+        return ErrorInfo(error.code, str(error), error.retryable)
+    if attempt.outcome == "incomplete":
+        return ErrorInfo("too_long", "The answer reached its length limit.", True)
+    return None

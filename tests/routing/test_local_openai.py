@@ -1,0 +1,99 @@
+"""Servers that answer in one piece, or not at all as they should."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from routing.backends.base import (
+    BackendError,
+    BadRequest,
+    ConnectionFailed,
+    Event,
+    Finished,
+    Prompt,
+    PromptMessage,
+    Target,
+    TextDelta,
+    Timeouts,
+    UpstreamFailed,
+    UsageReported,
+)
+from routing.backends.local_openai import LocalOpenAI
+
+PROMPT = Prompt("", (PromptMessage("user", "Hi"),))
+
+
+@asynccontextmanager
+async def answering(
+    status: str, content_type: str, body: bytes
+) -> AsyncIterator[Target]:
+    """Serve one fixed response and give the target of a call to it."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n"
+        head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        yield Target("local_openai", f"http://127.0.0.1:{port}/v1", "", "m", 8192, True)
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def call(target: Target, limits: Timeouts | None = None) -> list[Event]:
+    """Call the target and return its events."""
+    async with LocalOpenAI().stream(
+        PROMPT, target, max_output_tokens=10, timeouts=limits or Timeouts()
+    ) as events:
+        return [event async for event in events]
+
+
+async def test_answer_in_one_piece() -> None:
+    body = (
+        b'{"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}],'
+        b' "usage": {"prompt_tokens": 1, "completion_tokens": 1}}'
+    )
+    async with answering("200 OK", "application/json", body) as target:
+        events = await call(target)
+    assert TextDelta("Hi") in events
+    assert any(isinstance(event, UsageReported) for event in events)
+    assert events[-1] == Finished()
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "body", "kind", "sentence"),
+    [
+        ("200 OK", "text/html", b"<h1>Sign in</h1>", UpstreamFailed, "its address"),
+        ("200 OK", "application/json", b'{"error": "x"}', UpstreamFailed, "an error"),
+        ("200 OK", "text/event-stream", b"", ConnectionFailed, "cut the answer"),
+        ("400 Bad", "text/plain", b"no json", BadRequest, "status 400"),
+        ("500 Bad", "text/html", b"<" * 300_000, UpstreamFailed, "status 500"),
+    ],
+)
+async def test_no_answer_is_one_clear_error(
+    status: str, content_type: str, body: bytes, kind: type[BackendError], sentence: str
+) -> None:
+    async with answering(status, content_type, body) as target:
+        with pytest.raises(kind, match=sentence):
+            await call(target)
+
+
+async def test_refused_connection_is_a_connection_failure(unused_tcp_port: int) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}/v1"
+    with pytest.raises(ConnectionFailed, match="cannot be reached"):
+        await call(Target("local_openai", url, "", "m", 8192, True))
+
+
+def test_target_does_not_show_its_key() -> None:
+    target = Target("local_openai", "http://x/v1", "sk-canary", "m", 8192, True)
+    assert "canary" not in repr(target)
