@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
 from django.db.models import Q
 from django.http import Http404
 from django.utils import timezone
 
 from accounts.models import User
 from channels_app.errors import RETRYABLE, TurnError
+from channels_app.turn_sql import quick_transaction
 from ledger.money import format_usd
 from personas.conversations import get_message_for_user
 from personas.models import Message
@@ -52,7 +52,7 @@ class Ending:
 def save_texts(texts: Mapping[uuid.UUID, str]) -> None:
     """Save what running answers have so far, in one transaction."""
     now = timezone.now()
-    with transaction.atomic():
+    with quick_transaction():
         for turn, text in texts.items():
             Message.objects.filter(pk=turn, state=Message.State.GENERATING).update(
                 text=text, alive_at=now

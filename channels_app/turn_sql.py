@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import DateTimeField, UUIDField
 
 from personas.models import Conversation, Message
 
+_NORMAL = 1
+"""SQLite's level that syncs at checkpoints only; 2 is FULL."""
 _MESSAGES = Message._meta.db_table
 _CONVERSATIONS = Conversation._meta.db_table
 # The literal state lets the database use the index of answers being written.
@@ -32,12 +35,56 @@ UPDATE {_CONVERSATIONS} SET current_message_id = %s, last_active_at = %s WHERE i
 """  # noqa: S608  nothing in it comes from outside
 
 
+_UUID: UUIDField[Any, Any] = UUIDField()
+_DATETIME: DateTimeField[Any, Any] = DateTimeField()
+
+
 def _id(value: uuid.UUID | None) -> Any:
-    return UUIDField().get_db_prep_value(value, connection)
+    return _UUID.get_db_prep_value(value, connection)
 
 
 def _moment(value: datetime) -> Any:
-    return DateTimeField().get_db_prep_value(value, connection)
+    return _DATETIME.get_db_prep_value(value, connection)
+
+
+@contextmanager
+def quick_transaction() -> Iterator[None]:
+    """Commit without waiting for the disk; the next usual commit makes it durable.
+
+    For the start of a turn that is the ledger's reservation, which always comes before
+    the network call. A crash of the process loses nothing; a power cut in between
+    loses a message that nobody has seen answered.
+    Source: SQLite's page on ``PRAGMA synchronous``; PostgreSQL's on
+    ``synchronous_commit``.
+    """
+    if connection.in_atomic_block:
+        with transaction.atomic():
+            yield
+        return
+    sqlite = connection.vendor == "sqlite"
+    level = _synchronous() if sqlite else 0
+    if level > _NORMAL:
+        _set_synchronous(_NORMAL)
+    try:
+        with transaction.atomic():
+            if connection.vendor == "postgresql":
+                with connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL synchronous_commit TO off")
+            yield
+    finally:
+        if level > _NORMAL:
+            _set_synchronous(level)
+
+
+def _synchronous() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA synchronous")
+        return int(cursor.fetchone()[0])
+
+
+def _set_synchronous(level: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA synchronous={level}")
 
 
 def touch_conversation(

@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.http import Http404
 from django.utils import timezone
 
@@ -27,6 +27,7 @@ from channels_app.turn_requests import (
 )
 from channels_app.turn_sql import (
     insert_messages,
+    quick_transaction,
     state_of_conversation,
     touch_conversation,
 )
@@ -114,7 +115,7 @@ class _Busy(Exception):
 
 def _store(user_id: int, request: StartRequest) -> Beginning:
     place = _existing_place(user_id, request)  # read before the lock is taken
-    with transaction.atomic():
+    with quick_transaction():
         if place is None:
             place = _new_conversation(user_id, request)
         conversation = place.conversation

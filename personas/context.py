@@ -27,12 +27,14 @@ from enum import Enum
 from typing import Literal
 from zoneinfo import ZoneInfo
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import User
 from personas.errors import TooLong
 from personas.files import IDENTITY, MEMORY_FILES, SOUL, STANDARD_FILES, USER
-from personas.models import Conversation, Message, Persona
+from personas.models import Conversation, Message, Persona, PersonaFile
+from personas.prepared import Prepared
 from personas.privacy import readable_text
 from personas.tree import PathText, path_length, path_texts
 from routing.backends.base import Prompt, PromptMessage
@@ -45,6 +47,22 @@ COUNT_LIMIT = 10_000
 _SHORT, _MID, _LONG = MEMORY_FILES
 _FILES_OF_TIER = {1: (IDENTITY,), 2: (IDENTITY, SOUL, USER, _SHORT, _MID)}
 _FILES_OF_TIER[3] = (*_FILES_OF_TIER[2], _LONG)
+
+
+def _file_rows(names: tuple[str, ...] | None) -> Prepared[PersonaFile]:
+    """Return the query for a persona's files of these names, or for all of them."""
+
+    def build(persona_id: int) -> QuerySet[PersonaFile]:
+        files = PersonaFile.objects.filter(persona=persona_id)
+        return files if names is None else files.filter(name__in=names)
+
+    return Prepared(build, [(Persona._meta.get_field("id"), -7)])
+
+
+_FILE_ROWS_OF_TIER = {
+    tier: _file_rows(None if tier == 3 else names)
+    for tier, names in _FILES_OF_TIER.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +189,9 @@ def _as_history(path: Iterable[PathText]) -> list[HistoryMessage]:
 def _readable_files(persona: Persona, *, alone: bool) -> tuple[FileText, ...]:
     """Return the files of the persona's context tier that may be read, by priority."""
     wanted = _FILES_OF_TIER[persona.context_tier]
-    files = persona.files.all()
-    if persona.context_tier < 3:
-        files = files.filter(name__in=wanted)
     texts = {
         file.name: readable_text(file.text, alone=alone)
-        for file in files
+        for file in _FILE_ROWS_OF_TIER[persona.context_tier].all(persona.pk)
         if alone or not file.private
     }
     free = [

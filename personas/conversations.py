@@ -21,6 +21,7 @@ from django.utils import timezone
 from accounts.models import User
 from personas.errors import MessageRefused
 from personas.models import Conversation, Message, Persona
+from personas.prepared import Prepared
 from personas.tree import mark_siblings, newest_leaf_below, path_to
 
 TITLE_LENGTH = 60
@@ -45,10 +46,19 @@ def get_conversation_for_user(user: User, id: uuid.UUID | str) -> Conversation:
     """Return one conversation; raises ``Http404``, also for something not an id."""
     conversation = None
     if key := _uuid(id):
-        conversation = conversations_visible_to(user).filter(pk=key).first()
+        conversation = _VISIBLE_CONVERSATION.first(user.pk, key)
     if conversation is None:
         raise Http404(NO_CONVERSATION)
     return conversation
+
+
+_VISIBLE_CONVERSATION = Prepared(
+    lambda user_id, id: conversations_visible_to(User(pk=user_id)).filter(pk=id),
+    [
+        (User._meta.get_field("id"), -7),
+        (Conversation._meta.get_field("id"), uuid.UUID(int=7)),
+    ],
+)
 
 
 def messages_visible_to(user: User) -> QuerySet[Message]:
