@@ -17,18 +17,17 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.cache import cache
-from django.db.backends.base.operations import BaseDatabaseOperations
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
 from accounts.models import User
 from accounts.roles import set_role
-from ledger import triggers
 from personas.models import Persona
 from personas.personas import create_persona
 from routing.db_pool import DB_POOL
 from tests.support import missing, sockets
 from tests.support.environment import DATABASE_FOR_TESTS
+from tests.support.flush import quick_flush
 from tests.support.pools import close_all
 from tests.support.postgres import PostgresServer
 from tests.support.processes import ServerProcess
@@ -106,33 +105,13 @@ def _nothing_left_over() -> None:
 # --- database --------------------------------------------------------------------
 
 
-def _flush_without_triggers(flush: Callable[..., Any]) -> Callable[..., Any]:
-    """Lift the ledger's triggers for the one statement list that empties all tables.
-
-    Tests that use real transactions end with a flush, which the append-only ledger
-    refuses. Triggers are active inside every test.
-    """
-
-    def execute_sql_flush(self: BaseDatabaseOperations, sql_list: list[str]) -> None:
-        vendor = self.connection.vendor
-        remove = triggers.remove_statements(vendor)
-        install = triggers.install_statements(vendor)
-        flush(self, [*remove, *sql_list, *install])
-
-    return execute_sql_flush
-
-
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(
     django_db_modify_db_settings: None,
 ) -> Iterator[None]:
-    """Teach the flush between tests about the ledger's triggers."""
-    original = BaseDatabaseOperations.execute_sql_flush
-    BaseDatabaseOperations.execute_sql_flush = (  # type: ignore[method-assign]
-        _flush_without_triggers(original)
-    )
-    yield
-    BaseDatabaseOperations.execute_sql_flush = original  # type: ignore[method-assign]
+    """Empty the tables between tests in a way that the ledger allows."""
+    with quick_flush():
+        yield
 
 
 @pytest.fixture(scope="session")
