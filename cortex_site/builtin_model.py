@@ -63,9 +63,13 @@ def start(path: Path, key: str) -> Any:
     parameters.cache_ram_mib = 0
     parameters.model_alias = {"builtin"}
     parameters.cors_origins = "http://127.0.0.1"
-    # As the model's authors recommend: little chance, because it is small.
+    # As the model's authors recommend: little chance, because it is small. Left alone
+    # with that, it repeats itself without end, so repeated phrases are made unlikely.
     parameters.sampling.temp = 0.2
     parameters.sampling.top_p = 0.9
+    parameters.sampling.penalty_repeat = 1.05
+    parameters.sampling.dry_multiplier = 0.8
+    parameters.sampling.dry_allowed_length = 3
     parameters.ui = False
     parameters.endpoint_slots = False
     return xllamacpp.Server(parameters)

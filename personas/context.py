@@ -15,6 +15,10 @@ reuse what they computed for it. A file that does not fit is left out; memory ke
 last lines and an identity its first ones, cut between lines. Then come as many of
 the newest messages as fit, each whole, and always the one to be answered.
 
+A very small model loses the thread over instructions like these. Where the budget is
+at most ``SMALL_MODEL_TOKENS``, they are one paragraph: the persona's name and the first
+paragraph of its identity.
+
 Texts of files and messages are data: they are joined, never formatted or expanded.
 """
 
@@ -44,6 +48,8 @@ HISTORY_LIMIT = 200
 """Messages of the branch that are read; older ones count as left out."""
 COUNT_LIMIT = 10_000
 """Older messages are counted up to here, so that no branch makes a turn slow."""
+SMALL_MODEL_TOKENS = 1000
+"""Models with less room than this are too small to follow more than a few sentences."""
 _SHORT, _MID, _LONG = MEMORY_FILES
 _FILES_OF_TIER = {1: (IDENTITY,), 2: (IDENTITY, SOUL, USER, _SHORT, _MID)}
 _FILES_OF_TIER[3] = (*_FILES_OF_TIER[2], _LONG)
@@ -89,6 +95,8 @@ class Material:
 
     opening: str
     """Who speaks with whom; the first line of the instructions."""
+    introduction: str
+    """The same for a very small model, which knows this form from its training."""
     files: tuple[FileText, ...]
     """By priority, most important first; only those of the context tier."""
     closing: str
@@ -152,6 +160,7 @@ def load_material(
     persona, owner = conversation.persona, conversation.owner
     return Material(
         opening=_opening(persona, owner if alone else None),
+        introduction=_introduction(persona),
         files=_readable_files(persona, alone=alone),
         closing=_closing(owner, now or timezone.now()),
         history=tuple(history),
@@ -166,6 +175,7 @@ def persona_material(
     """Read a persona's part alone, for the preview of its instructions."""
     return Material(
         opening=_opening(persona, persona.owner if alone else None),
+        introduction=_introduction(persona),
         files=_readable_files(persona, alone=alone),
         closing=_closing(persona.owner, now or timezone.now()),
         history=(),
@@ -213,6 +223,10 @@ def _opening(persona: Persona, owner: User | None) -> str:
     return f"You are {persona.display_name}, talking with {person}."
 
 
+def _introduction(persona: Persona) -> str:
+    return f"You are a helpful AI assistant named {persona.display_name}."
+
+
 def _closing(owner: User, now: datetime) -> str:
     """Say the date and time where the owner lives, to the last quarter of an hour.
 
@@ -244,23 +258,25 @@ def build_prompt(material: Material, budget_tokens: int) -> Prompt:
 
 def compose(material: Material, budget_tokens: int) -> Composition:
     """Do the work of ``build_prompt`` and account for every file."""
+    small = budget_tokens <= SMALL_MODEL_TOKENS
+    opening = material.introduction if small else material.opening
+    closing = "" if small else material.closing
     frame_tokens = (
-        estimate_tokens(material.opening)
-        + estimate_tokens(material.closing)
-        + MESSAGE_OVERHEAD_TOKENS
+        estimate_tokens(opening) + estimate_tokens(closing) + MESSAGE_OVERHEAD_TOKENS
     )
     current_tokens = material.current.tokens if material.current else 0
     room = budget_tokens - frame_tokens - current_tokens
     if room < 0:
         raise TooLong(frame_tokens + current_tokens, budget_tokens)
-    files = _fit_files(material.files, min(budget_tokens // 2, room))
+    fit = _fit_first_paragraph if small else _fit_files
+    files = fit(material.files, min(budget_tokens // 2, room))
     used = [file for file, use in files if use is not FileUse.LEFT_OUT]
     file_tokens = sum(file.tokens + 1 for file in used)
     history = _fit_history(material.history, room - file_tokens)
     messages = [*history, material.current] if material.current else history
     prompt = Prompt(
-        system="\n\n".join(
-            [material.opening, *(file.text for file in used), material.closing]
+        system=(" " if small else "\n\n").join(
+            part for part in (opening, *(file.text for file in used), closing) if part
         ),
         messages=_alternating(messages),
         left_out_messages=(
@@ -293,6 +309,31 @@ def _fit_files(
             room -= file.tokens + 1
         fitted.append((file, use))
     return fitted
+
+
+def _fit_first_paragraph(
+    files: tuple[FileText, ...], room: int
+) -> list[tuple[FileText, FileUse]]:
+    """Take only the first paragraph of the identity, on one line and without heading."""
+    fitted = [(file, FileUse.LEFT_OUT) for file in files]
+    for place, file in enumerate(files):
+        if file.name == IDENTITY:
+            text = _first_paragraph(file.text)
+            part = FileText(IDENTITY, text, estimate_tokens(text))
+            if text and part.tokens < room:
+                fitted[place] = (part, FileUse.PART)
+    return fitted
+
+
+def _first_paragraph(text: str) -> str:
+    """Return the first paragraph that is not a heading, on one line."""
+    kept: list[str] = []
+    for line in map(str.strip, text.split("\n")):
+        if line and not line.startswith("#"):
+            kept.append(line)
+        elif kept:
+            break
+    return " ".join(kept)
 
 
 def _cut(file: FileText, room: int) -> FileText | None:

@@ -11,6 +11,7 @@ import pytest
 from accounts.models import User
 from personas.context import (
     HISTORY_LIMIT,
+    SMALL_MODEL_TOKENS,
     FileText,
     FileUse,
     HistoryMessage,
@@ -48,6 +49,7 @@ def material(
 ) -> Material:
     return Material(
         opening="You are Inara.",
+        introduction="You are a helpful AI assistant named Inara.",
         files=files,
         closing="It is Friday.",
         history=history,
@@ -58,6 +60,12 @@ def material(
 FRAME_TOKENS = 4 + 4 + MESSAGE_OVERHEAD_TOKENS
 """Opening, closing and the overhead of the instructions in ``material()``."""
 CURRENT_TOKENS = 1 + MESSAGE_OVERHEAD_TOKENS
+
+
+@pytest.fixture
+def small_budgets_are_usual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let prompts of a few tokens be composed like those of large models."""
+    monkeypatch.setattr("personas.context.SMALL_MODEL_TOKENS", 0)
 
 
 @pytest.fixture
@@ -182,6 +190,7 @@ def test_persona_material_has_no_messages(conversation: Conversation) -> None:
 # --- the budget ------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("small_budgets_are_usual")
 def test_newest_messages_come_first_and_whole() -> None:
     history = tuple(
         said(("user", "assistant")[number % 2], f"{number:03} " * 10)
@@ -198,6 +207,7 @@ def test_newest_messages_come_first_and_whole() -> None:
     assert short.left_out_messages == 18
 
 
+@pytest.mark.usefixtures("small_budgets_are_usual")
 def test_a_large_message_is_never_skipped_for_an_older_one() -> None:
     history = (said("user", "small"), said("assistant", WORD * 900), said("user", "b"))
     prompt = build_prompt(material(history=history), 500)
@@ -205,6 +215,7 @@ def test_a_large_message_is_never_skipped_for_an_older_one() -> None:
     assert prompt.left_out_messages == 2
 
 
+@pytest.mark.usefixtures("small_budgets_are_usual")
 def test_the_current_message_is_always_included() -> None:
     current = WORD * 100
     exact = FRAME_TOKENS + 100 + MESSAGE_OVERHEAD_TOKENS
@@ -220,6 +231,7 @@ def test_the_current_message_is_always_included() -> None:
     assert str(exact) in str(caught.value) and str(exact - 1) in str(caught.value)
 
 
+@pytest.mark.usefixtures("small_budgets_are_usual")
 def test_files_take_at_most_half_of_the_budget_by_priority() -> None:
     files = (
         file(IDENTITY, WORD * 100),
@@ -235,6 +247,7 @@ def test_files_take_at_most_half_of_the_budget_by_priority() -> None:
     assert build_prompt(material(files), 2000).left_out_files == ()
 
 
+@pytest.mark.usefixtures("small_budgets_are_usual")
 def test_files_do_not_depend_on_the_length_of_the_history() -> None:
     files = (file(IDENTITY, WORD * 100), file(SOUL, WORD * 290))
     history = tuple(said("user", WORD * 50) for _ in range(50))
@@ -243,6 +256,7 @@ def test_files_do_not_depend_on_the_length_of_the_history() -> None:
     assert short.system == long.system and short.left_out_files == ()
 
 
+@pytest.mark.usefixtures("small_budgets_are_usual")
 def test_memory_is_cut_to_its_newest_lines() -> None:
     lines = ["# Short memory", *(f"- fact {number:03}" for number in range(100))]
     composed = compose(material((file("MEMORY_SHORT.md", "\n".join(lines)),)), 200)
@@ -255,6 +269,7 @@ def test_memory_is_cut_to_its_newest_lines() -> None:
     assert composed.prompt.left_out_files == ("MEMORY_SHORT.md",)
 
 
+@pytest.mark.usefixtures("small_budgets_are_usual")
 def test_memory_without_room_for_one_line_is_left_out() -> None:
     text = "# Memory\n" + WORD * 500
     composed = compose(material((file("MEMORY_SHORT.md", text),)), 200)
@@ -262,6 +277,7 @@ def test_memory_without_room_for_one_line_is_left_out() -> None:
     assert "Memory" not in composed.prompt.system
 
 
+@pytest.mark.usefixtures("small_budgets_are_usual")
 def test_an_identity_is_cut_to_its_first_lines() -> None:
     lines = [f"- trait {number:03}" for number in range(100)]
     composed = compose(material((file(IDENTITY, "\n".join(lines)),)), 200)
@@ -270,6 +286,7 @@ def test_an_identity_is_cut_to_its_first_lines() -> None:
 
 
 @pytest.mark.parametrize("budget", [40, 100, 300, 1000, 5000])
+@pytest.mark.usefixtures("small_budgets_are_usual")
 def test_a_prompt_stays_within_its_budget(budget: int) -> None:
     files = tuple(
         file(name, "line of text\n" * count)
@@ -287,8 +304,33 @@ def test_a_prompt_stays_within_its_budget(budget: int) -> None:
     assert prompt.messages[-1].text.endswith("now")
 
 
+@pytest.mark.usefixtures("small_budgets_are_usual")
 def test_build_prompt_is_pure() -> None:
     given = material((file(IDENTITY, "me"),), (said("user", "x"),))
     copy = replace(given)
     assert build_prompt(given, 500) == build_prompt(given, 500)
     assert given == copy
+
+
+def test_a_very_small_model_gets_one_paragraph_and_what_fits_of_the_history() -> None:
+    identity = "# Identity\n\nYou help\nwith letters.\n\n- Be brief.\n"
+    files = (file(IDENTITY, identity), file(SOUL, "A long soul."))
+    history = (said("user", "one"), said("assistant", "two"))
+    composed = compose(material(files, history), SMALL_MODEL_TOKENS)
+    assert composed.prompt.system == (
+        "You are a helpful AI assistant named Inara. You help with letters."
+    )
+    assert composed.prompt.left_out_files == (IDENTITY, SOUL)
+    assert [use for _, use in composed.files] == [FileUse.PART, FileUse.LEFT_OUT]
+    assert len(composed.prompt.messages) == 3
+    usual = compose(material(files, history), SMALL_MODEL_TOKENS + 1).prompt
+    assert usual.system.startswith("You are Inara.") and usual.left_out_files == ()
+
+
+@pytest.mark.parametrize("identity", ["", "# Only a heading", WORD * 600])
+def test_a_very_small_model_does_without_an_identity_that_it_cannot_take(
+    identity: str,
+) -> None:
+    prompt = build_prompt(material((file(IDENTITY, identity),)), SMALL_MODEL_TOKENS)
+    assert prompt.system == "You are a helpful AI assistant named Inara."
+    assert prompt.left_out_files == (IDENTITY,)

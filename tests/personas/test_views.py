@@ -154,7 +154,7 @@ def test_prompt_page_says_what_does_not_fit(
     client: Client, alice: User, persona: Persona
 ) -> None:
     page = client.get("/personas/inara/prompt/?budget=900").content.decode()
-    assert page.count("left out: too long") == 1
+    assert page.count("left out: too long") == 2
     page = client.get("/personas/inara/prompt/?budget=28000").content.decode()
     assert "left out" not in page
     assert client.get("/personas/inara/prompt/?budget=x").status_code == 200
