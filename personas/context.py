@@ -314,7 +314,7 @@ def _fit_files(
 def _fit_first_paragraph(
     files: tuple[FileText, ...], room: int
 ) -> list[tuple[FileText, FileUse]]:
-    """Take only the first paragraph of the identity, on one line and without heading."""
+    """Take only the identity's first paragraph, on one line and without heading."""
     fitted = [(file, FileUse.LEFT_OUT) for file in files]
     for place, file in enumerate(files):
         if file.name == IDENTITY:
