@@ -188,6 +188,20 @@ class TurnStream:
         shared = self._shared
         if shared is not None and shared[0] == cursor and shared[1] == self.next_seq:
             return shared[2], shared[3]
+        last = self._runs[-1]
+        if cursor >= last.first and last.type in TEXT_TYPES:
+            # Nearly always: a reader that keeps up with a growing text.
+            stop = last.fit(cursor - last.first, MAX_FRAME_CHARS)
+            text = last.text(cursor - last.first, stop)
+            position = last.first + stop
+            frames = [self._text_frame(last.type, position - 1, text)]
+        else:
+            frames, position = self._collect(cursor)
+        self._shared = (cursor, self.next_seq, frames, position)
+        return frames, position
+
+    def _collect(self, cursor: int) -> tuple[list[Frame], int]:
+        """Walk the runs from ``cursor`` on until a frame's worth of text is found."""
         frames: list[Frame] = []
         position, room = cursor, MAX_FRAME_CHARS
         index = bisect_right(self._firsts, cursor) - 1
@@ -201,7 +215,6 @@ class TurnStream:
                 frames.append(Frame(run.type, position, run.pieces[0]))
                 room -= len(run.pieces[0])
                 position, index = position + 1, index + 1
-        self._shared = (cursor, self.next_seq, frames, position)
         return frames, position
 
     def _join_text(self, index: int, position: int, room: int) -> tuple[str, int, int]:

@@ -17,6 +17,7 @@ from django.http import Http404
 from django.utils import timezone
 
 from accounts.models import User
+from channels_app import turn_sql
 from channels_app.errors import RETRYABLE, TurnError
 from channels_app.turn_sql import quick_transaction
 from ledger.money import format_usd
@@ -51,12 +52,8 @@ class Ending:
 
 def save_texts(texts: Mapping[uuid.UUID, str]) -> None:
     """Save what running answers have so far, in one transaction."""
-    now = timezone.now()
     with quick_transaction():
-        for turn, text in texts.items():
-            Message.objects.filter(pk=turn, state=Message.State.GENERATING).update(
-                text=text, alive_at=now
-            )
+        turn_sql.save_texts(texts, now=timezone.now())
 
 
 def refresh_alive(turns: Iterable[uuid.UUID]) -> set[uuid.UUID]:

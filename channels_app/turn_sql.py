@@ -1,7 +1,8 @@
-"""The statements that every start of a turn runs, without composing them anew.
+"""The statements that every turn runs again and again, without composing them anew.
 
-Between a message and its model call each tenth of a millisecond is felt, and the ORM
-spends most of its time on writing the same SQL again. Columns and values still come
+Between a message and its model call each tenth of a millisecond is felt, and what runs
+in threads holds up the streams; the ORM would spend most of that time on writing the
+same SQL again. Columns and values still come
 from the models, so that a changed field needs no change here.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -32,6 +33,10 @@ SELECT
 """  # noqa: S608  nothing in it comes from outside
 _TOUCH = f"""
 UPDATE {_CONVERSATIONS} SET current_message_id = %s, last_active_at = %s WHERE id = %s
+"""  # noqa: S608  nothing in it comes from outside
+_SAVE = f"""
+UPDATE {_MESSAGES} SET text = %s, alive_at = %s
+WHERE id = %s AND state = '{Message.State.GENERATING.value}'
 """  # noqa: S608  nothing in it comes from outside
 
 
@@ -104,6 +109,14 @@ def state_of_conversation(
         cursor.execute(_STATE, [_id(message), of_it, _moment(alive_since), of_it])
         holds, busy = cursor.fetchone()
     return bool(holds), bool(busy)
+
+
+def save_texts(texts: Mapping[uuid.UUID, str], *, now: datetime) -> None:
+    """Save what answers that are still being written have so far."""
+    moment = _moment(now)
+    rows = [(text, moment, _id(answer)) for answer, text in texts.items()]
+    with connection.cursor() as cursor:
+        cursor.executemany(_SAVE, rows)
 
 
 @functools.cache

@@ -212,7 +212,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
     async def send_text(self, text: str) -> None:
         """Send a frame; waits while the browser does not read."""
         if not self.closed:
-            await self.send({"type": "websocket.send", "text": text})
+            await self.base_send({"type": "websocket.send", "text": text})
 
     async def send_error(self, error: TurnError) -> None:
         """Answer what started nothing."""
