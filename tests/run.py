@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,7 +35,8 @@ BIN = Path(PYTHON).parent
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
 WORKERS = "2"
 NOT_FAST = "not browser and not postgres and not redis and not slow"
-PYTEST_NO_TESTS = 5
+PYTEST_WITHIN_S = 20 * 60
+"""A test that hangs beyond its own time limit must not hang the run."""
 
 
 @dataclass
@@ -49,12 +51,29 @@ class Run:
 Step = Callable[["Run"], bool]
 
 
-def command(*words: str, environment: dict[str, str] | None = None) -> bool:
-    """Run a program from the project's folder; ``True`` when it succeeded."""
-    done = subprocess.run(
-        words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, check=False
+def command(
+    *words: str,
+    environment: dict[str, str] | None = None,
+    within_s: float | None = None,
+) -> bool:
+    """Run a program from the project's folder; ``True`` when it succeeded in time."""
+    process = subprocess.Popen(
+        words,
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        start_new_session=within_s is not None,
     )
-    return done.returncode == 0
+    try:
+        return process.wait(within_s) == 0
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        say(f"Ended after {within_s} s: it hangs.")
+        return False
+    except BaseException:
+        # A session of its own does not hear Ctrl-C.
+        process.terminate()
+        raise
 
 
 def manage(*words: str, **variables: str) -> bool:
@@ -117,6 +136,7 @@ def pytest(run: Run, *words: str, **variables: str) -> bool:
             *(PYTHON, "-m", "pytest", "-q", "-n", WORKERS, "--dist", "worksteal"),
             *words,
             environment=environment,
+            within_s=PYTEST_WITHIN_S,
         )
         if report.exists():
             run.missing += report.read_text(encoding="utf-8").splitlines()

@@ -66,6 +66,7 @@ def test_command_fails_when_a_step_does(monkeypatch: pytest.MonkeyPatch) -> None
         call_command("tick", stdout=StringIO())
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_worker_ticks_until_it_is_stopped() -> None:
     ticks: list[str] = []
     worker = Worker(every_s=0.001, job=lambda: ticks.append(thread_name()))
@@ -77,6 +78,7 @@ async def test_worker_ticks_until_it_is_stopped() -> None:
     assert all(name.startswith("cortex-db") for name in ticks)
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_worker_survives_a_failing_tick() -> None:
     calls: list[int] = []
 
@@ -86,12 +88,14 @@ async def test_worker_survives_a_failing_tick() -> None:
 
     worker = Worker(every_s=0.001, job=job)
     running = asyncio.create_task(worker.run())
-    while len(calls) < 2:
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(10):
+        while len(calls) < 2:
+            await asyncio.sleep(0.005)
     worker.stop()
     await asyncio.wait_for(running, 5)
 
 
+@pytest.mark.django_db(transaction=True)
 async def test_worker_stops_without_waiting_for_the_next_tick() -> None:
     ticked = asyncio.Event()
     loop = asyncio.get_running_loop()
