@@ -14,11 +14,11 @@ from typing import Any
 
 from django.db import Error as DatabaseError
 
-from channels_app import turn_rows
+from channels_app import presence, turn_rows
 from channels_app.stream_hub import StreamHub, make_hub
 from channels_app.streams import TurnStream
 from channels_app.tasks import TaskSet
-from channels_app.turn_start import Call
+from channels_app.turn_start import Beginning, Call
 from routing.db_pool import run_in_db_pool
 from routing.dispatcher import Dispatch
 
@@ -34,14 +34,17 @@ class LiveTurn:
     """A turn that runs in this process."""
 
     __slots__ = (
-        "call", "chars", "dispatch", "id", "saved_at", "saved_chars", "stop_asked",
-        "stream", "task",
+        "announced", "call", "chars", "conversation", "dispatch", "id", "saved_at",
+        "saved_chars", "stop_asked", "stream", "task", "title",
     )  # fmt: skip
 
-    def __init__(self, turn: uuid.UUID, call: Call, stream: TurnStream) -> None:
-        self.id = turn
+    def __init__(self, beginning: Beginning, call: Call, stream: TurnStream) -> None:
+        self.id = stream.turn
+        self.conversation = beginning.conversation
+        self.title = beginning.title
         self.call = call
         self.stream = stream
+        self.announced = False
         self.dispatch: Dispatch | None = None
         self.task: asyncio.Task[None] | None = None
         self.stop_asked = False
@@ -58,6 +61,18 @@ class LiveTurn:
     def text(self) -> str:
         """The answer so far."""
         return self.stream.text("turn.delta")
+
+    def announce(self) -> None:
+        """Tell all tabs of the person of the turn, once.
+
+        Done when the model has been asked: until then every moment counts.
+        """
+        if not self.announced:
+            self.announced = True
+            note = presence.conversation_changed(
+                self.user_id, self.conversation, title=self.title, turn=self.id
+            )
+            spawn(note, "note of a new turn")
 
     def stop(self) -> None:
         """End the upstream call; the turn then ends by itself with the text it has."""

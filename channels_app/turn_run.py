@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 MAX_ANSWER_CHARS = 8_000_000
 END_TRIES = 4
 """How often the end of a turn is offered to a database that refuses it."""
+END_PAUSE_S = 1.0
 
 
 async def run_to_the_end(live: LiveTurn) -> None:
@@ -99,6 +100,7 @@ async def _relay(live: LiveTurn, dispatch: Dispatch) -> None:
                 fallback=event.fallback,
             )
             stage = _enter(stream, "waiting")
+            live.announce()
 
 
 def _enter(stream: TurnStream, stage: str) -> str:
@@ -145,6 +147,7 @@ def _ending(live: LiveTurn, result: DispatchResult) -> Ending:
 
 async def _finish(live: LiveTurn, ending: Ending) -> None:
     """Save how a turn ended, then say so: who reads the message now finds it whole."""
+    live.announce()
     try:
         await _save_end(live.id, replace(ending, text=live.text))
     except Exception:
@@ -164,6 +167,6 @@ async def _save_end(turn: uuid.UUID, ending: Ending) -> None:
         except DatabaseError:
             if attempt == END_TRIES:
                 raise
-            await asyncio.sleep(attempt)
+            await asyncio.sleep(END_PAUSE_S * attempt)
         else:
             return

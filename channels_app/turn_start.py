@@ -96,15 +96,17 @@ def begin(user_id: int, request: StartRequest) -> Beginning:
     """
     try:
         return _store(user_id, request)
-    except (IntegrityError, _Busy):
+    except (IntegrityError, _Busy) as refusal:
         earlier = _find_earlier(user_id, request.client_id)
-        if earlier is None:
-            raise TurnError(
-                "busy",
-                "An answer is still being written in this conversation: "
-                "wait for its end or stop it.",
-            ) from None
-        return earlier
+        if earlier is not None:
+            return earlier
+        if isinstance(refusal, IntegrityError):
+            raise
+        raise TurnError(
+            "busy",
+            "An answer is still being written in this conversation: "
+            "wait for its end or stop it.",
+        ) from None
     except Http404 as error:
         raise TurnError("not_found", str(error)) from None
 

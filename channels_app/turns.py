@@ -109,12 +109,12 @@ async def _start(user_id: int, request: StartRequest) -> StartedTurn:
     _check_room(user_id)
     beginning = await run_in_db_pool(begin, user_id, request)
     if beginning.turn is None:
-        _announce(user_id, beginning)
+        note = presence.conversation_changed(user_id, beginning.conversation)
+        spawn(note, "note of an edited message")
         return StartedTurn(beginning, None)
     if beginning.call is None:
         return StartedTurn(beginning, await _find(user_id, beginning.turn, beginning))
     stream = _launch(user_id, beginning.turn, beginning, beginning.call)
-    _announce(user_id, beginning)
     return StartedTurn(beginning, stream)
 
 
@@ -152,22 +152,10 @@ def _launch(
         message=str(turn),
         persona=beginning.persona,
     )
-    live = LiveTurn(turn, call, stream)
+    live = LiveTurn(beginning, call, stream)
     live.task = spawn(run_to_the_end(live), f"turn {turn}")
     add(live)
     return stream
-
-
-def _announce(user_id: int, beginning: Beginning) -> None:
-    spawn(
-        presence.conversation_changed(
-            user_id,
-            beginning.conversation,
-            title=beginning.title,
-            turn=beginning.turn,
-        ),
-        "note of a changed conversation",
-    )
 
 
 # --- stop and resume ----------------------------------------------------------

@@ -1,0 +1,316 @@
+"""Turns without a socket: limits, the end of a process, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import uuid
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+from django.utils import timezone
+
+from accounts.models import User
+from channels_app import live_turns, turn_run, turns
+from channels_app.errors import TurnError
+from channels_app.live_turns import RUNNING
+from channels_app.streams import TurnStream
+from channels_app.turn_requests import TurnRequest
+from channels_app.turn_run import storable
+from channels_app.turns import StartedTurn, start_turn
+from ledger.models import LedgerEntry
+from personas.conversations import delete_conversation
+from personas.models import Conversation, Message, Persona
+from routing.backends.base import Finished, TextDelta
+from routing.backends.scripted import playing
+
+pytestmark = pytest.mark.usefixtures("turns_running", "scripted", "persona")
+LASTING = [TextDelta("one "), 20.0, TextDelta("two"), Finished()]
+SHORT = [TextDelta("one "), 0.2, TextDelta("two"), Finished()]
+
+
+async def start(user: User, text: str = "hello", **fields: Any) -> StartedTurn:
+    fields = {"persona": "inara", "model": "scripted"} | fields
+    return await start_turn(user.pk, TurnRequest(str(uuid.uuid4()), text, **fields))
+
+
+async def end_of(stream: TurnStream | None) -> dict[str, Any]:
+    """Read a stream to its end and return ``turn.finished``."""
+    assert stream is not None
+    async with asyncio.timeout(10):
+        frames = [frame async for batch in stream.read() for frame in batch]
+    kinds = [frame.type for frame in frames]
+    assert kinds.count("turn.finished") == 1
+    assert kinds[-1] == "turn.finished"
+    last: dict[str, Any] = json.loads(frames[-1].json)
+    return last
+
+
+async def first_text(stream: TurnStream | None) -> None:
+    assert stream is not None
+    async for batch in stream.read():
+        if any(frame.type == "turn.delta" for frame in batch):
+            return
+
+
+async def message(id: object) -> Message:
+    return await turns.run_in_db_pool(lambda: Message.objects.get(pk=id))
+
+
+# --- the end of the process -----------------------------------------------------
+
+
+async def test_a_drain_lets_answers_end(alice: User) -> None:
+    with playing(scripted=SHORT):
+        started = await start(alice)
+        await first_text(started.stream)
+        reading = asyncio.create_task(end_of(started.stream))
+        await turns.drain(5)
+        assert (await reading)["outcome"] == "complete"
+    assert turns.running_count() == 0
+
+
+async def test_a_drain_takes_nothing_new(alice: User) -> None:
+    await turns.drain(0)
+    with pytest.raises(TurnError) as caught:
+        await start(alice)
+    assert (caught.value.code, caught.value.retryable) == ("busy", True)
+    assert await turns.run_in_db_pool(Message.objects.count) == 0
+
+
+async def test_a_drain_stops_and_books_what_takes_too_long(alice: User) -> None:
+    with playing(scripted=LASTING):
+        started = await start(alice)
+        await first_text(started.stream)
+        reading = asyncio.create_task(end_of(started.stream))
+        await turns.drain(0.05)
+        assert (await reading)["outcome"] == "interrupted"
+    answer = await message(started.turn)
+    assert (answer.state, answer.text) == ("interrupted", "one ")
+    rows = await turns.run_in_db_pool(
+        lambda: list(LedgerEntry.objects.values_list("kind", "outcome"))
+    )
+    assert rows == [("reserve", ""), ("settle", "interrupted")]
+
+
+async def test_a_cancelled_turn_still_finishes_and_is_booked(alice: User) -> None:
+    with playing(scripted=LASTING):
+        started = await start(alice)
+        await first_text(started.stream)
+        (live,) = RUNNING.values()
+        assert live.task is not None
+        live.task.cancel()
+        finished = await end_of(started.stream)
+    assert finished["outcome"] == "interrupted"
+    assert (await message(started.turn)).state == "interrupted"
+    closed = LedgerEntry.objects.filter(kind="settle", outcome="interrupted")
+    assert await turns.run_in_db_pool(closed.count) == 1
+
+
+async def test_a_caller_that_goes_away_does_not_undo_a_start(alice: User) -> None:
+    caller = asyncio.create_task(start(alice))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    async with asyncio.timeout(5):
+        done = Message.objects.filter(role="assistant", state="complete")
+        while not await turns.run_in_db_pool(done.exists):
+            await asyncio.sleep(0.01)
+
+
+# --- what a dead process leaves behind ----------------------------------------------
+
+
+def abandoned(user: User, **fields: Any) -> Message:
+    """Store an answer that is being written, as another process would."""
+    conversation = Conversation.objects.create(
+        owner=user, persona=Persona.objects.get()
+    )
+    fields = {"state": "generating", "alive_at": timezone.now()} | fields
+    return Message.objects.create(
+        owner=user,
+        conversation=conversation,
+        role="assistant",
+        text="half an ans",
+        **fields,
+    )
+
+
+@pytest.mark.parametrize("alive_at", [None, timezone.now() - timedelta(seconds=31)])
+def test_abandoned_answers_are_interrupted_with_their_text(
+    alice: User, alive_at: Any
+) -> None:
+    answer = abandoned(alice, alive_at=alive_at)
+    assert turns.interrupt_abandoned() == 1
+    answer.refresh_from_db()
+    assert (answer.state, answer.text) == ("interrupted", "half an ans")
+    assert answer.error_message
+    assert answer.finished_at
+    assert turns.interrupt_abandoned() == 0
+
+
+def test_answers_of_living_processes_are_left_alone(alice: User) -> None:
+    answer = abandoned(alice, alive_at=timezone.now() - timedelta(seconds=20))
+    done = abandoned(alice, state="complete", alive_at=None)
+    assert turns.interrupt_abandoned() == 0
+    assert turns.interrupt_abandoned(10) == 1
+    done.refresh_from_db()
+    assert done.state == "complete"
+    assert answer.pk
+
+
+async def test_an_abandoned_answer_keeps_its_conversation_busy_only_for_a_while(
+    alice: User,
+) -> None:
+    answer = await turns.run_in_db_pool(abandoned, alice)
+    with pytest.raises(TurnError) as caught:
+        await start(alice, conversation=answer.conversation_id)
+    assert caught.value.code == "busy"
+    await turns.run_in_db_pool(
+        lambda: Message.objects.update(alive_at=timezone.now() - timedelta(seconds=31))
+    )
+    started = await start(alice, conversation=answer.conversation_id)
+    assert (await end_of(started.stream))["outcome"] == "complete"
+
+
+async def test_a_running_answer_says_that_it_is_alive(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playing(scripted=LASTING):
+        started = await start(alice)
+        await first_text(started.stream)
+        old = timezone.now() - timedelta(hours=1)
+        await turns.run_in_db_pool(lambda: Message.objects.update(alive_at=old))
+        await turns.refresh_alive()
+        alive_at = (await message(started.turn)).alive_at
+    assert alive_at is not None
+    assert alive_at > old
+
+
+@pytest.mark.parametrize("reason", ["deactivated", "deleted conversation"])
+async def test_answers_that_nobody_may_have_any_more_are_stopped(
+    alice: User, reason: str
+) -> None:
+    def withdraw() -> None:
+        if reason == "deactivated":
+            User.objects.filter(pk=alice.pk).update(is_active=False)
+        else:
+            delete_conversation(Conversation.objects.get())
+
+    with playing(scripted=LASTING):
+        started = await start(alice)
+        await first_text(started.stream)
+        await turns.run_in_db_pool(withdraw)
+        await turns.refresh_alive()
+        assert (await end_of(started.stream))["outcome"] == "interrupted"
+
+
+# --- limits -----------------------------------------------------------------------
+
+
+async def test_a_person_has_so_many_turns_at_once(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "MAX_TURNS_PER_PERSON", 1)
+    with playing(scripted=LASTING):
+        await start(alice)
+        with pytest.raises(TurnError) as caught:
+            await start(alice)
+    assert caught.value.code == "too_many"
+
+
+async def test_an_endless_answer_is_ended(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turn_run, "MAX_ANSWER_CHARS", 100)
+    endless = [step for _ in range(100) for step in (TextDelta("x" * 40), 0.001)]
+    with playing(scripted=[*endless, Finished()]):
+        started = await start(alice)
+        finished = await end_of(started.stream)
+    assert (finished["outcome"], finished["error"]["code"]) == (
+        "incomplete",
+        "too_long",
+    )
+    assert len((await message(started.turn)).text) <= 160
+
+
+async def test_a_deactivated_person_starts_nothing(alice: User) -> None:
+    await turns.run_in_db_pool(lambda: User.objects.update(is_active=False))
+    with pytest.raises(TurnError) as caught:
+        await start(alice)
+    assert caught.value.code == "unauthenticated"
+    assert await turns.run_in_db_pool(Conversation.objects.count) == 0
+
+
+async def test_a_stop_before_the_call_begins_makes_no_call(alice: User) -> None:
+    started = await start(alice)
+    assert started.turn is not None
+    await turns.stop_turn(alice.pk, started.turn)
+    assert (await end_of(started.stream))["outcome"] == "interrupted"
+    assert (await message(started.turn)).text == ""
+
+
+async def test_the_end_is_saved_although_the_database_fails_at_first(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, failures = turn_run.turn_rows.end, iter([OperationalError("locked")])
+
+    def failing(*args: Any) -> None:
+        if error := next(failures, None):
+            raise error
+        save(*args)
+
+    monkeypatch.setattr(turn_run.turn_rows, "end", failing)
+    monkeypatch.setattr(turn_run, "END_PAUSE_S", 0.01)
+    started = await start(alice)
+    assert (await end_of(started.stream))["outcome"] == "complete"
+    assert (await message(started.turn)).state == "complete"
+
+
+async def test_a_turn_finishes_even_if_its_end_cannot_be_saved(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*args: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(turn_run.turn_rows, "end", failing)
+    started = await start(alice)
+    assert (await end_of(started.stream))["outcome"] == "complete"
+    assert turns.running_count() == 0
+
+
+def test_nothing_reaches_the_stream_that_cannot_be_stored() -> None:
+    assert storable("plain é 🌍") == "plain é 🌍"
+    assert storable("a\0b") == "a\ufffdb"
+    assert storable("x\ud83c\udf0dy") == "x🌍y"
+    assert storable("half \ud83c") == "half \ufffd"
+
+
+async def test_tokens_do_not_wait_for_a_slow_database(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saving the text runs beside the answer, never in between its pieces."""
+    saving = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    release = threading.Event()
+
+    def slow(texts: Any) -> None:
+        loop.call_soon_threadsafe(saving.set)
+        release.wait(5)
+
+    monkeypatch.setattr(live_turns, "SAVE_EVERY_S", 0.01)
+    monkeypatch.setattr(live_turns.turn_rows, "save_texts", slow)
+    script = [step for n in range(50) for step in (TextDelta(f"{n} "), 0.005)]
+    with playing(scripted=[*script, Finished()]):
+        started = await start(alice)
+        async with asyncio.timeout(5):
+            await saving.wait()
+        try:
+            assert (await end_of(started.stream))["outcome"] == "complete"
+        finally:
+            release.set()
