@@ -22,6 +22,8 @@ logger = logging.getLogger("cortex.serve")
 
 READY_WITHIN_S = 60.0
 """Time the model may take to load on a slow disk."""
+LAST_WORDS_S = 1.0
+"""A model that says something else than that it is ready may take this long to end."""
 LINE_LIMIT = 1024
 
 
@@ -87,9 +89,13 @@ class BuiltinModel:
             logger.info("the built-in model is ready")
             self._watch = asyncio.create_task(self._wait(process, errors))
             return url
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        code = await process.wait()
+        # Killed at once, a process that is about to end would lose its exit code.
+        try:
+            code = await asyncio.wait_for(process.wait(), LAST_WORDS_S)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            code = await process.wait()
         said = (await errors.last()) or line.decode("utf-8", "replace").strip()
         raise ModelUnavailable(
             said or f"The built-in model did not start ({describe_exit(code)})."
