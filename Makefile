@@ -94,5 +94,5 @@ $(VENV)/.dev: requirements-dev.txt | $(VENV)/.runtime
 
 # Without npm the checks of the browser's scripts are named as not run.
 node_modules/.installed: package-lock.json
-	@if command -v npm >/dev/null; then npm ci --silent --ignore-scripts; fi
-	@mkdir -p node_modules && touch $@
+	@if command -v npm >/dev/null; \
+	then npm ci --silent --ignore-scripts && mkdir -p node_modules && touch $@; fi
