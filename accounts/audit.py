@@ -1,7 +1,8 @@
 """The audit log: one row for each event that changes who may do what.
 
-Recorded are sign-ins, roles, keys, exports and deletions, never message text and
-never a secret. Actors and subjects are plain values, so that rows outlive people.
+Recorded are sign-ins, roles, keys, exports of the ledger and deletions, never message
+text and never a secret. Actors and subjects are plain values, so that rows outlive
+people.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class SiblingPlace:
 def cost_text(message: Message | None) -> str:
     """Return what an answer cost, in words where there is no amount.
 
-    ``static/js/messages.js`` says the same for answers that end while one watches.
+    ``static/js/answer.js`` says the same for answers that end while one watches.
     """
     if not isinstance(message, Message):
         return ""

@@ -20,6 +20,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from accounts import audit
 from accounts.models import User
 from accounts.requests import AuthenticatedHttpRequest
 from ledger import budgets, export, previews, statistics
@@ -106,7 +107,10 @@ def money(request: AuthenticatedHttpRequest) -> HttpResponse:
 @require_safe
 def download(request: AuthenticatedHttpRequest) -> StreamingHttpResponse:
     """Send all of one's own calls as a CSV file."""
-    lines = export.lines("csv", request.user, owner=request.user)
+    user = request.user
+    if request.method == "GET":
+        audit.record("ledger.exported", actor=user, subject=user.username)
+    lines = export.lines("csv", user, owner=user)
     is_async = isinstance(request, ASGIRequest)
     response = StreamingHttpResponse(
         _chunks_async(lines) if is_async else lines,

@@ -1,7 +1,8 @@
 """Gives each request an id: in every log line, and in the header ``X-Request-ID``.
 
 The server has usually set one already (it needs it for its access log); under another
-server, or in a test, this middleware makes it. An id sent by a trusted proxy is kept.
+server, or in a test, this middleware makes it. What a client or a proxy sends as
+``X-Request-ID`` is not read, so that nobody chooses what the log says.
 """
 
 from __future__ import annotations

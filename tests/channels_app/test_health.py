@@ -43,6 +43,11 @@ def test_health_takes_no_posts(client: Client) -> None:
     assert (response.status_code, response["Allow"]) == (405, "GET, HEAD")
 
 
+def test_nobody_chooses_the_id_of_a_response(client: Client) -> None:
+    response = client.get("/health", headers={"X-Request-ID": "chosen-by-somebody"})
+    assert response["X-Request-ID"] != "chosen-by-somebody"
+
+
 def test_each_response_has_an_id_of_its_own(client: Client) -> None:
     first, second = (client.get("/health")["X-Request-ID"] for _ in range(2))
     assert len(first) == len(second) == 16

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from accounts.models import User
+from accounts.models import AuditEvent, User
 from ledger import journal, triggers
 from ledger.models import LedgerEntry
 from ledger.types import Prices
@@ -74,6 +74,13 @@ def test_export_writes_only_rows(alice: User) -> None:
     names, row = run("export", "--format", "csv").splitlines()
     assert names.startswith("timestamp,model,")
     assert row.split(",")[1] == "haiku"
+
+
+def test_exports_are_audited(alice: User) -> None:
+    run("export")
+    run("export", "--user", "alice")
+    events = AuditEvent.objects.filter(event="ledger.exported").order_by("id")
+    assert [event.subject for event in events] == ["everybody", "alice"]
 
 
 def test_export_of_an_unknown_person_is_one_sentence() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from accounts import audit
 from accounts.models import User
 from ledger import export, journal, statistics, verify
 from ledger.money import format_usd
@@ -62,6 +63,7 @@ class Command(BaseCommand):
     def _export(self, options: dict[str, Any]) -> None:
         user = _person(options["user"])
         form: export.Format = "jsonl" if options["json"] else options["format"]
+        audit.record("ledger.exported", subject=user.username if user else "everybody")
         try:
             for line in export.lines(form, user, owner=user):
                 self.stdout.write(line, ending="")

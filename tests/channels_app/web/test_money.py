@@ -11,7 +11,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 from django.test import AsyncClient, Client
 
-from accounts.models import User
+from accounts.models import AuditEvent, User
 from channels_app.web.money import LATEST_ROWS, write_amount
 from ledger import entries
 from ledger.models import Budget
@@ -127,6 +127,8 @@ def test_download_holds_ones_own_rows(
     text = b"".join(answer.streaming_content).decode()  # type: ignore[attr-defined]
     (row,) = csv.DictReader(io.StringIO(text))
     assert (row["user"], row["prompt_preview"]) == ("alice", "My plan")
+    exported = AuditEvent.objects.get(event="ledger.exported")
+    assert (exported.actor_name, exported.subject) == ("alice", "alice")
 
 
 @pytest.mark.django_db
