@@ -8,13 +8,13 @@ is open.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth import HASH_SESSION_KEY, SESSION_KEY
+from django.http.cookie import parse_cookie
 from django.utils.crypto import constant_time_compare
 
 from accounts.models import User
@@ -68,7 +68,8 @@ def identify(scope: dict[str, Any]) -> Identity | None:
     Reads the session without changing it: a handshake cannot set cookies, so it must
     not renew the session key either. Synchronous; two queries.
     """
-    key = _session_key(scope)
+    cookies = parse_cookie(header(scope, b"cookie") or "")
+    key = cookies.get(settings.SESSION_COOKIE_NAME)
     if not key:
         return None
     store = import_module(settings.SESSION_ENGINE).SessionStore(key)
@@ -84,12 +85,3 @@ def identify(scope: dict[str, Any]) -> Identity | None:
     if not any(constant_time_compare(given_hash, known) for known in hashes):
         return None
     return Identity(user.pk, key, auth_stamp(user))
-
-
-def _session_key(scope: dict[str, Any]) -> str:
-    try:
-        cookies = SimpleCookie(header(scope, b"cookie") or "")
-    except CookieError:
-        return ""
-    morsel = cookies.get(settings.SESSION_COOKIE_NAME)
-    return morsel.value if morsel else ""
