@@ -16,7 +16,7 @@ _GetResponse = _SyncGetResponse | _AsyncGetResponse
 
 @sync_and_async_middleware
 def refuse_null_characters(get_response: _GetResponse) -> _GetResponse:
-    """Answer 404 to an address with a NUL in it.
+    """Answer 404 to an address with a NUL in its path or its query.
 
     PostgreSQL refuses NUL in texts, so that a look-up by a part of the address would
     be a server error there. Forms refuse it themselves.
@@ -37,5 +37,6 @@ def refuse_null_characters(get_response: _GetResponse) -> _GetResponse:
 
 
 def _check(request: HttpRequest) -> None:
-    if "\0" in request.path_info:
+    query = request.META.get("QUERY_STRING", "")
+    if "\0" in request.path_info or "%00" in query or "\0" in query:
         raise Http404

@@ -15,6 +15,8 @@ ADDRESSES = [
     "/people/bob%00/delete/",
     "/settings/models/chains/own/chat%00/",
     "/nothing/%00",
+    "/?persona=%00",
+    "/personas/?x=1&y=a%00b",
 ]
 
 
