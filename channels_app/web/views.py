@@ -12,7 +12,12 @@ from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseRedirect,
+)
 from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
@@ -154,9 +159,9 @@ def theme(request: HttpRequest) -> HttpResponse:
     if choice not in (*THEMES, "system"):
         return HttpResponseBadRequest("There is no such theme.")
     target = request.POST.get("next", "/")
-    if not url_has_allowed_host_and_scheme(target, allowed_hosts=None):
+    if not target.startswith("/") or not url_has_allowed_host_and_scheme(target, None):
         target = "/"
-    response = redirect(target)
+    response = HttpResponseRedirect(target)
     if choice == "system":
         response.delete_cookie(THEME_COOKIE, samesite="Lax")
     else:
