@@ -78,6 +78,7 @@ class ResetView(View):
         return render(request, "setup/closed.html", context, status=410)
 
 
+@never_cache
 @login_required
 def profile(request: AuthenticatedHttpRequest) -> HttpResponse:
     """Change one's own language and time zone."""

@@ -275,6 +275,10 @@ def test_language_and_time_zone_are_kept_and_used(
     assert bad.status_code == 400
 
 
+def test_settings_of_a_person_are_not_kept_by_the_browser(signed_in: Client) -> None:
+    assert "no-store" in signed_in.get("/settings/profile/").headers["Cache-Control"]
+
+
 def test_being_here_is_noted_once_in_five_minutes(
     alice: User, signed_in: Client, django_assert_num_queries: Any
 ) -> None:
