@@ -21,6 +21,7 @@ from accounts import audit
 from accounts.models import ApiToken, User
 
 SCOPES = ("chat", "task", "ledger")
+MAX_DAYS = 36_500
 _PREFIX = "ctx"
 _MAX_LENGTH = 200
 _LAST_USED_EVERY = datetime.timedelta(hours=1)
@@ -37,16 +38,21 @@ def create_token(
         days: For how long it is valid; None = until it is revoked.
 
     Raises:
-        ValidationError: Unknown or no scopes, days below 1, or a deactivated person.
+        ValidationError: Unknown or no scopes, too few or too many days, or a
+            deactivated person.
     """
     wanted = sorted(set(scopes))
     unknown = [scope for scope in wanted if scope not in SCOPES]
-    if unknown or not wanted:
+    if not wanted:
+        raise ValidationError(f"A token needs a scope: {', '.join(SCOPES)}.")
+    if unknown:
         raise ValidationError(
             f"Scopes are {', '.join(SCOPES)}, not “{', '.join(unknown)}”."
         )
-    if days is not None and not 1 <= days <= 36_500:
-        raise ValidationError("A token is valid for at least 1 day.")
+    if days is not None and not 1 <= days <= MAX_DAYS:
+        raise ValidationError(
+            f"A token is valid for at least 1 day, at most {MAX_DAYS:,}."
+        )
     if not user.is_active:
         raise ValidationError(f"“{user.username}” is deactivated.")
     secret = secrets.token_urlsafe(32)

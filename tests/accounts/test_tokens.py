@@ -38,16 +38,25 @@ def test_a_token_is_good_for_its_scopes_alone(alice: User) -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("scopes", [[], ["admin"], ["chat", "root"]])
-def test_unknown_scopes_are_refused(alice: User, scopes: list[str]) -> None:
-    with pytest.raises(ValidationError):
+@pytest.mark.parametrize(
+    ("scopes", "sentence"),
+    [
+        ([], "needs a scope: chat, task, ledger"),
+        (["admin"], "not “admin”"),
+        (["chat", "root"], "not “root”"),
+    ],
+)
+def test_unknown_scopes_are_refused(
+    alice: User, scopes: list[str], sentence: str
+) -> None:
+    with pytest.raises(ValidationError, match=sentence):
         tokens.create_token(alice, scopes=scopes)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("days", [0, -1, 10**9])
 def test_impossible_days_are_refused(alice: User, days: int) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match="at least 1 day, at most 36,500"):
         tokens.create_token(alice, days=days)
 
 
