@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db import Error as DatabaseError
@@ -177,6 +178,21 @@ async def stop_turn(user_id: int, turn: uuid.UUID) -> None:
             "The process that wrote this answer is gone.",
             turn=str(turn),
         )
+
+
+async def stop_all(ids: Iterable[uuid.UUID]) -> None:
+    """Stop turns whose conversation goes, wherever they run; never fails.
+
+    One that cannot be told now is found by ``refresh_alive`` of its process.
+    """
+    for turn in ids:
+        if live := RUNNING.get(turn):
+            live.stop()
+            continue
+        try:
+            await hub().request_stop(turn)
+        except TurnError as error:
+            logger.warning("Turn %s was not told to stop: %s", turn, error)
 
 
 async def resume(user_id: int, turn: uuid.UUID) -> TurnStream:

@@ -68,6 +68,18 @@ def messages_visible_to(user: User) -> QuerySet[Message]:
     )
 
 
+def running_answers(
+    user: User, *, conversation: Conversation | None = None, persona: Persona
+) -> list[uuid.UUID]:
+    """Return the ids of answers that are being written, of one chat or of a persona."""
+    answers = messages_visible_to(user).filter(
+        conversation__persona=persona, state=Message.State.GENERATING
+    )
+    if conversation is not None:
+        answers = answers.filter(conversation=conversation)
+    return list(answers.values_list("pk", flat=True))
+
+
 def get_message_for_user(user: User, id: uuid.UUID | str) -> Message:
     """Return a message with its conversation and persona; raises ``Http404``."""
     message = None

@@ -13,7 +13,6 @@ from personas import file_views, views
 urlpatterns = [
     path("", views.persona_list, name="personas"),
     path("<str:name>/", views.persona, name="persona"),
-    path("<str:name>/delete/", views.persona_delete, name="persona_delete"),
     path("<str:name>/prompt/", views.persona_prompt, name="persona_prompt"),
     path("<str:name>/files/", file_views.file_list, name="persona_files"),
     path(

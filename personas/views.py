@@ -1,7 +1,9 @@
-"""The pages of personas: the list, one persona's settings, its prompt, its end.
+"""The pages of personas: the list, one persona's settings, its prompt.
 
-The pages of a persona's files are in ``personas.file_views``. Everything works without
-JavaScript; a form that is refused comes back with status 400 and all that was typed.
+The pages of a persona's files are in ``personas.file_views``; the one that deletes a
+persona also stops its turns, so it is in ``channels_app.web.persona_end``. Everything
+works without JavaScript; a form that is refused comes back with status 400 and all that
+was typed.
 """
 
 from __future__ import annotations
@@ -17,10 +19,9 @@ from django.views.decorators.http import require_http_methods, require_safe
 from accounts.requests import AuthenticatedHttpRequest
 from personas.context import compose, persona_material
 from personas.errors import TooLong
-from personas.forms import DeletePersonaForm, NewPersonaForm, PersonaForm
+from personas.forms import NewPersonaForm, PersonaForm
 from personas.personas import (
     create_persona,
-    delete_persona,
     get_persona_for_user,
     personas_visible_to,
 )
@@ -73,28 +74,6 @@ def persona(request: AuthenticatedHttpRequest, name: str) -> HttpResponse:
     context = {"persona": found, "form": form, "tab": "settings"}
     status = 400 if form.errors else 200
     return render(request, "personas/persona.html", context, status=status)
-
-
-@never_cache
-@login_required
-@require_http_methods(["GET", "HEAD", "POST"])
-def persona_delete(request: AuthenticatedHttpRequest, name: str) -> HttpResponse:
-    """Ask for the persona's name, and delete it with everything that is its own."""
-    found = get_persona_for_user(request.user, name)
-    form = DeletePersonaForm(found, request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
-        delete_persona(found, actor=request.user)
-        messages.success(request, f"{found.display_name} was deleted.")
-        return redirect("personas")
-    context = {
-        "persona": found,
-        "form": form,
-        "file_count": found.files.count(),
-        "conversation_count": found.conversations.filter(deleted_at=None).count(),
-        "tab": "settings",
-    }
-    status = 400 if form.errors else 200
-    return render(request, "personas/delete.html", context, status=status)
 
 
 @never_cache

@@ -6,7 +6,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
-from channels_app.web import views
+from channels_app.web import persona_end, views
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -23,6 +23,9 @@ urlpatterns = [
     ),
     path(
         "favicon.ico", RedirectView.as_view(url=static("img/icon.svg")), name="favicon"
+    ),
+    path(
+        "personas/<str:name>/delete/", persona_end.persona_delete, name="persona_delete"
     ),
     path("settings/theme/", views.theme, name="theme"),
 ]

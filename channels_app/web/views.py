@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 from uuid import UUID
 
+from asgiref.sync import async_to_sync
 from django.contrib.auth.decorators import login_required
 from django.http import (
     HttpRequest,
@@ -24,6 +25,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts.requests import AuthenticatedHttpRequest
+from channels_app import turns
 from channels_app.presence import conversation_changed_sync
 from channels_app.web.chat_list import chat_list
 from channels_app.web.model_choices import model_choices
@@ -129,9 +131,16 @@ def rename(request: AuthenticatedHttpRequest, id: UUID) -> HttpResponse:
 @login_required
 @require_POST
 def delete(request: AuthenticatedHttpRequest, id: UUID) -> HttpResponse:
-    """Take a conversation out of sight and offer to undo that."""
+    """Take a conversation out of sight and offer to undo that.
+
+    Answers being written in it are stopped: nobody should pay for what nobody reads.
+    """
     chat = get_conversation_for_user(request.user, id)
+    running = conversations.running_answers(
+        request.user, persona=chat.persona, conversation=chat
+    )
     conversations.delete_conversation(chat)
+    async_to_sync(turns.stop_all)(running)
     conversation_changed_sync(request.user.pk, chat.pk)
     query = urlencode({"persona": chat.persona.name, "deleted": str(chat.pk)})
     if not request.htmx:  # type: ignore[attr-defined]
