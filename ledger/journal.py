@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
+from django.db import Error
 from django.utils import timezone
 
 from ledger.models import LedgerEntry
@@ -96,7 +97,8 @@ def _rows_between(after: int, before: int) -> Iterator[LedgerEntry]:
 def append(entry: LedgerEntry) -> None:
     """Write the committed row, after the earlier ones that are not there yet.
 
-    Never raises for want of a disk: the row is safe in the database.
+    Never raises for want of a disk or of the database, which is asked for rows that
+    others left out: this row is committed, and the next append or the tick catches up.
     """
     try:
         with _locked() as descriptor:
@@ -106,7 +108,7 @@ def append(entry: LedgerEntry) -> None:
             if last + 1 < entry.id:
                 _catch_up(descriptor, last, entry.id)
             _write(descriptor, [journal_record(entry)])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, Error) as error:
         log.error("Row %d is not yet in %s: %s", entry.id, FILE_NAME, error)
 
 

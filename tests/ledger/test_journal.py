@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from ledger import entries, journal
 from ledger.models import LedgerEntry
@@ -130,6 +130,22 @@ def test_a_full_disk_does_not_fail_the_call(
     assert "Row 2 is not yet in ledger.jsonl" in caplog.text
     journal.path().rmdir()
     assert journal.fill_gaps() == 2
+
+
+def test_a_busy_database_does_not_fail_the_call_while_catching_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    book()
+    journal.path().unlink()
+
+    def locked(after: int, before: int) -> Any:
+        raise OperationalError("database is locked")
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
+        patch.setattr(journal, "_rows_between", locked)
+        entries.reserve(make_reservation())
+    assert "Row 3 is not yet in ledger.jsonl: database is locked" in caplog.text
+    assert journal.fill_gaps() == 3
 
 
 def test_an_unreadable_last_line_does_not_fail_the_call(
