@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import secrets
+from contextlib import suppress
 
 from allauth.account.models import EmailAddress
 from django.conf import settings
@@ -178,6 +179,13 @@ def revoke_invite(invite: Invite, *, actor: User | None = None) -> None:
         audit.record("invite.revoked", actor=actor, subject=invite.username)
     elif Invite.objects.filter(pk=invite.pk, used_at__isnull=False).exists():
         raise InviteNotOpen(Invite.State.USED)
+
+
+def revoke_invites_by(inviter: User, *, actor: User | None = None) -> None:
+    """Withdraw the open invites of somebody who may not invite any more."""
+    for invite in open_invites().filter(invited_by=inviter):
+        with suppress(InviteNotOpen):
+            revoke_invite(invite, actor=actor)
 
 
 def setup_link(token: str) -> str:

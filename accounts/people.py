@@ -1,6 +1,8 @@
 """What administrators do with people: deactivate, promote, delete, and look at them.
 
 Every verb keeps at least one active administrator and is written to the audit log.
+Those that take a role away raise ``ValidationError`` with one sentence when they
+cannot: the last administrator, or a person who was deleted meanwhile.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import F, QuerySet
 
-from accounts import audit, roles, sessions, tokens
+from accounts import audit, invites, roles, sessions, tokens
 from accounts.models import GoogleAddress, User
 from accounts.names import validate_name
 
 
-class LastAdministrator(Exception):
+class LastAdministrator(ValidationError):
     """Refused: the installation would be left without an administrator."""
 
     def __init__(self, username: str) -> None:
@@ -101,7 +103,7 @@ def set_password(user: User, password: str, *, actor: User | None = None) -> Non
 
 
 def deactivate(user: User, *, actor: User | None = None) -> None:
-    """Shut a person out: no sign-in, no session, no token, from now on."""
+    """Shut a person out: no sign-in, session, token or invite, from now on."""
     with transaction.atomic():
         user = _locked(user)
         _keep_an_administrator(user)
@@ -109,6 +111,7 @@ def deactivate(user: User, *, actor: User | None = None) -> None:
         user.save(update_fields=["is_active"])
         sessions.end_sessions(user)
         tokens.revoke_tokens(user)
+        invites.revoke_invites_by(user, actor=actor)
         audit.record("user.deactivated", actor=actor, subject=user.username)
 
 
@@ -134,11 +137,12 @@ def promote(user: User, *, actor: User | None = None) -> None:
 
 
 def demote(user: User, *, actor: User | None = None) -> None:
-    """Make an administrator a plain member."""
+    """Make an administrator a plain member, whose invites end."""
     with transaction.atomic():
         user = _locked(user)
         _keep_an_administrator(user)
         roles.set_role(user, is_admin=False)
+        invites.revoke_invites_by(user, actor=actor)
         audit.record("user.demoted", actor=actor, subject=user.username)
 
 
@@ -152,6 +156,7 @@ def delete_person(user: User, *, actor: User | None = None) -> None:
         user = _locked(user)
         _keep_an_administrator(user)
         sessions.end_sessions(user)
+        invites.revoke_invites_by(user, actor=actor)
         GoogleAddress.objects.filter(username=user.username).delete()
         username = user.username
         user.delete()

@@ -103,7 +103,8 @@ def delete_person(user: User, *, actor: User | None = None) -> None:
     """Delete a person, all their texts and previews; the ledger's amounts stay.
 
     Raises:
-        people.LastAdministrator: Nobody could administer Cortex any more.
+        ValidationError: Nobody could administer Cortex any more, or the person was
+            deleted meanwhile.
     """
     with transaction.atomic():
         user_id = user.pk

@@ -132,8 +132,8 @@ def change_person(
     act, done = VERBS[verb]
     try:
         act(person, actor=request.user)
-    except people.LastAdministrator as error:
-        messages.error(request, str(error))
+    except ValidationError as error:
+        messages.error(request, " ".join(error.messages))
     else:
         messages.success(request, done.format(username))
     return redirect("people")
@@ -150,8 +150,8 @@ def remove_person(request: AuthenticatedHttpRequest, username: str) -> HttpRespo
         else:
             try:
                 delete_person(person, actor=request.user)
-            except people.LastAdministrator as refusal:
-                error = str(refusal)
+            except ValidationError as refusal:
+                error = " ".join(refusal.messages)
             else:
                 messages.success(request, f"“{username}” is deleted.")
                 return redirect("people")

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 from django.core.exceptions import ValidationError
 
-from accounts import people
+from accounts import invites, people
 from accounts.models import AuditEvent, GoogleAddress, User
+from tests.conftest import PASSWORD
 
 
 @pytest.mark.django_db
@@ -33,6 +34,37 @@ def test_a_deactivated_administrator_does_not_keep_the_other_from_staying(
 
     with pytest.raises(people.LastAdministrator):
         people.demote(admin_user)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "verb", [people.deactivate, people.demote, people.delete_person]
+)
+def test_invites_end_with_the_role_of_who_made_them(
+    admin_user: User, alice: User, verb
+) -> None:
+    people.promote(alice)
+    _, theirs = invites.create_invite(username="eve", is_admin=True, invited_by=alice)
+    _, other = invites.create_invite(username="fay", invited_by=admin_user)
+
+    verb(alice, actor=admin_user)
+
+    with pytest.raises(invites.InviteNotOpen):
+        invites.redeem_invite(theirs, username="", email="", password=PASSWORD)
+    assert invites.redeem_invite(other, username="", email="", password=PASSWORD)
+    revoked = AuditEvent.objects.get(event="invite.revoked")
+    assert (revoked.actor_name, revoked.subject) == ("dora", "eve")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "verb", [people.deactivate, people.promote, people.demote, people.delete_person]
+)
+def test_somebody_deleted_meanwhile_is_named_in_a_sentence(alice: User, verb) -> None:
+    User.objects.filter(pk=alice.pk).delete()
+
+    with pytest.raises(ValidationError, match="no person named “alice” any more"):
+        verb(alice)
 
 
 @pytest.mark.django_db

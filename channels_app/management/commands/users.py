@@ -87,8 +87,6 @@ class Command(BaseCommand):
                 getattr(self, f"_{verb.replace('-', '_')}")(options)
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
-        except people.LastAdministrator as error:
-            raise CommandError(str(error)) from None
 
     def _invite(self, options: dict[str, Any]) -> None:
         invite, token = invites.create_invite(

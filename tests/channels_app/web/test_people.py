@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from django.core import mail
 
-from accounts import invites
+from accounts import invites, people
 from accounts.models import Invite, User
 
 pytestmark = pytest.mark.django_db
@@ -101,6 +101,29 @@ def test_changing_a_person(alice: User, admin_user: User, client_for) -> None:
     assert client.post("/people/nobody/activate/").status_code == 404
     page = client.post("/people/dora/demote/", follow=True).content.decode()
     assert "last administrator" in page
+
+
+@pytest.mark.parametrize("path", ["demote", "deactivate", "delete"])
+def test_a_person_deleted_meanwhile_is_a_sentence(
+    alice: User,
+    admin_user: User,
+    client_for,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+) -> None:
+    locked = people._locked
+
+    def delete_first(user: User) -> User:
+        User.objects.filter(pk=alice.pk).delete()
+        return locked(user)
+
+    monkeypatch.setattr(people, "_locked", delete_first)
+
+    page = client_for(admin_user).post(
+        f"/people/alice/{path}/", {"name": "alice"}, follow=True
+    )
+
+    assert "no person named “alice” any more" in page.content.decode()
 
 
 def test_deleting_needs_the_name_typed(
