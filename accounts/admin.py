@@ -23,6 +23,7 @@ from django.db import models
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest
+from django.views.generic import RedirectView
 
 from accounts import invites, mails, people
 from accounts.models import AuditEvent, GoogleAddress, Invite, User
@@ -31,6 +32,10 @@ from accounts.requests import AuthenticatedHttpRequest
 admin.site.site_header = admin.site.site_title = "Cortex"
 admin.site.index_title = "Administration"
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
+# Django's own page for one's password has no rate limit.
+_to_password_page = RedirectView.as_view(pattern_name="account_change_password")
+admin.site.password_change = _to_password_page  # type: ignore[assignment]
+admin.site.password_change_done = _to_password_page  # type: ignore[assignment]
 
 for model in (
     Authenticator,
@@ -126,8 +131,8 @@ class UserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         for person in queryset:
             try:
                 verb(person, actor=request.user)
-            except people.LastAdministrator as error:
-                self.message_user(request, str(error), messages.ERROR)
+            except ValidationError as error:
+                self.message_user(request, " ".join(error.messages), messages.ERROR)
             else:
                 self.message_user(request, f"“{person.username}” is {done}.")
 

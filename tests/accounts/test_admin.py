@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.core import mail
 from django.test import Client
 
-from accounts import invites
+from accounts import invites, people
 from accounts.models import AuditEvent, Invite, User
 from tests.conftest import PASSWORD
 
@@ -131,3 +131,30 @@ def test_people_change_by_action_alone(
     assert client.post(path, {"post": "yes"}).status_code == 403
     events = set(AuditEvent.objects.values_list("event", "actor_name"))
     assert {("user.promoted", "dora"), ("user.deactivated", "dora")} <= events
+
+
+def test_a_person_deleted_meanwhile_is_a_sentence(
+    admin_user: User, alice: User, client_for, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = people._locked
+
+    def delete_first(user: User) -> User:
+        User.objects.filter(pk=alice.pk).delete()
+        return locked(user)
+
+    monkeypatch.setattr(people, "_locked", delete_first)
+
+    page = act(client_for(admin_user), "user", "promote", alice)
+
+    assert "no person named “alice” any more" in page
+
+
+@pytest.mark.parametrize("path", ["password_change/", "password_change/done/"])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_passwords_are_changed_on_the_one_page_with_a_rate_limit(
+    admin_user: User, client_for, method: str, path: str
+) -> None:
+    answer = getattr(client_for(admin_user), method)(f"/admin/{path}")
+
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == "/account/password/change/"
