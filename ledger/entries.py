@@ -16,6 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from ledger import budgets, chain, previews
+from ledger.canonical import FIELDS
 from ledger.errors import AlreadyClosed, NotReserved
 from ledger.models import LedgerEntry
 from ledger.money import MAX_NANO_USD, cost_of, reserved_for, usable_tokens
@@ -34,27 +35,25 @@ __all__ = [
 
 ABANDONED = "abandoned"
 """Error code of a reservation whose process died."""
-_COPIED = (
-    "attempt_id",
-    "user_id",
-    "user_name",
-    "persona_id",
-    "persona_name",
-    "channel",
-    "turn_id",
-    "role",
-    "host_type",
-    "model_id",
-    "model_name",
-    "tier",
-    "attempt_number",
-    "billing",
-    "input_price_nano_usd_per_mtok",
-    "output_price_nano_usd_per_mtok",
-    "cache_read_price_nano_usd_per_mtok",
-    "cache_write_price_nano_usd_per_mtok",
-    "reserved_nano_usd",
-)
+_OF_ONE_ROW = {
+    "id",
+    "kind",
+    "created_at",
+    "outcome",
+    "error_code",
+    "elapsed_ms",
+    "first_token_ms",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "estimated",
+    "cost_nano_usd",
+    "note",
+    "previous_hash",
+}
+_COPIED = [name for name in FIELDS if name not in _OF_ONE_ROW]
+"""What every row about an attempt says again: who asked whom, at which prices."""
 
 
 def reserve(reservation: Reservation) -> None:
@@ -179,7 +178,7 @@ def adjust(
 
 
 def release_stale(
-    older_than_s: float = 900,
+    older_than_s: float,
     is_alive: Callable[[uuid.UUID | None], bool] = lambda turn_id: False,
 ) -> int:
     """Close reservations that a dead process left open; return how many.

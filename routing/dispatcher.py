@@ -26,6 +26,8 @@ from routing.attempt import Attempt, error_of
 from routing.attempts import Attempts, Job, PromptBuilder
 from routing.backends import get_backend
 from routing.backends.base import (
+    LOCAL_TIMEOUTS,
+    REMOTE_TIMEOUTS,
     BackendError,
     Event,
     Prompt,
@@ -54,10 +56,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-REMOTE_TIMEOUTS = Timeouts()
-LOCAL_TIMEOUTS = Timeouts(first_token_s=180, between_tokens_s=60, total_s=1800)
-"""A model in the house may have to be loaded first, and writes more slowly."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,27 +11,54 @@ import contextlib
 import fcntl
 import logging
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.db import close_old_connections
+from django.utils import timezone
 
 from channels_app import turn_rows
 from ledger import entries, journal
 from personas import conversations
+from personas.models import Message
+from routing.backends.base import LOCAL_TIMEOUTS, REMOTE_TIMEOUTS
 
 logger = logging.getLogger("cortex.tick")
 
 EVERY_S = 10.0
 SLOW_S = 5.0
 """A step that takes longer than this is worth a line in the log."""
+ABANDONED_AFTER_S = max(LOCAL_TIMEOUTS.total_s, REMOTE_TIMEOUTS.total_s) + 300
+"""No call lasts this long, so one that is still open has lost its process."""
+ALIVE_WITHIN_S = 60
+"""An answer that was alive so recently is still written, however long it takes."""
+
+
+def release_abandoned() -> int:
+    """Close the reservations of calls whose process died; return how many."""
+    return entries.release_stale(ABANDONED_AFTER_S, is_alive=_is_written)
+
+
+def _is_written(turn_id: uuid.UUID | None) -> bool:
+    """Tell whether some process still writes the answer of this turn.
+
+    A computer that slept may hold a call that is older than any limit of time.
+    """
+    recently = timezone.now() - timedelta(seconds=ALIVE_WITHIN_S)
+    writing = Message.objects.filter(
+        pk=turn_id, state=Message.State.GENERATING, alive_at__gte=recently
+    )
+    return turn_id is not None and writing.exists()
+
 
 Step = tuple[str, Callable[[], int]]
 STEPS: tuple[Step, ...] = (
     ("interrupted_turns", turn_rows.interrupt_abandoned),
-    ("released_reservations", entries.release_stale),
+    ("released_reservations", release_abandoned),
     ("filled_ledger_lines", journal.fill_gaps),
     ("purged_conversations", conversations.purge_deleted),
 )

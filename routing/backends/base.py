@@ -69,6 +69,11 @@ class Timeouts:
     total_s: float = 600
 
 
+REMOTE_TIMEOUTS = Timeouts()
+LOCAL_TIMEOUTS = Timeouts(first_token_s=180, between_tokens_s=60, total_s=1800)
+"""A model in the house may have to be loaded first, and writes more slowly."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one call; ``None`` = unknown. Input includes cache reads and writes."""

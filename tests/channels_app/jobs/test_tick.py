@@ -7,15 +7,22 @@ import fcntl
 import json
 import logging
 import threading
+import uuid
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from channels_app.jobs import tick
 from channels_app.jobs.worker import Worker
+from ledger import entries
+from personas.models import Message, Persona
+from routing.backends.base import LOCAL_TIMEOUTS
+from tests.support.ledger import make_caller, make_reservation
 
 
 def failing() -> int:
@@ -57,6 +64,43 @@ def test_real_steps_count_nothing_on_a_tidy_database() -> None:
     report = json.loads(output.getvalue())
     assert report["ran"] and report["failed"] == []
     assert set(report["counts"]) == {name for name, _ in tick.STEPS}
+
+
+def released_after(seconds: float, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Tick as if it were ``seconds`` later; return how many calls were closed."""
+    real = timezone.now
+    with monkeypatch.context() as patched:
+        patched.setattr(timezone, "now", lambda: real() + timedelta(seconds=seconds))
+        return tick.tick().counts["released_reservations"]
+
+
+@pytest.mark.django_db
+def test_tick_spares_every_call_that_may_still_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entries.reserve(make_reservation())
+    assert released_after(LOCAL_TIMEOUTS.total_s + 60, monkeypatch) == 0
+    assert released_after(LOCAL_TIMEOUTS.total_s + 600, monkeypatch) == 1
+
+
+@pytest.mark.django_db
+def test_tick_spares_the_calls_of_answers_that_are_written(
+    persona: Persona, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = 12 * 3600
+    conversation = persona.conversations.create(owner=persona.owner)
+    turn = uuid.uuid4()
+    Message.objects.create(
+        pk=turn,
+        owner=persona.owner,
+        conversation=conversation,
+        role=Message.Role.ASSISTANT,
+        state=Message.State.GENERATING,
+        alive_at=timezone.now() + timedelta(seconds=hours - 30),
+    )
+    entries.reserve(make_reservation(caller=make_caller(turn_id=turn)))
+    assert released_after(hours - 25, monkeypatch) == 0
+    assert released_after(hours + 600, monkeypatch) == 1
 
 
 def test_command_fails_when_a_step_does(monkeypatch: pytest.MonkeyPatch) -> None:
