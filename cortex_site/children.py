@@ -91,6 +91,25 @@ class Child:
         """Keep the process running until ``stop``; return when it has ended."""
         while not self.stopping:
             started = time.monotonic()
+            end = await self._live()
+            if self.stopping:
+                return
+            delay_s = self._backoff.delay_s(time.monotonic() - started)
+            logger.warning(
+                "%s ended (%s); starting it again in %.0f s", self.name, end, delay_s
+            )
+            try:
+                await asyncio.wait_for(self._wake.wait(), delay_s)
+            except TimeoutError:
+                continue
+
+    async def _live(self) -> str:
+        """Start the process and return in words how it ended, or why it did not start.
+
+        A machine that has no memory or no process left for a moment refuses to start
+        it; that is an end like any other.
+        """
+        try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._argv,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -98,22 +117,11 @@ class Child:
                 pass_fds=(self._lifeline.fd,),
                 start_new_session=True,
             )
-            if self.stopping:
-                self.signal(signal.SIGTERM)
-            code = await self._process.wait()
-            if self.stopping:
-                return
-            delay_s = self._backoff.delay_s(time.monotonic() - started)
-            logger.warning(
-                "%s ended (%s); starting it again in %.0f s",
-                self.name,
-                describe_exit(code),
-                delay_s,
-            )
-            try:
-                await asyncio.wait_for(self._wake.wait(), delay_s)
-            except TimeoutError:
-                continue
+        except OSError as error:
+            return f"not started: {error.strerror}"
+        if self.stopping:
+            self.signal(signal.SIGTERM)
+        return describe_exit(await self._process.wait())
 
     def stop(self) -> None:
         """Ask the process to finish what it does and end; it is not started again."""

@@ -61,6 +61,25 @@ async def test_child_is_started_again_until_it_is_stopped(
     assert log.read_text() == "xxx"
 
 
+async def test_child_that_cannot_be_started_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(children, "FIRST_DELAY_S", 0.01)
+    monkeypatch.setattr(children, "LONGEST_DELAY_S", 0.01)
+    program = tmp_path / "program"
+    child = Child("it", [str(program)], Lifeline())
+    running = asyncio.create_task(child.run())
+    while "not started: No such file" not in caplog.text:
+        await asyncio.sleep(0.01)
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o700)
+    async with asyncio.timeout(10):
+        while child.pid is None:
+            await asyncio.sleep(0.01)
+    child.stop()
+    await asyncio.wait_for(running, 5)
+
+
 async def test_stop_while_waiting_for_a_restart_ends_at_once() -> None:
     child = Child("it", [sys.executable, "-c", "raise SystemExit(1)"], Lifeline())
     running = asyncio.create_task(child.run())
