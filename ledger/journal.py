@@ -32,6 +32,7 @@ from django.conf import settings
 from django.db import Error
 from django.utils import timezone
 
+from ledger.canonical import GENESIS
 from ledger.models import LedgerEntry
 from ledger.records import journal_record, timestamp
 
@@ -146,7 +147,7 @@ def mark_restore() -> dict[str, Any]:
     Call it after the restore and before the first new row. Returns the line.
     """
     head = LedgerEntry.objects.order_by("-id").values_list("id", "hash").first()
-    last_id, last_hash = head or (0, "0" * 64)
+    last_id, last_hash = head or (0, GENESIS)
     line = {
         "event": "restore",
         "timestamp": timestamp(timezone.now()),

@@ -12,20 +12,11 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from ledger import journal
-from ledger.chain import FIELDS
+from ledger.canonical import FIELDS
+from ledger.records import NAMES
 
 _MARKER = b'{"event":'
 _NO_LIMIT = 2**63
-_NAMES = tuple(
-    {
-        "created_at": "timestamp",
-        "user_name": "user",
-        "persona_name": "persona",
-        "model_id": "model",
-    }.get(name, name)
-    for name in FIELDS
-)
-"""What a line calls each of ``FIELDS``."""
 _TIME, _ATTEMPT, _TURN = map(FIELDS.index, ("created_at", "attempt_id", "turn_id"))
 
 
@@ -116,7 +107,7 @@ def _parse(line: bytes, number: int) -> JournalRow:
     """Read a row's line."""
     found = _load(line, number)
     try:
-        values = [found[name] for name in _NAMES]
+        values = [found[name] for name in NAMES.values()]
         values[_TIME] = values[_TIME].replace("T", " ", 1).removesuffix("Z")
         values[_ATTEMPT] = values[_ATTEMPT].replace("-", "")
         if values[_TURN] is not None:

@@ -16,33 +16,23 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
+from ledger.canonical import FIELDS
 from ledger.models import LedgerEntry
 from ledger.money import NANO_PER_USD
 
-SAME_NAME = (
-    "role",
-    "host_type",
-    "model_name",
-    "tier",
-    "attempt_number",
-    "outcome",
-    "error_code",
-    "elapsed_ms",
-    "first_token_ms",
-    "cache_read_tokens",
-    "cache_write_tokens",
-    "estimated",
-    "billing",
-    "input_price_nano_usd_per_mtok",
-    "output_price_nano_usd_per_mtok",
-    "cache_read_price_nano_usd_per_mtok",
-    "cache_write_price_nano_usd_per_mtok",
-    "reserved_nano_usd",
-    "cost_nano_usd",
-    "note",
-    "previous_hash",
-    "hash",
-)
+NAMES = {
+    name: {
+        "created_at": "timestamp",
+        "user_name": "user",
+        "persona_name": "persona",
+        "model_id": "model",
+    }.get(name, name)
+    for name in FIELDS
+}
+"""What a record calls each of the ledger's ``FIELDS``."""
+_OWN = {name: NAMES.get(name, name) for name in (*FIELDS, "hash")}
+for _known in ("created_at", "model_id", "input_tokens", "output_tokens"):
+    del _OWN[_known]  # Symbiont has them
 
 
 def timestamp(moment: datetime) -> str:
@@ -50,8 +40,8 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
-def _text(value: uuid.UUID | None) -> str | None:
-    return None if value is None else str(value)
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, uuid.UUID) else value
 
 
 def symbiont_record(entry: LedgerEntry) -> dict[str, Any]:
@@ -70,18 +60,7 @@ def symbiont_record(entry: LedgerEntry) -> dict[str, Any]:
 
 def own_record(entry: LedgerEntry) -> dict[str, Any]:
     """Return the fields that Symbiont did not know."""
-    return {
-        "id": entry.id,
-        "kind": entry.kind,
-        "attempt_id": _text(entry.attempt_id),
-        "user_id": entry.user_id,
-        "user": entry.user_name,
-        "persona_id": entry.persona_id,
-        "persona": entry.persona_name,
-        "channel": entry.channel,
-        "turn_id": _text(entry.turn_id),
-        **{name: getattr(entry, name) for name in SAME_NAME},
-    }
+    return {name: _plain(getattr(entry, field)) for field, name in _OWN.items()}
 
 
 def journal_record(entry: LedgerEntry) -> dict[str, Any]:

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from ledger.canonical import GENESIS
+
 TABLE = "ledger_ledgerentry"
 REFUSED = "The ledger is append-only."
 NOT_THE_HEAD = "The ledger takes only a new row that follows its head."
-_GENESIS = "0" * 64
-_LOCK_KEY = 4_858_273_921_006_417
+LOCK_KEY = 4_858_273_921_006_417
+"""Key of the advisory lock on PostgreSQL under which rows are appended."""
 _CLOSINGS = "('settle', 'release')"
 
-# Only constants of this module enter the statements below.
+# Only constants of this package enter the statements below.
 _TAKEN = f"""EXISTS (
     SELECT 1 FROM {TABLE}
     WHERE id = NEW.id OR hash = NEW.hash OR previous_hash = NEW.previous_hash
@@ -42,7 +44,7 @@ BEGIN SELECT RAISE(ABORT, '{REFUSED}'); END""",
     "ledger_insert_guard": f"""CREATE TRIGGER ledger_insert_guard
 BEFORE INSERT ON {TABLE}
 WHEN NEW.id IS NOT COALESCE(({_HEAD_ID}), 0) + 1
-  OR NEW.previous_hash IS NOT COALESCE(({_HEAD_HASH}), '{_GENESIS}')
+  OR NEW.previous_hash IS NOT COALESCE(({_HEAD_HASH}), '{GENESIS}')
   OR {_TAKEN}
 BEGIN SELECT RAISE(ABORT, '{NOT_THE_HEAD}'); END""",
 }
@@ -54,9 +56,9 @@ END
 """
 _GUARD_BODY = f"""
 BEGIN
-    PERFORM pg_advisory_xact_lock({_LOCK_KEY});
+    PERFORM pg_advisory_xact_lock({LOCK_KEY});
     IF NEW.id IS DISTINCT FROM COALESCE(({_HEAD_ID}), 0) + 1
-       OR NEW.previous_hash IS DISTINCT FROM COALESCE(({_HEAD_HASH}), '{_GENESIS}')
+       OR NEW.previous_hash IS DISTINCT FROM COALESCE(({_HEAD_HASH}), '{GENESIS}')
        OR {_TAKEN}
     THEN
         RAISE EXCEPTION '{NOT_THE_HEAD}' USING ERRCODE = 'restrict_violation';

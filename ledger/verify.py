@@ -21,7 +21,7 @@ from typing import Any
 from django.db import DatabaseError, connection
 
 from ledger import triggers
-from ledger.chain import FIELDS, GENESIS, canonical_time, hash_values
+from ledger.canonical import FIELDS, GENESIS, canonical_time, hash_values
 from ledger.journal_reader import JournalFault, JournalRow, journal_rows
 
 BATCH_ROWS = 2000

@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError
 from django.utils import timezone
 
-from ledger import chain, entries, open_attempts
+from ledger import canonical, entries, open_attempts
 from ledger.errors import AlreadyClosed, NotReserved
 from ledger.models import LedgerEntry, LedgerPreview
 from ledger.types import Prices, Settlement
@@ -28,12 +28,12 @@ def test_reserve_writes_what_is_known_before_the_call() -> None:
     entries.reserve(reservation)
     row = LedgerEntry.objects.get()
     assert row.kind == "reserve"
-    assert (row.id, row.previous_hash) == (1, chain.GENESIS)
+    assert (row.id, row.previous_hash) == (1, canonical.GENESIS)
     assert row.user_name == "alice"
     assert (row.tier, row.attempt_number, row.billing) == (2, 3, "metered")
     assert row.cost_nano_usd is None
     assert row.reserved_nano_usd == 1000 * 3000 + 100 * 15000
-    assert row.hash == chain.hash_entry(row)
+    assert row.hash == canonical.hash_entry(row)
 
 
 def test_settle_copies_the_reservation_and_prices_the_call() -> None:
@@ -115,7 +115,7 @@ def test_texts_that_a_database_refuses_do_not_lose_the_row() -> None:
     row = LedgerEntry.objects.get()
     assert row.model_name.startswith("ab?x")
     assert len(row.model_name) == 200
-    assert row.hash == chain.hash_entry(row)
+    assert row.hash == canonical.hash_entry(row)
 
 
 def test_preview_is_stored_with_the_reservation_only_when_given() -> None:

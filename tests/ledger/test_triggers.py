@@ -8,7 +8,7 @@ import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 
-from ledger import chain, triggers
+from ledger import canonical, chain, triggers
 from ledger.models import LedgerEntry
 from tests.support.ledger import book
 
@@ -78,7 +78,7 @@ def test_guard_accepts_the_next_row() -> None:
     "wrong",
     [
         lambda: next_row(previous_hash="b" * 64),
-        lambda: next_row(previous_hash=chain.GENESIS),
+        lambda: next_row(previous_hash=canonical.GENESIS),
         lambda: next_row(id=4),
         lambda: next_row(id=2),
         lambda: next_row(id=None),

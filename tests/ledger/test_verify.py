@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from ledger import chain, entries, journal, triggers
+from ledger import canonical, chain, entries, journal, triggers
 from ledger.models import LedgerEntry
 from ledger.verify import VerifyResult, verify
 from tests.support.ledger import book, make_reservation
@@ -38,7 +38,7 @@ def assert_fault(result: VerifyResult, *words: str) -> None:
 
 
 def test_verify_accepts_an_empty_ledger() -> None:
-    assert verify() == VerifyResult(True, 0, chain.GENESIS, None)
+    assert verify() == VerifyResult(True, 0, canonical.GENESIS, None)
 
 
 def test_verify_accepts_every_kind_of_row() -> None:
@@ -100,7 +100,7 @@ CHANGES: dict[str, Any] = {
 
 def test_every_column_is_covered_by_the_hash() -> None:
     columns = {field.name for field in LedgerEntry._meta.concrete_fields}
-    assert columns == {*chain.FIELDS, "hash"}
+    assert columns == {*canonical.FIELDS, "hash"}
     assert columns == {*CHANGES, "id", "kind", "previous_hash"}
 
 
@@ -158,7 +158,7 @@ def test_verify_reports_a_row_that_was_rehashed_in_place(tampering: Tampering) -
     with tampering() as execute:
         execute(
             f"UPDATE {TABLE} SET cost_nano_usd = 1, hash = %s WHERE id = 2",
-            [chain.hash_entry(row)],
+            [canonical.hash_entry(row)],
         )
     assert_fault(verify(), "Row 2 is not the one that ledger.jsonl has")
     journal.path().unlink()
