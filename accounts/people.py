@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -76,16 +77,42 @@ def add_google_address(
         ValidationError: A bad name or address, or an address that is registered.
     """
     email = email.strip().lower()
-    validate_name(username)
-    validate_email(email)
     with transaction.atomic():
-        taken = GoogleAddress.objects.filter(email=email).first()
-        if taken:
-            raise ValidationError(
-                f"{email} is registered for “{taken.username}” already."
-            )
+        check_google_address(username, email)
         address = GoogleAddress.objects.create(username=username, email=email)
         audit.record("google.added", actor=actor, subject=username, email=email)
+    return address
+
+
+def check_google_address(username: str, email: str) -> None:
+    """Refuse what ``add_google_address`` would refuse; raises ``ValidationError``."""
+    email = email.strip().lower()
+    validate_name(username)
+    validate_email(email)
+    taken = GoogleAddress.objects.filter(email=email).first()
+    if taken:
+        raise ValidationError(f"{email} is registered for “{taken.username}” already.")
+
+
+def remove_google_address(email: str, *, actor: User | None = None) -> GoogleAddress:
+    """Withdraw an address: the Google account that used it signs nobody in any more.
+
+    Raises:
+        ValidationError: The address is not registered.
+    """
+    email = email.strip().lower()
+    with transaction.atomic():
+        address = GoogleAddress.objects.filter(email=email).first()
+        if address is None:
+            raise ValidationError(f"{email} is not registered.")
+        address.delete()
+        if address.subject:
+            SocialAccount.objects.filter(
+                provider="google", uid=address.subject
+            ).delete()
+        audit.record(
+            "google.removed", actor=actor, subject=address.username, email=email
+        )
     return address
 
 

@@ -8,6 +8,7 @@ from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialApp, SocialLogin
 from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.http import HttpRequest
 from django.shortcuts import render
@@ -44,22 +45,19 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
         return False
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        """Check the token's claims, and link an account that may be linked.
+        """Check the token's claims and let in whose address is registered.
 
-        Linking from a signed-in session is left to allauth, which asks for the
-        password or the second factor again.
+        That holds for each sign-in and for linking, so that withdrawing an address
+        is enough. Linking from a signed-in session is then left to allauth, which asks
+        for the password or the second factor again.
         """
         if not _claims_hold(sociallogin):
             raise ImmediateHttpResponse(
                 _refusal(request, "Google's answer does not belong to this sign-in.")
             )
-        if sociallogin.state.get("process") == "connect" or sociallogin.is_existing:
-            return
         with transaction.atomic():
-            user = bind_registered_address(sociallogin)
-            if user is not None:
-                sociallogin.connect(request, user)
-        if user is None:
+            is_admitted = _admit(request, sociallogin)
+        if not is_admitted:
             raise ImmediateHttpResponse(
                 _refusal(
                     request,
@@ -69,29 +67,49 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
             )
 
 
-def bind_registered_address(sociallogin: SocialLogin) -> User | None:
-    """Bind the registered address of a first sign-in to its ``sub``.
+def _admit(request: HttpRequest, sociallogin: SocialLogin) -> bool:
+    """Say whether the Google account is registered for whoever it is to sign in.
 
-    Returns the person, or None when the address is not verified, not registered,
-    bound to another ``sub`` already, or its person does not exist or is deactivated.
+    A first use binds the registered address to the account's ``sub``, and a first
+    sign-in links the two.
     """
-    claims = sociallogin.account.extra_data
-    email = str(claims.get("email", "")).lower()
-    if not email or claims.get("email_verified") is not True:
-        return None
-    address = (
-        GoogleAddress.objects.select_for_update()
-        .filter(email=email, subject__in=["", sociallogin.account.uid])
-        .first()
-    )
+    address = _registered_address(sociallogin)
     if address is None:
-        return None
-    user = User.objects.filter(username=address.username, is_active=True).first()
-    if user is not None:
+        return False
+    is_linking = sociallogin.state.get("process") == "connect"
+    user: User | AnonymousUser | None
+    if is_linking:
+        user = request.user
+    elif sociallogin.is_existing:
+        user = sociallogin.user
+    else:
+        user = User.objects.filter(username=address.username, is_active=True).first()
+    if not isinstance(user, User) or user.username != address.username:
+        return False
+    if not address.subject:
         address.subject = sociallogin.account.uid
         address.save(update_fields=["subject"])
-        audit.record("google.linked", actor=user, subject=user.username, email=email)
-    return user
+        audit.record(
+            "google.linked", actor=user, subject=user.username, email=address.email
+        )
+    if not is_linking and not sociallogin.is_existing:
+        sociallogin.connect(request, user)
+    return True
+
+
+def _registered_address(sociallogin: SocialLogin) -> GoogleAddress | None:
+    """Return the row bound to the account's ``sub``, else one that waits for it.
+
+    Once bound, the ``sub`` counts and the address does not. An address that is not
+    verified binds nothing.
+    """
+    rows = GoogleAddress.objects.select_for_update()
+    bound = rows.filter(subject=sociallogin.account.uid).first()
+    claims = sociallogin.account.extra_data
+    if bound is not None or claims.get("email_verified") is not True:
+        return bound
+    email = str(claims.get("email", "")).lower()
+    return rows.filter(email=email, subject="").first()
 
 
 def _claims_hold(sociallogin: SocialLogin) -> bool:

@@ -74,6 +74,7 @@ def test_a_broken_mail_server_loses_nothing(settings) -> None:
         (("invite", "eve", "alice@example.org"), "belongs to somebody"),
         (("google-add", "Eve", "e@example.org"), "lower-case"),
         (("google-add", "eve", "nonsense"), "valid email"),
+        (("google-remove", "e@example.org"), "not registered"),
         (("set", "nobody"), "no person named"),
         (("check", "nobody"), "no person named"),
         (("token", "nobody"), "no person named"),
@@ -112,6 +113,15 @@ def test_google_add_works_before_and_after_setup(alice: User) -> None:
     users("google-add", "notyet", "not@gmail.example")
     with pytest.raises(CommandError, match="registered"):
         users("google-add", "bob", "al@gmail.example")
+
+
+def test_google_remove_withdraws_an_address(alice: User) -> None:
+    users("google-add", "alice", "al@gmail.example")
+
+    assert users_json("google-remove", "Al@Gmail.example")["removed"] is True
+
+    [row] = users_json("list")
+    assert row["google"] == []
 
 
 def test_list_shows_people_and_invites(alice: User, admin_user: User) -> None:

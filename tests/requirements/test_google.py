@@ -274,6 +274,7 @@ def test_s16_a_state_serves_once_and_only_its_own_browser(
 def test_s16_linking_from_a_session_asks_for_the_password_again(
     alice: User, bob: User, google: Provider, client: Client
 ) -> None:
+    people.add_google_address("alice", "al@gmail.example")
     client.force_login(alice)
 
     answer = come_back(client, google, begin(client, "?process=connect"))
@@ -282,6 +283,51 @@ def test_s16_linking_from_a_session_asks_for_the_password_again(
     client.post("/account/reauthenticate/", {"password": PASSWORD})
 
     assert SocialAccount.objects.get().user == alice
+
+
+@pytest.mark.parametrize("registered_for", ["", "bob"])
+def test_s16_linking_from_a_session_takes_only_ones_own_registered_address(
+    alice: User, bob: User, google: Provider, client: Client, registered_for: str
+) -> None:
+    if registered_for:
+        people.add_google_address(registered_for, "al@gmail.example")
+    client.force_login(alice)
+    begun = begin(client, "?process=connect")
+
+    answer = come_back(client, google, begun)
+
+    assert answer.status_code == 403
+    assert not SocialAccount.objects.exists()
+    assert not GoogleAddress.objects.exclude(subject="").exists()
+
+
+def test_s16_a_withdrawn_address_signs_nobody_in(alice: User, attempt: Attempt) -> None:
+    people.add_google_address("alice", "al@gmail.example")
+    attempt()
+
+    people.remove_google_address("al@gmail.example")
+
+    assert not SocialAccount.objects.exists()
+    client, answer = attempt()
+    assert answer.status_code == 403
+    assert not is_signed_in(client)
+
+
+def test_s16_a_link_without_a_registered_address_signs_nobody_in(
+    alice: User, bob: User, attempt: Attempt
+) -> None:
+    people.add_google_address("alice", "al@gmail.example")
+    attempt()
+    GoogleAddress.objects.update(username="bob")
+
+    client, answer = attempt()
+    assert answer.status_code == 403
+    assert not is_signed_in(client)
+
+    GoogleAddress.objects.all().delete()
+    client, answer = attempt()
+    assert answer.status_code == 403
+    assert not is_signed_in(client)
 
 
 def test_s16_linking_without_a_session_does_nothing(

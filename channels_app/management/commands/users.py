@@ -62,6 +62,9 @@ class Command(BaseCommand):
         sub = verb("google-add", "register an address for Google sign-in")
         sub.add_argument("username")
         sub.add_argument("email")
+        verb("google-remove", "withdraw an address from Google sign-in").add_argument(
+            "email"
+        )
         verb("list", "list people and open invites")
         verb("set", "set a password").add_argument("username")
         verb("check", "check a password: yes or no, exit 0 or 1").add_argument(
@@ -115,6 +118,13 @@ class Command(BaseCommand):
         self._print(
             {"username": address.username, "email": address.email},
             f"“{address.username}” may sign in by Google as {address.email}.",
+        )
+
+    def _google_remove(self, options: dict[str, Any]) -> None:
+        address = people.remove_google_address(options["email"])
+        self._print(
+            {"username": address.username, "email": address.email, "removed": True},
+            f"{address.email} signs “{address.username}” in no longer.",
         )
 
     def _list(self, options: dict[str, Any]) -> None:
