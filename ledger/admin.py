@@ -11,7 +11,7 @@ from django.db import models
 from django.http import HttpRequest
 
 from ledger.models import Budget, LedgerEntry
-from ledger.money import NANO_PER_USD, format_usd
+from ledger.money import format_usd, nano_usd
 
 
 @admin.register(LedgerEntry)
@@ -82,7 +82,7 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
         super().clean()
         limit = self.cleaned_data.get("limit_usd")
         if limit is not None:
-            self.instance.limit_nano_usd = int(limit * NANO_PER_USD)
+            self.instance.limit_nano_usd = nano_usd(limit)
         same = Budget.objects.filter(
             user=self.cleaned_data.get("user"), period=self.cleaned_data.get("period")
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from ledger.types import Cost, Prices, Settlement
 
 NANO_PER_USD = 1_000_000_000
@@ -22,6 +24,11 @@ def format_usd(nano: int | None) -> str | None:
     whole, part = divmod(abs(nano), NANO_PER_USD)
     digits = f"{whole}.{part:09d}".rstrip("0").rstrip(".")
     return f"-{digits}" if nano < 0 else digits
+
+
+def nano_usd(dollars: Decimal) -> int:
+    """Return dollars in nano-dollars; what is smaller than one is dropped."""
+    return int(dollars * NANO_PER_USD)
 
 
 def usable_tokens(count: int | None) -> int | None:

@@ -9,12 +9,12 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from accounts.models import User
+from ledger.money import format_usd, nano_usd
 from routing import hosts
 from routing.addresses import looks_local
 from routing.models import Host, Model
 from routing.registry import may_add_free_url, models_visible_to
 
-NANO_USD = 1_000_000_000
 NO_AUTOFILL = {"autocomplete": "off", "data-1p-ignore": "", "data-lpignore": "true"}
 
 
@@ -128,14 +128,12 @@ class PriceField(forms.DecimalField):
 
     def prepare_value(self, value: Any) -> Any:
         """Show nano-dollars as dollars, and what was typed as it was typed."""
-        if isinstance(value, int):
-            return f"{Decimal(value) / NANO_USD:f}".rstrip("0").rstrip(".") or "0"
-        return value
+        return format_usd(value) if isinstance(value, int) else value
 
     def clean(self, value: Any) -> Any:
         """Return nano-dollars, or ``None`` for unknown."""
         dollars = super().clean(value)
-        return None if dollars is None else int(dollars * NANO_USD)
+        return None if dollars is None else nano_usd(dollars)
 
 
 class ModelForm(_PlainErrors, forms.ModelForm):  # type: ignore[type-arg]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from ledger.money import MAX_NANO_USD, cost_of, format_usd, reserved_for
+from ledger.money import MAX_NANO_USD, cost_of, format_usd, nano_usd, reserved_for
 from ledger.types import Cost, Prices, Settlement
 from tests.support.ledger import PRICES
 
@@ -26,6 +27,14 @@ from tests.support.ledger import PRICES
 )
 def test_format_usd_has_no_exponent(nano: int | None, text: str | None) -> None:
     assert format_usd(nano) == text
+
+
+@pytest.mark.parametrize(
+    ("dollars", "nano"),
+    [("0", 0), ("0.15", 150_000_000), ("1e6", 10**15), ("0.0000000019", 1)],
+)
+def test_dollars_become_nano_dollars(dollars: str, nano: int) -> None:
+    assert nano_usd(Decimal(dollars)) == nano
 
 
 def used(**tokens: Any) -> Settlement:

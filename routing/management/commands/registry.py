@@ -11,7 +11,6 @@ import asyncio
 import json
 import sys
 from argparse import ArgumentParser
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.conf import settings
@@ -20,11 +19,11 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
 from routing import hosts
+from routing.forms import PriceField
 from routing.host_check import HostReport, test_host
 from routing.models import Host, Model, RoleSlot
 from routing.registry import info_for, may_add_free_url
 
-NANO_USD = 1_000_000_000
 WORDS = {None: "not tried", True: "ok", False: "FAILED"}
 
 
@@ -260,14 +259,9 @@ def _report_row(report: HostReport) -> dict[str, Any]:
     }
 
 
-def _nano(dollars: str | None) -> int | None:
-    """Return dollars per million tokens in nano-dollars."""
-    if dollars is None:
-        return None
+def _nano(dollars: str | None) -> Any:
+    """Return dollars per million tokens in nano-dollars; ``None`` = unknown."""
     try:
-        value = Decimal(dollars)
-    except InvalidOperation:
+        return PriceField("").clean(dollars)
+    except ValidationError:
         raise CommandError(f"{dollars!r} is not a price.") from None
-    if not value.is_finite() or not 0 <= value <= 1_000_000:
-        raise CommandError(f"{dollars} is not a price.")
-    return int(value * NANO_USD)
