@@ -87,6 +87,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "accounts.preferences.preferences_middleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "channels_app.web.refusals.refusals_middleware",
 ]
 ROOT_URLCONF = "cortex_site.urls"
 ASGI_APPLICATION = "cortex_site.asgi.application"
