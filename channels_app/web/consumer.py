@@ -107,6 +107,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                     "too_many",
                     "You are sending too fast. Please wait a second.",
                     client_id=getattr(frame, "client_id", None),
+                    turn=str(frame.turn) if isinstance(frame, ResumeRequest) else None,
                 )
             await self._handle(frame)
         except TurnError as error:
@@ -149,12 +150,19 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 )
             )
         elif started.stream is None:
-            raise TurnError(
+            gone = TurnError(
                 "turn_gone",
                 "This message was answered before.",
                 client_id=request.client_id,
                 turn=str(started.turn),
             )
+            # Where it stands, so that nobody takes it for refused and sends it again.
+            place = {
+                "conversation": str(beginning.conversation),
+                "user_message": str(beginning.user_message),
+                "message": str(started.turn),
+            }
+            await self.send_text(encode(gone.frame() | place))
         elif not self.closed:
             self._read_in_task(started.turn, self._read(started.stream, -1))
 

@@ -374,6 +374,10 @@ async def test_a_turn_that_is_no_longer_kept_is_gone(
         await socket.send("message.send", client_id="c", persona="inara", text="bye")
         error = await socket.until("error", client_id="c")
         assert (error["code"], error["turn"]) == ("turn_gone", finished["turn"])
+        answer = await message(finished["turn"])
+        assert error["conversation"] == str(answer.conversation_id)
+        assert error["user_message"] == str(answer.parent_id)
+        assert error["message"] == finished["message"]
 
 
 async def test_what_started_nothing_stores_nothing(
@@ -456,6 +460,18 @@ async def test_who_sends_too_fast_is_told_and_then_closed(
                 kinds.append((await socket.receive()).get("code", "pong"))
     assert kinds == ["pong", "pong", "too_many", "too_many", "too_many"]
     assert closed.value.code == 4429
+
+
+async def test_a_resume_that_comes_too_fast_is_refused_by_its_turn(
+    alice_session: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FrameLimit, "BURST", 0)
+    monkeypatch.setattr(FrameLimit, "PER_SECOND", 0.0)
+    turn = str(uuid.uuid4())
+    async with connected(alice_session) as socket:
+        await socket.send("turn.resume", turn=turn, after=-1)
+        error = await socket.until("error", turn=turn)
+    assert (error["code"], error["retryable"]) == ("too_many", True)
 
 
 async def test_a_layer_that_fails_costs_only_the_notes(
