@@ -1,14 +1,15 @@
 """People and invites in Django's admin.
 
 The admin's sign-in is the product's own, so rate limits and second factors hold there
-too. Nothing here shows or takes a secret: links are shown once, in a message, and
-passwords, second factors and tokens are not registered. People are made by invite and
+too. Nothing here shows or takes a secret: links are shown once, never stored, and
+passwords, second factors and tokens are not registered. Rows are made and removed by
+the verbs of ``accounts.people`` and ``accounts.invites``. People are made by invite and
 deleted on the page about people, which also removes what other apps keep of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from allauth.account.decorators import secure_admin_login
@@ -22,7 +23,8 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import QuerySet
 from django.forms import ModelForm
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
 from django.views.generic import RedirectView
 
 from accounts import invites, mails, people
@@ -69,6 +71,29 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> bool:
         """Refuse."""
         return False
+
+
+class AddedByVerb(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Rows that a verb creates; what it refuses at the last moment is a message."""
+
+    def add_view(
+        self,
+        request: HttpRequest,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show the form, and again when somebody else was faster."""
+        try:
+            return super().add_view(request, form_url, extra_context)
+        except ValidationError as error:
+            self.message_user(request, " ".join(error.messages), messages.ERROR)
+            return HttpResponseRedirect(request.path)
+
+    def has_change_permission(
+        self, request: HttpRequest, obj: models.Model | None = None
+    ) -> bool:
+        """Refuse for a row: it is replaced, never edited."""
+        return obj is None and super().has_change_permission(request, obj)
 
 
 @admin.register(User)
@@ -153,7 +178,7 @@ class InviteForm(ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Invite)
-class InviteAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class InviteAdmin(AddedByVerb):
     """Invites: create, send again, withdraw. A link is shown once, when it is made."""
 
     list_display = [
@@ -169,12 +194,6 @@ class InviteAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     form = InviteForm
     actions = ["send_again", "revoke"]
 
-    def has_change_permission(
-        self, request: HttpRequest, obj: Invite | None = None
-    ) -> bool:
-        """Refuse for a row: an invite is replaced, never edited."""
-        return obj is None and super().has_change_permission(request, obj)
-
     def has_delete_permission(
         self, request: HttpRequest, obj: Invite | None = None
     ) -> bool:
@@ -188,30 +207,36 @@ class InviteAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         form: ModelForm[Invite],
         change: bool,
     ) -> None:
-        """Create the invite, mail its link and show it once."""
+        """Create the invite; ``response_add`` hands out its link."""
         invite, token = invites.create_invite(
             username=obj.username,
             email=obj.email,
             is_admin=obj.is_admin,
             invited_by=cast("User", request.user),
         )
-        obj.pk = invite.pk
-        obj.__dict__.update(invite.__dict__)
-        self._hand_out(request, invite, token)
+        obj.__dict__.update(invite.__dict__, token=token)
+
+    def response_add(
+        self, request: HttpRequest, obj: Invite, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Mail the link and show it, on this page alone."""
+        return self._links(request, [mails.hand_out(obj, vars(obj).pop("token"))])
 
     @admin.action(description="Send again, with a new link")
     def send_again(
         self, request: AuthenticatedHttpRequest, queryset: QuerySet[Invite]
-    ) -> None:
+    ) -> HttpResponse:
         """Replace each invite by a fresh one."""
+        handed_out, refusals = [], []
         for invite in queryset:
             try:
                 fresh, token = invites.renew_invite(invite, actor=request.user)
             except (invites.InviteNotOpen, ValidationError) as error:
                 text = " ".join(getattr(error, "messages", [str(error)]))
-                self.message_user(request, f"{invite}: {text}", messages.ERROR)
+                refusals.append(f"{invite}: {text}")
             else:
-                self._hand_out(request, fresh, token)
+                handed_out.append(mails.hand_out(fresh, token))
+        return self._links(request, handed_out, refusals)
 
     @admin.action(description="Withdraw")
     def revoke(
@@ -226,24 +251,66 @@ class InviteAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             else:
                 self.message_user(request, f"The {invite} is withdrawn.")
 
-    def _hand_out(self, request: HttpRequest, invite: Invite, token: str) -> None:
-        mailed = mails.send_invite(invite, token)
-        sent = "The link was mailed" if mailed else "No mail was sent; pass on the link"
-        self.message_user(request, f"{sent}: {invites.setup_link(token)}")
+    def _links(
+        self,
+        request: HttpRequest,
+        handed_out: list[mails.HandedInvite],
+        refusals: Iterable[str] = (),
+    ) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Links of invites",
+            "handed_out": handed_out,
+            "refusals": refusals,
+        }
+        return render(request, "admin/accounts/invite_links.html", context)
+
+
+class GoogleAddressForm(ModelForm):  # type: ignore[type-arg]
+    """A new address, by the same rules as everywhere."""
+
+    class Meta:
+        model = GoogleAddress
+        fields = ["username", "email"]
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse bad names and addresses, and those that are registered."""
+        data = super().clean() or {}
+        if not self.errors:
+            people.check_google_address(data["username"], data["email"])
+        return data
 
 
 @admin.register(GoogleAddress)
-class GoogleAddressAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class GoogleAddressAdmin(AddedByVerb):
     """Addresses registered for Google sign-in."""
 
     list_display = ["email", "username", "subject", "created_at"]
-    fields = ["username", "email"]
+    form = GoogleAddressForm
 
-    def has_change_permission(
-        self, request: HttpRequest, obj: GoogleAddress | None = None
-    ) -> bool:
-        """Refuse for a row: delete it and register another one."""
-        return obj is None and super().has_change_permission(request, obj)
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: GoogleAddress,
+        form: ModelForm[GoogleAddress],
+        change: bool,
+    ) -> None:
+        """Register the address."""
+        address = people.add_google_address(
+            obj.username, obj.email, actor=cast("User", request.user)
+        )
+        obj.__dict__.update(address.__dict__)
+
+    def delete_model(self, request: HttpRequest, obj: GoogleAddress) -> None:
+        """Withdraw the address, which ends its sign-in."""
+        people.remove_google_address(obj.email, actor=cast("User", request.user))
+
+    def delete_queryset(
+        self, request: HttpRequest, queryset: QuerySet[GoogleAddress]
+    ) -> None:
+        """Withdraw several."""
+        for address in queryset:
+            self.delete_model(request, address)
 
 
 @admin.register(AuditEvent)

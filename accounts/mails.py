@@ -9,6 +9,7 @@ import logging
 import smtplib
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -22,17 +23,29 @@ from accounts.models import Invite, User
 logger = logging.getLogger(__name__)
 
 
-def send_invite(invite: Invite, token: str) -> bool:
-    """Mail the link of an invite; say whether the mail was handed over.
+@dataclass(frozen=True, slots=True)
+class HandedInvite:
+    """An invite with its link, to be shown once to whoever invites."""
+
+    invite: Invite
+    link: str
+    mailed: bool
+    """Whether a mail with the link was handed over."""
+
+
+def hand_out(invite: Invite, token: str) -> HandedInvite:
+    """Mail the link of an invite, where it has an address, and return the link.
 
     Whoever invites sees the link as well, so a failure loses nothing.
     """
-    if not invite.email:
-        return False
-    context = {"invite": invite, "link": setup_link(token)}
-    return _send(
-        "Your invite to Cortex", "setup/invite_mail.txt", context, invite.email
+    link = setup_link(token)
+    mailed = bool(invite.email) and _send(
+        "Your invite to Cortex",
+        "setup/invite_mail.txt",
+        {"invite": invite, "link": link},
+        invite.email,
     )
+    return HandedInvite(invite, link, mailed)
 
 
 def send_reset(email: str, user: User | None, token: str) -> bool:

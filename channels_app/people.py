@@ -67,10 +67,10 @@ class PersonRow:
 
 
 def person_rows() -> list[PersonRow]:
-    """Return everybody by name, then the open invites."""
-    google = {name: tuple(rows) for name, rows in people.google_addresses().items()}
+    """Return everybody by name."""
+    google = people.google_addresses()
     confirmed = people.ids_with_confirmed_address()
-    rows = [
+    return [
         PersonRow(
             username=person.username,
             email=person.email,
@@ -78,12 +78,17 @@ def person_rows() -> list[PersonRow]:
             state="active" if person.is_active else "deactivated",
             role="admin" if person.is_superuser else "member",
             has_password=person.has_usable_password(),
-            google=google.get(person.username, ()),
+            google=tuple(google.get(person.username, ())),
             last_seen_at=person.last_seen_at or person.last_login,
         )
         for person in people.list_people()
     ]
-    invited = [
+
+
+def invited_rows() -> list[PersonRow]:
+    """Return the open invites, newest first."""
+    google = people.google_addresses()
+    return [
         PersonRow(
             username=invite.username or "(to be chosen)",
             email=invite.email,
@@ -91,12 +96,11 @@ def person_rows() -> list[PersonRow]:
             state="invited",
             role="admin" if invite.is_admin else "member",
             has_password=False,
-            google=google.get(invite.username, ()),
+            google=tuple(google.get(invite.username, ())),
             last_seen_at=None,
         )
         for invite in invites.open_invites()
     ]
-    return rows + invited
 
 
 def delete_person(user: User, *, actor: User | None = None) -> None:

@@ -90,7 +90,7 @@ def invite_person(request: AuthenticatedHttpRequest) -> HttpResponse:
     except ValidationError as error:
         form.add_refusal(error)
         return _page(request, form, status=409)
-    return _page(request, InviteForm(), fresh=invite, token=token)
+    return _page(request, InviteForm(), handed=mails.hand_out(invite, token))
 
 
 @administrators_only
@@ -103,7 +103,7 @@ def renew_invite(request: AuthenticatedHttpRequest, invite_id: int) -> HttpRespo
     except (invites.InviteNotOpen, ValidationError) as error:
         messages.error(request, " ".join(getattr(error, "messages", [str(error)])))
         return redirect("people")
-    return _page(request, InviteForm(), fresh=fresh, token=token)
+    return _page(request, InviteForm(), handed=mails.hand_out(fresh, token))
 
 
 @administrators_only
@@ -163,16 +163,13 @@ def _page(
     request: AuthenticatedHttpRequest,
     form: InviteForm,
     *,
-    fresh: Invite | None = None,
-    token: str = "",
+    handed: mails.HandedInvite | None = None,
     status: int = 200,
 ) -> HttpResponse:
     context = {
         "form": form,
-        "people": [row for row in person_rows() if row.state != "invited"],
+        "people": person_rows(),
         "invites": invites.open_invites().select_related("invited_by"),
-        "fresh": fresh,
-        "link": invites.setup_link(token) if token else "",
-        "mailed": mails.send_invite(fresh, token) if fresh else False,
+        "handed": handed,
     }
     return render(request, "people/people.html", context, status=status)

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from allauth.mfa.totp.internal.auth import TOTP
+from allauth.socialaccount.models import SocialAccount
 from django.contrib import admin
 from django.core import mail
 from django.test import Client
 
 from accounts import invites, people
-from accounts.models import AuditEvent, Invite, User
+from accounts.models import AuditEvent, GoogleAddress, Invite, User
 from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -78,12 +83,14 @@ def test_inviting_shows_the_link_once(admin_user: User, client_for) -> None:
     client = client_for(admin_user)
 
     values = {"username": "eve", "email": "eve@example.org", "is_admin": ""}
-    page = client.post("/admin/accounts/invite/add/", values, follow=True)
+    page = client.post("/admin/accounts/invite/add/", values)
 
     invite = Invite.objects.get()
     assert invite.invited_by == admin_user
-    assert "/setup/" in page.content.decode()
-    assert "/setup/" in mail.outbox[0].body
+    link = re.search(r"http://\S+/setup/[\w-]+", mail.outbox[0].body)
+    assert link and link[0] in page.content.decode()
+    assert "no-store" in page.headers["Cache-Control"]
+    assert "messages" not in page.cookies
     again = client.get("/admin/accounts/invite/").content.decode()
     assert "http://127.0.0.1:8000/setup/" not in again
 
@@ -99,12 +106,85 @@ def test_inviting_a_taken_name_is_refused(
     assert not Invite.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("model", "module", "check", "verb"),
+    [
+        ("invite", invites, "check_invite", invites.create_invite),
+        ("googleaddress", people, "check_google_address", people.add_google_address),
+    ],
+)
+def test_whoever_is_second_gets_a_sentence(
+    admin_user: User,
+    client_for,
+    monkeypatch: pytest.MonkeyPatch,
+    model: str,
+    module: Any,
+    check: str,
+    verb: Callable[..., object],
+) -> None:
+    real, asked = getattr(module, check), []
+
+    def somebody_is_faster(username: str, email: str) -> None:
+        real(username, email)
+        if not asked:
+            asked.append(email)
+            verb(username=username, email=email)
+
+    monkeypatch.setattr(module, check, somebody_is_faster)
+
+    page = client_for(admin_user).post(
+        f"/admin/accounts/{model}/add/",
+        {"username": "eve", "email": "eve@example.org"},
+        follow=True,
+    )
+
+    assert page.status_code == 200
+    assert "already" in page.content.decode()
+
+
+def test_google_addresses_follow_the_rules_and_are_audited(
+    admin_user: User, alice: User, client_for
+) -> None:
+    client = client_for(admin_user)
+    add = "/admin/accounts/googleaddress/add/"
+
+    client.post(add, {"username": "alice", "email": "Al@Gmail.example"})
+    assert GoogleAddress.objects.get().email == "al@gmail.example"
+    again = client.post(add, {"username": "bob", "email": "AL@gmail.example"})
+    assert "registered for “alice” already" in again.content.decode()
+    bad = client.post(add, {"username": "No Name", "email": "n@gmail.example"})
+    assert "lower-case" in bad.content.decode()
+
+    people.add_google_address("alice", "second@gmail.example")
+    SocialAccount.objects.create(user=alice, provider="google", uid="sub-1")
+    GoogleAddress.objects.filter(email="al@gmail.example").update(subject="sub-1")
+    first, second = GoogleAddress.objects.order_by("id")
+    client.post(f"/admin/accounts/googleaddress/{first.pk}/delete/", {"post": "yes"})
+    client.post(
+        "/admin/accounts/googleaddress/",
+        {
+            "action": "delete_selected",
+            "_selected_action": [second.pk],
+            "post": "yes",
+        },
+    )
+
+    assert not GoogleAddress.objects.exists()
+    assert not SocialAccount.objects.exists()
+    removed = AuditEvent.objects.filter(event="google.removed", actor_name="dora")
+    assert removed.count() == 2
+
+
 def test_invites_are_sent_again_and_withdrawn(admin_user: User, client_for) -> None:
     client = client_for(admin_user)
     invite, token = invites.create_invite(username="eve", email="eve@example.org")
 
-    assert "mailed" in act(client, "invite", "send_again", invite)
+    page = act(client, "invite", "send_again", invite)
+    assert "mailed to eve@example.org" in page
+    assert "/setup/" in page and token not in page
+    assert not client.cookies.get("messages")
     assert client.get(f"/setup/{token}").status_code == 410
+    assert "open invite" in act(client, "invite", "send_again", invite)
     fresh = invites.open_invites().get()
     assert "withdrawn" in act(client, "invite", "revoke", fresh)
     assert not invites.open_invites().exists()

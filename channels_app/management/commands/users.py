@@ -20,7 +20,7 @@ from django.db import transaction
 
 from accounts import invites, mails, people, tokens
 from accounts.models import User
-from channels_app.people import delete_person, person_rows
+from channels_app.people import delete_person, invited_rows, person_rows
 
 VERBS_ON_A_PERSON: dict[str, tuple[Callable[..., None], str, str]] = {
     "deactivate": (
@@ -97,20 +97,20 @@ class Command(BaseCommand):
             email=options["email"],
             is_admin=options["admin"],
         )
-        link = invites.setup_link(token)
-        mailed = mails.send_invite(invite, token)
+        handed = mails.hand_out(invite, token)
         self._print(
             {
                 "username": invite.username,
                 "email": invite.email,
                 "admin": invite.is_admin,
-                "link": link,
+                "link": handed.link,
                 "expires_at": _timestamp(invite.expires_at),
-                "mailed": mailed,
+                "mailed": handed.mailed,
             },
-            f"“{invite.username}” can set up the account within 72 hours:\n{link}",
+            f"“{invite.username}” can set up the account within 72 hours:\n"
+            f"{handed.link}",
         )
-        if not mailed:
+        if not handed.mailed:
             self.stderr.write("The mail could not be sent; pass the link on yourself.")
 
     def _google_add(self, options: dict[str, Any]) -> None:
@@ -128,7 +128,7 @@ class Command(BaseCommand):
         )
 
     def _list(self, options: dict[str, Any]) -> None:
-        rows = person_rows()
+        rows = person_rows() + invited_rows()
         lines = [
             f"{row.username:<20} {row.state:<12} {row.role:<7} "
             f"password {_yes(row.has_password):<4} {row.google_text:<34} "
