@@ -63,7 +63,6 @@ class Attempt:
     error: BackendError | None = None
     booked: Usage | None = None
     cost: Cost | None = None
-    closed: bool = False
 
     @property
     def model(self) -> ModelInfo:

@@ -7,7 +7,7 @@ and exactly one closing row:
 * ``release`` (no tokens, no cost) when the host refused or could not be reached
   before it began to work: no connection, HTTP errors;
 * ``settle`` in all other cases: complete, incomplete, interrupted by the person, and
-  failed after the host had accepted the call.
+  failed after the host had been sent the call and may have worked.
 
 Where the host sent no usable count, tokens are estimated from the texts and marked.
 """
@@ -21,10 +21,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from django.db import OperationalError
+from django.db import Error, connection
 
 from accounts.models import User
 from ledger import entries
+from ledger.errors import LedgerError
 from ledger.types import Caller, Cost, Reservation, Settlement
 from routing.attempt import Attempt, prompt_tokens
 from routing.backends.base import AuthenticationFailed, BackendError, Prompt, Usage
@@ -38,7 +39,8 @@ logger = logging.getLogger(__name__)
 PromptBuilder = Callable[[int], Prompt]
 """Builds the prompt for a candidate; the argument is its room in tokens."""
 PREVIEW_CHARACTERS: Final = 80
-SETTLE_TRIES: Final = 3
+SETTLE_PAUSES_S: Final = (0.0, 0.1, 0.4)
+"""How long to wait before each try to write a closing row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,21 +83,15 @@ class Attempts:
     def close(self, attempt: Attempt) -> None:
         """Write the attempt's closing row and decide what may be tried next.
 
-        A ledger that cannot be written is tried again; after that the reservation
-        stays open for the worker's tick, and the cost counts as unknown.
+        Never raises for want of a database: the answer is there and must not be lost.
         """
         self.current = None
         self.done.append(attempt)
-        attempt.closed = True
-        for left in reversed(range(SETTLE_TRIES)):
-            try:
-                self._book(attempt)
-                break
-            except OperationalError:
-                logger.warning("attempt %s: the ledger is busy", attempt.id)
-                if not left:
-                    logger.exception("attempt %s was not settled", attempt.id)
-        self._note_key(attempt)
+        self._settle(attempt)
+        try:
+            self._note_key(attempt)
+        except Error as error:
+            logger.warning("attempt %s: its key was not noted: %s", attempt.id, error)
         if attempt.error is None or attempt.answered:
             self._rest = ()
         else:
@@ -173,6 +169,26 @@ class Attempts:
             billing="local" if model.host.is_local else "metered",
             preview=_preview(attempt.prompt) if job.preview else None,
         )
+
+    def _settle(self, attempt: Attempt) -> None:
+        """Write the closing row, again if need be.
+
+        After that the reservation stays open for the worker's tick. The cost counts as
+        unknown then, and also when the row proves to be written already: by the tick,
+        or by a try whose confirmation was lost.
+        """
+        for pause_s in SETTLE_PAUSES_S:
+            time.sleep(pause_s)
+            try:
+                self._book(attempt)
+            except LedgerError as error:
+                logger.warning("attempt %s: %s", attempt.id, error)
+            except Error as error:
+                logger.warning("attempt %s: no closing row: %s", attempt.id, error)
+                connection.close_if_unusable_or_obsolete()
+                continue
+            return
+        logger.error("attempt %s was not settled", attempt.id)
 
     def _book(self, attempt: Attempt) -> None:
         elapsed_ms = _milliseconds(attempt.started_s, time.monotonic())

@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from django.db import DatabaseError
+from django.db import Error
 
 from accounts.models import User
 from ledger.errors import BudgetExceeded
@@ -112,8 +112,7 @@ class Dispatch:
         self._attempts = Attempts(job)
         self._timeouts = timeouts
         self._stop = Interrupt()
-        self._error: ErrorInfo | None = None
-        self._outcome: Outcome = "interrupted"
+        self._refusal: ErrorInfo | None = None
         self._events = self._run()
 
     def __aiter__(self) -> AsyncIterator[DispatchEvent]:
@@ -157,7 +156,7 @@ class Dispatch:
                 attempt.fail(UpstreamFailed("The host sent something unreadable."))
             finally:
                 await finish_in_db_pool(self._attempts.close, attempt)
-            if self._ended(attempt):
+            if attempt.outcome != "failed" or self._attempts.exhausted:
                 return
 
     async def _open(
@@ -190,13 +189,13 @@ class Dispatch:
                 return None
             await finish_in_db_pool(self._attempts.begin)
         except RoutingError as error:
-            self._fail(error.info)
+            self._refusal = error.info
         except (BackendError, BudgetExceeded) as error:
-            self._fail(ErrorInfo(error.code, str(error), error.retryable))
-        except DatabaseError:
+            self._refusal = ErrorInfo(error.code, str(error), error.retryable)
+        except Error:
             logger.exception("no attempt could be reserved")
-            self._fail(
-                ErrorInfo("internal", "The ledger is busy; please try again.", True)
+            self._refusal = ErrorInfo(
+                "internal", "The ledger is busy; please try again.", True
             )
         except asyncio.CancelledError:
             if self._attempts.current is not None:
@@ -204,24 +203,30 @@ class Dispatch:
             raise
         except Exception:
             logger.exception("no attempt could be prepared")
-            self._fail(ErrorInfo("internal", "Something went wrong in Cortex.", True))
+            self._refusal = ErrorInfo(
+                "internal", "Something went wrong in Cortex.", True
+            )
         return self._attempts.current
 
-    def _ended(self, attempt: Attempt) -> bool:
-        """Take over how the attempt ended; say whether that ends the dispatch."""
-        self._outcome = attempt.outcome
-        self._error = error_of(attempt)
-        return attempt.outcome != "failed" or self._attempts.exhausted
+    def _ending(self) -> tuple[Outcome, ErrorInfo | None]:
+        """Return how the dispatch ended, and why.
 
-    def _fail(self, error: ErrorInfo) -> None:
-        self._outcome, self._error = "failed", error
+        It was interrupted where no attempt began, or another one was still to come.
+        """
+        if self._refusal is not None:
+            return "failed", self._refusal
+        last = self._attempts.done[-1] if self._attempts.done else None
+        if last is None or (last.outcome == "failed" and not self._attempts.exhausted):
+            return "interrupted", None
+        return last.outcome, error_of(last)
 
     def _summary(self) -> DispatchResult:
         done = self._attempts.done
         last = done[-1] if done else None
         cost, estimated = self._attempts.total_cost()
+        outcome, error = self._ending()
         return DispatchResult(
-            outcome=self._outcome,
+            outcome=outcome,
             model=last.model.label if last else "",
             tier=last.model.tier if last else None,
             reason=last.reason if last else "",
@@ -229,7 +234,7 @@ class Dispatch:
             usage=last.booked if last else None,
             cost_nano_usd=cost,
             estimated=estimated,
-            error=self._error,
+            error=error,
         )
 
 

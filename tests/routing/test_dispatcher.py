@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 
 from accounts.models import User
 from ledger import entries
 from ledger.errors import BudgetExceeded
 from ledger.models import LedgerEntry, LedgerPreview
-from routing import dispatcher
+from routing import attempts, dispatcher
 from routing.backends import scripted
 from routing.backends.base import (
     AuthenticationFailed,
@@ -430,15 +430,19 @@ async def test_locked_ledger_is_an_error_before_any_call(
     assert (result.error.code, result.error.retryable) == ("internal", True)
 
 
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
 async def test_settling_is_tried_again_when_the_ledger_is_busy(
-    alice: User, models: list[Model], monkeypatch: pytest.MonkeyPatch
+    error: type[Exception],
+    alice: User,
+    models: list[Model],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settle, tries = entries.settle, []
 
     def busy_once(*arguments: Any) -> Any:
         tries.append(1)
         if len(tries) == 1:
-            raise OperationalError("database is locked")
+            raise error("database is locked")
         return settle(*arguments)
 
     monkeypatch.setattr(entries, "settle", busy_once)
@@ -446,6 +450,97 @@ async def test_settling_is_tried_again_when_the_ledger_is_busy(
         _, result = await run(alice)
     assert (result.outcome, len(tries)) == ("complete", 2)
     assert len(await closings()) == 1
+
+
+async def test_settled_attempt_whose_confirmation_was_lost_is_not_settled_again(
+    alice: User, models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = entries.settle
+
+    def cut_off(*arguments: Any) -> Any:
+        settle(*arguments)
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(entries, "settle", cut_off)
+    with scripted.playing(m1=HELLO):
+        events, result = await run(alice)
+    assert text_of(events) == "Hello"
+    assert (result.outcome, result.error, result.cost_nano_usd) == (
+        "complete",
+        None,
+        None,
+    )
+    assert len(await closings()) == 1
+
+
+async def test_answer_survives_a_ledger_that_cannot_be_written(
+    alice: User,
+    models: list[Model],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(*arguments: Any) -> Any:
+        raise DataError("value out of range")
+
+    monkeypatch.setattr(attempts, "SETTLE_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(entries, "settle", broken)
+    with scripted.playing(m1=HELLO):
+        events, result = await run(alice)
+    assert text_of(events) == "Hello"
+    assert (result.outcome, result.error, result.cost_nano_usd) == (
+        "complete",
+        None,
+        None,
+    )
+    assert "was not settled" in caplog.text
+
+
+async def test_key_that_cannot_be_noted_does_not_stop_falling_back(
+    alice: User, models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def locked(self: Any, attempt: Any) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(attempts.Attempts, "_note_key", locked)
+    with scripted.playing(m1=[AuthenticationFailed("no")], m2=HELLO):
+        events, result = await run(alice)
+    assert (text_of(events), result.model) == ("Hello", "m2")
+
+
+async def test_stop_before_the_second_attempt_is_no_failure(
+    alice: User, models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with scripted.playing(m1=[ConnectionFailed("down")], m2=HELLO):
+        async with dispatcher.stream(
+            PROMPT, user=alice, caller=caller_of(alice)
+        ) as dispatch:
+            release = entries.release
+            loop = asyncio.get_running_loop()
+
+            def stop_and_release(*arguments: Any, **options: Any) -> None:
+                loop.call_soon_threadsafe(dispatch.stop)
+                time.sleep(0.05)
+                release(*arguments, **options)
+
+            monkeypatch.setattr(entries, "release", stop_and_release)
+            shown = [event async for event in dispatch]
+        assert len(scripted.calls) == 1
+    assert [event.model for event in shown if isinstance(event, Routed)] == ["m1"]
+    assert (dispatch.result.outcome, dispatch.result.error) == ("interrupted", None)
+
+
+async def test_leaving_during_the_second_attempt_is_no_failure(
+    alice: User, models: list[Model]
+) -> None:
+    with scripted.playing(m1=[ConnectionFailed("down")], m2=[30.0]):
+        async with dispatcher.stream(
+            PROMPT, user=alice, caller=caller_of(alice)
+        ) as dispatch:
+            async for event in dispatch:
+                if isinstance(event, Routed) and event.fallback:
+                    break
+    assert (dispatch.result.outcome, dispatch.result.error) == ("interrupted", None)
+    assert dispatch.result.model == "m2"
 
 
 async def test_stop_keeps_the_text_and_books_it(
