@@ -6,13 +6,16 @@
  * the business of turns.js.
  *
  * Events: `frame` (detail = the decoded frame), `open`, `lost` (detail = seconds until
- * the next try), `signedout`.
+ * the next try), `toobig` (before `lost`, when a frame of ours was the reason),
+ * `signedout`.
  */
 
 const DELAYS_S = [1, 2, 4, 8, 15];
 const PING_EVERY_MS = 25_000;
 const PONG_WITHIN_MS = 10_000;
 const STABLE_AFTER_MS = 5_000;
+const ASK_PATIENCE_MS = 5_000;
+const TOO_BIG = 1009;
 const SIGNED_OUT = 4401;
 const TOO_MANY = 4429;
 const GUESS_SIGNED_OUT_AFTER = 2;
@@ -114,6 +117,7 @@ export class ChatSocket extends EventTarget {
       this.#end();
       return;
     }
+    if (event.code === TOO_BIG) this.#emit("toobig");
     const step = event.code === TOO_MANY ? DELAYS_S.length - 1 : this.#failures;
     const delay_s = DELAYS_S[Math.min(step, DELAYS_S.length - 1)];
     this.#failures += 1;
@@ -133,7 +137,9 @@ export class ChatSocket extends EventTarget {
         const answer = await fetch("/settings/profile/", {
           method: "HEAD",
           redirect: "manual",
+          signal: AbortSignal.timeout(ASK_PATIENCE_MS),
         });
+        if (this.#socket) return; // connected while this was asked
         if (answer.type === "opaqueredirect") {
           this.#end();
           return;
@@ -142,12 +148,10 @@ export class ChatSocket extends EventTarget {
         // No server at all: the socket's own failure tells the same.
       }
     }
-    this.connect();
+    this.#retryNow();
   }
 
   #retryNow() {
-    if (this.#socket || this.#ended) return;
-    clearTimeout(this.#retryTimer);
-    this.connect();
+    if (!this.#socket && !this.#ended) this.connect();
   }
 }

@@ -6,9 +6,18 @@
  * `turn.resume {after}`. What was sent and not yet acknowledged is sent again with the
  * same client id, which the server recognises.
  *
- * Events: `started`, `stage`, `routed`, `delta`, `thinking`, `finished`, `gone`,
- * `refused`; each detail is the frame, `refused` also for a request that started nothing.
+ * Events: `started`, `stage`, `routed`, `delta`, `thinking`, `finished`, each with its
+ * frame; `gone` for a turn that cannot be followed any more, where the message itself
+ * tells the rest; `refused` for a request that started nothing.
  */
+
+/** What the server takes as one frame. */
+const MAX_FRAME_BYTES = 65_536;
+const TRY_AGAIN_MS = 1_500;
+const TOO_LONG = {
+  code: "too_long",
+  message: "This message is too long to be sent at once. Please shorten it or send it in parts.",
+};
 
 export class Turns extends EventTarget {
   #socket;
@@ -17,6 +26,8 @@ export class Turns extends EventTarget {
   /** Client id → the request that no frame has answered yet. */
   #waiting = new Map();
   #wantedStops = new Set();
+  /** Turns that are asked for again in a moment. */
+  #retried = new Set();
 
   /** @param {import("./socket.js").ChatSocket} socket */
   constructor(socket) {
@@ -24,15 +35,12 @@ export class Turns extends EventTarget {
     this.#socket = socket;
     socket.addEventListener("open", () => this.#again());
     socket.addEventListener("frame", (event) => this.#take(event.detail));
-  }
-
-  /** Whether a request is under way or a followed turn has not finished. */
-  get isBusy() {
-    return this.#seen.size > 0 || this.#waiting.size > 0;
+    socket.addEventListener("toobig", () => this.#refuseWaiting());
   }
 
   /**
-   * Begin a turn. While the connection is down the request waits for it.
+   * Begin a turn. While the connection is down the request waits for it. One that no
+   * frame can carry is refused as soon as the caller has finished.
    *
    * @param {object} frame message.send, turn.retry or message.edit without client_id
    * @returns {string} the client id by which the answer frames are known
@@ -41,7 +49,8 @@ export class Turns extends EventTarget {
     const client_id = crypto.randomUUID?.() ?? randomId();
     const request = { ...frame, client_id };
     this.#waiting.set(client_id, request);
-    this.#socket.send(request);
+    if (sizeOf(request) <= MAX_FRAME_BYTES) this.#socket.send(request);
+    else queueMicrotask(() => this.#refused({ ...TOO_LONG, client_id }));
     return client_id;
   }
 
@@ -62,10 +71,27 @@ export class Turns extends EventTarget {
 
   #again() {
     for (const request of this.#waiting.values()) this.#socket.send(request);
-    for (const [turn, after] of this.#seen) {
-      this.#socket.send({ type: "turn.resume", turn, after });
-      if (this.#wantedStops.has(turn)) this.#socket.send({ type: "turn.stop", turn });
-    }
+    for (const turn of this.#seen.keys()) this.#resume(turn);
+  }
+
+  #resume(turn) {
+    if (!this.#seen.has(turn)) return;
+    this.#socket.send({ type: "turn.resume", turn, after: this.#seen.get(turn) });
+    if (this.#wantedStops.has(turn)) this.#socket.send({ type: "turn.stop", turn });
+  }
+
+  #tryAgain(turn) {
+    if (this.#retried.has(turn)) return;
+    this.#retried.add(turn);
+    setTimeout(() => {
+      this.#retried.delete(turn);
+      this.#resume(turn);
+    }, TRY_AGAIN_MS);
+  }
+
+  /** The connection was closed over a frame that was too big: one of these. */
+  #refuseWaiting() {
+    for (const client_id of [...this.#waiting.keys()]) this.#refused({ ...TOO_LONG, client_id });
   }
 
   #take(frame) {
@@ -96,12 +122,17 @@ export class Turns extends EventTarget {
   #refused(frame) {
     if (frame.client_id && this.#waiting.delete(frame.client_id)) {
       this.#wantedStops.delete(frame.client_id);
-      this.#emit("refused", frame);
+      // A message that was answered before is stored: sending it again would double it.
+      this.#emit(frame.code === "turn_gone" ? "gone" : "refused", frame);
     } else if (frame.turn && this.#seen.has(frame.turn)) {
-      if (frame.code !== "turn_gone" && frame.code !== "not_found") return;
+      if (frame.retryable) {
+        this.#tryAgain(frame.turn);
+        return;
+      }
       this.#seen.delete(frame.turn);
+      this.#wantedStops.delete(frame.turn);
       this.#emit("gone", frame);
-    } else {
+    } else if (frame.code !== "turn_gone") {
       this.#emit("refused", frame);
     }
   }
@@ -109,6 +140,10 @@ export class Turns extends EventTarget {
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
+}
+
+function sizeOf(frame) {
+  return new TextEncoder().encode(JSON.stringify(frame)).length;
 }
 
 /** A random id for pages on plain http, where `crypto.randomUUID` is missing. */

@@ -85,11 +85,12 @@ test("a stop before the start stops the turn when it starts", () => {
 });
 
 test("frames of turns that this page does not follow are ignored", () => {
-  const { socket, turns, events } = setUp();
+  const { socket, events } = setUp();
   started(socket, "somebody-else", "t2");
   delta(socket, 1, "x", "t2");
   assert.deepEqual(events, []);
-  assert.ok(!turns.isBusy);
+  socket.reconnect();
+  assert.deepEqual(socket.sent, []);
 });
 
 test("a refused request is told once and is no longer waited for", () => {
@@ -101,14 +102,77 @@ test("a refused request is told once and is no longer waited for", () => {
   assert.deepEqual(socket.sent, []);
 });
 
-test("a turn that is kept no longer is gone, other errors leave it", () => {
+for (const code of ["turn_gone", "not_found", "unauthenticated"]) {
+  test(`a turn that ends with ${code} is gone and not asked for again`, () => {
+    const { socket, turns, events } = setUp();
+    turns.follow("t1");
+    socket.receive({ type: "error", code, retryable: false, client_id: null, turn: "t1" });
+    assert.deepEqual(events.map(([type]) => type), ["gone"]);
+    socket.reconnect();
+    assert.deepEqual(socket.sent, []);
+  });
+}
+
+test("a resume that failed for the moment is tried again once, with its stop", (t) => {
+  const later = [];
+  t.mock.method(globalThis, "setTimeout", (act) => later.push(act));
   const { socket, turns, events } = setUp();
-  turns.follow("t1");
-  socket.receive({ type: "error", code: "internal", client_id: null, turn: "t1" });
-  assert.ok(turns.isBusy);
-  socket.receive({ type: "error", code: "turn_gone", client_id: null, turn: "t1" });
-  assert.deepEqual(events.map(([type]) => type), ["gone"]);
-  assert.ok(!turns.isBusy);
+  started(socket, turns.begin({ type: "message.send", text: "hi" }));
+  delta(socket, 1, "a");
+  turns.stop("t1");
+  const error = { type: "error", code: "internal", retryable: true, client_id: null, turn: "t1" };
+  socket.receive(error);
+  socket.receive(error);
+  assert.equal(later.length, 1);
+  assert.ok(!events.some(([type]) => type === "gone" || type === "refused"));
+  socket.sent = [];
+  later.pop()();
+  assert.deepEqual(socket.sent, [
+    { type: "turn.resume", turn: "t1", after: 1 },
+    { type: "turn.stop", turn: "t1" },
+  ]);
+  socket.receive(error);
+  socket.receive({ type: "turn.finished", turn: "t1", seq: 2, outcome: "interrupted" });
+  socket.sent = [];
+  later.pop()();
+  assert.deepEqual(socket.sent, []);
+});
+
+test("a message that was answered before is gone, not refused", () => {
+  const { socket, turns, events } = setUp();
+  const client_id = turns.begin({ type: "message.send", text: "hi" });
+  const error = { type: "error", code: "turn_gone", client_id, turn: "t1", conversation: "c1" };
+  socket.receive(error);
+  assert.deepEqual(events, [["gone", error]]);
+  socket.reconnect();
+  assert.deepEqual(socket.sent, []);
+});
+
+test("a message that no frame can carry is refused and never sent", async () => {
+  const { socket, turns, events } = setUp();
+  const client_id = turns.begin({ type: "message.send", text: "漢".repeat(25_000) });
+  assert.deepEqual(events, []);
+  await null;
+  assert.deepEqual(events.map(([type, frame]) => [type, frame.client_id]), [
+    ["refused", client_id],
+  ]);
+  socket.reconnect();
+  assert.deepEqual(socket.sent, []);
+});
+
+test("a message of as many Latin letters is sent", () => {
+  const { socket, turns } = setUp();
+  turns.begin({ type: "message.send", text: "a".repeat(32_000) });
+  assert.equal(socket.sent.length, 1);
+});
+
+test("what was waiting is refused when the connection closes over its size", () => {
+  const { socket, turns, events } = setUp();
+  turns.begin({ type: "message.send", text: "hi" });
+  socket.dispatchEvent(new Event("toobig"));
+  assert.deepEqual(events.map(([type, frame]) => [type, frame.code]), [["refused", "too_long"]]);
+  socket.reconnect();
+  assert.deepEqual(socket.sent, []);
 });
 
 test("a finished turn is not asked for again", () => {
