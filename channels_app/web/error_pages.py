@@ -49,6 +49,8 @@ _SENTENCES = {
     413: "That is too big: at most 25 MB fit into one request.",
     500: "Something went wrong here. It has been noted; please try again.",
 }
+DJANGOS_SENTENCE = "matches the given query"
+"""What ``get_object_or_404`` says, with a class's name that means nothing to people."""
 CSRF_SENTENCE = (
     "This form was open for too long or came from another page. "
     "Go back, reload the page and send it again."
@@ -98,9 +100,11 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer 404, with the sentence of the ``Http404`` where it has one."""
+    """Answer 404, with the sentence of the ``Http404`` where we wrote it."""
     sentence = exception.args[0] if exception.args else ""
-    return error_response(request, 404, sentence if isinstance(sentence, str) else "")
+    if not isinstance(sentence, str) or DJANGOS_SENTENCE in sentence:
+        sentence = ""
+    return error_response(request, 404, sentence)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
