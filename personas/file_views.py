@@ -12,7 +12,7 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import (
@@ -69,6 +69,7 @@ def _page_of(file: PersonaFile, **more: Any) -> dict[str, Any]:
         "tab": _TABS.get(file.name, "other"),
         "memory_files": [(name, _LABELS[name]) for name in MEMORY_FILES],
         "is_free": file.name not in STANDARD_FILES,
+        "is_gone": file.pk is None and file.name not in STANDARD_FILES,
         **more,
     }
 
@@ -109,11 +110,15 @@ def file_list(request: AuthenticatedHttpRequest, name: str) -> HttpResponse:
 def file_edit(
     request: AuthenticatedHttpRequest, name: str, file_name: str
 ) -> HttpResponse:
-    """Show a file in the editor, and on POST save it."""
+    """Show a file in the editor, and on POST save it.
+
+    A text for a free file that was deleted meanwhile comes back (status 409), and
+    saving it once more makes the file again.
+    """
     persona = get_persona_for_user(request.user, name)
-    file = files.get_file(persona, file_name)
     if request.method == "POST":
-        return _save(request, file)
+        return _save(request, _file_or_new(request, persona, file_name))
+    file = files.get_file(persona, file_name)
     form = FileForm(
         initial={
             "text": file.text,
@@ -122,6 +127,19 @@ def file_edit(
         }
     )
     return _editor(request, file, form)
+
+
+def _file_or_new(request: HttpRequest, persona: Persona, name: str) -> PersonaFile:
+    """Return the file that an editor was open on; raises ``Http404`` without one."""
+    try:
+        return files.get_file(persona, name)
+    except Http404:
+        if "expected_revision" not in request.POST:
+            raise
+    try:
+        return files.new_file(persona, files.clean_name(name))
+    except FileRefused as error:
+        raise Http404(str(error)) from None
 
 
 def _save(request: AuthenticatedHttpRequest, file: PersonaFile) -> HttpResponse:
@@ -154,7 +172,8 @@ def _conflict(
 ) -> HttpResponse:
     """Show the editor with the person's text, and beside it what was saved meanwhile.
 
-    The editor now carries the newer revision: saving again is a decision.
+    The editor now carries the newer revision, or 0 for a file that was deleted: saving
+    again is a decision.
     """
     form = FileForm(
         initial={**typed, "expected_revision": error.current.revision},

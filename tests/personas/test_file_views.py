@@ -200,3 +200,34 @@ def test_unknown_files_and_versions_are_404(
         assert client.get(path).status_code == 404, path
     for path in (f"{EDITOR}history/99/restore/", "/personas/inara/files/x.md/"):
         assert client.post(path).status_code == 404, path
+
+
+def test_a_text_for_a_file_deleted_meanwhile_is_not_lost(
+    client: Client, alice: User, persona: Persona
+) -> None:
+    add_file(persona, "notes.md", author=alice)
+    address = "/personas/inara/files/notes.md/"
+    typed = {"text": "dear diary", "expected_revision": "1"}
+    get_file(persona, "notes.md").delete()
+    answer = client.post(address, typed)
+    assert answer.status_code == 409
+    page = answer.content.decode()
+    assert "notes.md was deleted while you were editing" in page
+    assert "dear diary" in page
+    assert 'name="expected_revision" value="0"' in page
+    assert "/delete/" not in page and "/history/" not in page
+    answer = client.post(address, {**typed, "expected_revision": "0"})
+    assert answer["Location"] == address
+    assert get_file(persona, "notes.md").text == "dear diary"
+
+
+def test_a_name_that_no_file_may_have_makes_none(
+    client: Client, persona: Persona
+) -> None:
+    before = persona.files.count()
+    answer = client.post(
+        "/personas/inara/files/x.exe/", {"text": "x", "expected_revision": "0"}
+    )
+    assert answer.status_code == 404
+    assert persona.files.count() == before
+    assert client.get("/personas/inara/files/x.exe/").status_code == 404
