@@ -6,7 +6,6 @@ Also notes when a person was last seen, at most once in five minutes.
 from __future__ import annotations
 
 import datetime
-import zoneinfo
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -18,6 +17,7 @@ from django.utils import timezone, translation
 from django.utils.decorators import sync_and_async_middleware
 
 from accounts.models import User
+from accounts.zones import zone_of
 
 SEEN_EVERY = datetime.timedelta(minutes=5)
 GetResponse = Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
@@ -56,14 +56,6 @@ def preferences_middleware(get_response: GetResponse) -> GetResponse:
         return cast(HttpResponseBase, get_response(request))
 
     return middleware
-
-
-def zone_of(user: User) -> datetime.tzinfo:
-    """Return the person's time zone, or UTC when the system does not know it."""
-    try:
-        return zoneinfo.ZoneInfo(user.time_zone)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError):
-        return datetime.UTC
 
 
 def note_seen(user: User) -> None:

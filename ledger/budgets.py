@@ -16,11 +16,12 @@ from django.db.models import Q, Sum
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.zones import zone_of
 from ledger.errors import BudgetExceeded
 from ledger.models import Budget, LedgerEntry
 from ledger.money import format_usd
 from ledger.open_attempts import open_reserves
-from ledger.periods import start_of, zone_of
+from ledger.periods import start_of
 
 OPEN_WINDOW = timedelta(days=1)
 """Open reservations older than this are left behind by a dead process."""

@@ -2,20 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-from accounts.models import User
-
-
-def zone_of(user: User | None) -> tzinfo:
-    """Return the person's time zone; UTC for nobody and for an unknown name."""
-    if user is None:
-        return UTC
-    try:
-        return ZoneInfo(user.time_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return UTC
+from datetime import datetime, tzinfo
 
 
 def start_of(period: str, now: datetime, zone: tzinfo) -> datetime:

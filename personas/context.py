@@ -29,12 +29,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Literal
-from zoneinfo import ZoneInfo
 
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.zones import zone_of
 from personas.errors import TooLong
 from personas.files import IDENTITY, MEMORY_FILES, SOUL, STANDARD_FILES, USER
 from personas.models import Conversation, Message, Persona, PersonaFile
@@ -233,10 +233,7 @@ def _closing(owner: User, now: datetime) -> str:
     The exact minute would change the instructions with nearly every message, and hosts
     could never reuse what they computed for the messages behind them.
     """
-    try:
-        local = now.astimezone(ZoneInfo(owner.time_zone))
-    except (ValueError, OSError):
-        local = now.astimezone(ZoneInfo("UTC"))
+    local = now.astimezone(zone_of(owner))
     local = local.replace(minute=local.minute // 15 * 15)
     return (
         f"It is {local:%A}, {local.day} {local:%B %Y}, about {local:%H:%M} "

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, tzinfo
 from itertools import groupby
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.zones import zone_of
 from personas.conversations import conversations_visible_to
 from personas.models import Conversation, Message, Persona
 
@@ -50,17 +50,9 @@ def chat_list(user: User, persona: Persona | None, wanted: int = PAGE_SIZE) -> C
     return ChatList(group_by_day(rows[:wanted], zone_of(user)), more)
 
 
-def zone_of(user: User) -> ZoneInfo:
-    """Return the person's time zone; an unknown name counts as UTC."""
-    try:
-        return ZoneInfo(user.time_zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return ZoneInfo("UTC")
-
-
 def group_by_day(
     conversations: Iterable[Conversation],
-    zone: ZoneInfo,
+    zone: tzinfo,
     now: datetime | None = None,
 ) -> list[tuple[str, list[Conversation]]]:
     """Cut a newest-first list into named groups, keeping the order."""

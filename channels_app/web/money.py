@@ -23,10 +23,11 @@ from django.views.decorators.http import require_safe
 from accounts import audit
 from accounts.models import User
 from accounts.requests import AuthenticatedHttpRequest
+from accounts.zones import zone_of
 from ledger import budgets, export, previews, statistics
 from ledger.models import LedgerEntry
 from ledger.money import format_usd
-from ledger.periods import start_of, zone_of
+from ledger.periods import start_of
 from ledger.statistics import Totals
 
 LATEST_ROWS = 50

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import datetime
-import zoneinfo
-
 import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncRequestFactory
@@ -10,14 +7,6 @@ from django.utils import timezone, translation
 
 from accounts import preferences, proxies
 from accounts.models import User
-
-
-def test_an_unknown_time_zone_is_utc() -> None:
-    assert preferences.zone_of(User(time_zone="Mars/Olympus")) == datetime.UTC
-    assert preferences.zone_of(User(time_zone="../etc/passwd")) == datetime.UTC
-    assert preferences.zone_of(User(time_zone="Europe/Berlin")) == zoneinfo.ZoneInfo(
-        "Europe/Berlin"
-    )
 
 
 async def show(request: HttpRequest) -> HttpResponse:

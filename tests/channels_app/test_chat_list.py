@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from accounts.models import User
-from channels_app.web.chat_list import PAGE_SIZE, chat_list, group_by_day, zone_of
+from channels_app.web.chat_list import PAGE_SIZE, chat_list, group_by_day
 from personas.conversations import delete_conversation, start_conversation
 from personas.models import Conversation, Message, Persona
 from personas.personas import create_persona
@@ -38,11 +38,6 @@ def test_midnight_is_that_of_the_persons_time_zone() -> None:
     rows = [Conversation(last_active_at=NOW - timedelta(hours=2))]
     assert group_by_day(rows, ZoneInfo("Asia/Tokyo"), NOW) == [("Today", rows)]
     assert group_by_day(rows, ZoneInfo("UTC"), NOW) == [("Yesterday", rows)]
-
-
-@pytest.mark.parametrize("name", ["", "Mars/Olympus", "../etc/passwd"])
-def test_an_unknown_time_zone_counts_as_utc(name: str) -> None:
-    assert zone_of(User(time_zone=name)) == ZoneInfo("UTC")
 
 
 def test_only_the_personas_own_undeleted_chats_are_shown(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import pytest
 
 from accounts.models import User
+from accounts.zones import zone_of
 from ledger import budgets, chain, entries
 from ledger.errors import BudgetExceeded
 from ledger.models import Budget, LedgerEntry, LedgerPreview
-from ledger.periods import start_of, zone_of
+from ledger.periods import start_of
 from ledger.types import Prices, Settlement
 from tests.support.ledger import book, make_reservation
 
@@ -138,10 +138,3 @@ def test_a_day_begins_at_midnight_of_the_person(alice: User) -> None:
     now = datetime(2026, 2, 1, 11, 30, tzinfo=UTC)  # 00:30 on 2 February there
     assert start_of("day", now, zone) == datetime(2026, 2, 1, 11, tzinfo=UTC)
     assert start_of("month", now, zone) == datetime(2026, 1, 31, 11, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("name", ["", "Nowhere/At all", "/etc/passwd", "a\0b"])
-def test_an_unknown_time_zone_counts_as_utc(name: str) -> None:
-    assert zone_of(User(time_zone=name)) == UTC
-    assert zone_of(None) == UTC
-    assert zone_of(User(time_zone="Europe/Berlin")) == ZoneInfo("Europe/Berlin")
