@@ -7,15 +7,14 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
-from django.db import models
-from django.http import HttpRequest
 
+from accounts.admin import ReadOnlyAdmin
 from ledger.models import Budget, LedgerEntry
 from ledger.money import format_usd, nano_usd
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class LedgerEntryAdmin(ReadOnlyAdmin):
     """Rows of the ledger, read-only for everybody."""
 
     list_display = [
@@ -42,22 +41,6 @@ class LedgerEntryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if entry.kind == LedgerEntry.Kind.RESERVE:
             return "–"
         return format_usd(entry.cost_nano_usd) or "unknown"
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Refuse: rows come from calls alone."""
-        return False
-
-    def has_change_permission(
-        self, request: HttpRequest, obj: models.Model | None = None
-    ) -> bool:
-        """Refuse: the ledger is append-only."""
-        return False
-
-    def has_delete_permission(
-        self, request: HttpRequest, obj: models.Model | None = None
-    ) -> bool:
-        """Refuse: the ledger is append-only."""
-        return False
 
 
 class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
