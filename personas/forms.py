@@ -21,7 +21,7 @@ class NewPersonaForm(RefusableForm):
     """A starter and two names."""
 
     template = forms.ChoiceField(
-        label="Begin with",
+        label="Choose a character to begin with",
         choices=[(starter.key, starter.label) for starter in STARTERS],
         initial=STARTERS[0].key,
         widget=forms.RadioSelect,

@@ -20,7 +20,7 @@ from accounts import invites
 from accounts.forms import SetupForm
 from accounts.models import Invite, User
 from accounts.requests import AuthenticatedHttpRequest
-from channels_app.web.setup_forms import FirstPersonaForm
+from personas.forms import NewPersonaForm
 from personas.personas import create_persona, personas_visible_to
 
 
@@ -60,17 +60,10 @@ def setup(request: HttpRequest, token: str) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def setup_persona(request: AuthenticatedHttpRequest) -> HttpResponse:
     """Choose one of the starter personas, name it and begin."""
-    form = FirstPersonaForm(
-        request.user, request.POST if request.method == "POST" else None
-    )
+    form = NewPersonaForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         try:
-            create_persona(
-                request.user,
-                template=form.cleaned_data["template"],
-                name=form.cleaned_data["name"],
-                display_name=form.cleaned_data["display_name"],
-            )
+            create_persona(request.user, **form.cleaned_data)
         except ValidationError as error:
             form.add_refusal(error)
         else:
