@@ -13,7 +13,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from daphne.server import Server  # isort: skip - must install its reactor first
@@ -36,7 +37,7 @@ access = logging.getLogger("cortex.access")
 # Twisted's own annotations stop short of what is used here.
 reactor: Any = installed_reactor
 twisted_endpoints: Any = endpoints
-Application = Callable[..., Awaitable[None]]
+Application = Callable[..., Coroutine[Any, Any, None]]
 Drain = Callable[[], Awaitable[None]]
 
 CLOSE_WITHIN_S = 3.0
@@ -189,14 +190,22 @@ class CortexServer(Server):  # type: ignore[misc]
     # --- one connection ---------------------------------------------------------------
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
-        """Start the application of one connection, under a request id of its own."""
+        """Start the application of one connection, under a request id of its own.
+
+        Returns the queue from which it takes what the client sends.
+        """
         protocol.request_id = new_request_id()
         scope["state"] = {"request_id": protocol.request_id}
+        scope["asgi"] = {"version": "3.0"}
+        inbox = protocol.new_inbox()
+        send = partial(self.handle_reply, protocol)
         token = request_id.set(protocol.request_id)
         try:
-            return super().create_application(protocol, scope)
+            instance = asyncio.ensure_future(self.application(scope, inbox.get, send))
         finally:
             request_id.reset(token)
+        self.connections[protocol]["application_instance"] = instance
+        return inbox
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         """Pass a message of the application on; wait while the client does not read."""

@@ -1,4 +1,7 @@
-"""Back-pressure for one connection: senders wait while the client does not read.
+"""Back-pressure for one connection, in both directions.
+
+Senders wait while the client does not read, and a client waits while the application
+does not take its messages.
 
 daphne's ``send`` never waits, so a client that reads nothing would let the server's
 buffer grow without a bound. A ``Flow`` is registered as the push producer of the
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -71,6 +75,20 @@ class Flow:
             self._since = now
         self._pending = pending
         return now - self._since >= STALLED_AFTER_S
+
+
+class Inbox(asyncio.Queue[dict[str, Any]]):
+    """Messages that wait for the application of one connection."""
+
+    def __init__(self, on_taken: Callable[[], None]) -> None:
+        """Call ``on_taken`` whenever the application has taken a message."""
+        super().__init__()
+        self._on_taken = on_taken
+
+    def _get(self) -> dict[str, Any]:
+        message: dict[str, Any] = super()._get()
+        self._on_taken()
+        return message
 
 
 def unsent_bytes(transport: Any) -> int:

@@ -7,6 +7,7 @@ whole bodies before Django looks). Errors of the server itself are JSON without 
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from typing import Any
@@ -15,6 +16,7 @@ from daphne.http_protocol import HTTPFactory, WebRequest
 from twisted.internet import reactor as installed_reactor
 
 from channels_app.server.flow import Flow
+from channels_app.web.csp import OTHER_HEADERS
 
 reactor: Any = installed_reactor  # a module to the type checker
 BODY_LIMIT_BYTES = 25 * 1024 * 1024
@@ -27,9 +29,8 @@ TOO_LONG = "The request is larger than the 25 MB that Cortex accepts."
 _ERROR_HEADERS = (
     (b"Content-Type", b"application/json"),
     (b"Content-Security-Policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"X-Content-Type-Options", b"nosniff"),
-    (b"Referrer-Policy", b"same-origin"),
     (b"Cache-Control", b"no-store"),
+    *((name.encode(), value.encode()) for name, value in OTHER_HEADERS.items()),
 )
 _CODES = {400: "bad_request", 413: "too_long", 503: "busy"}
 
@@ -112,6 +113,10 @@ class CortexRequest(WebRequest):  # type: ignore[misc]
             self.flow = Flow()
             self.registerProducer(self.flow, True)
         return super().process()
+
+    def new_inbox(self) -> asyncio.Queue[dict[str, Any]]:
+        """Return the queue of the request; Twisted bounds what it reads meanwhile."""
+        return asyncio.Queue()
 
     # --- answering -----------------------------------------------------------------
 

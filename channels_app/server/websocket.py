@@ -1,7 +1,8 @@
 """WebSockets as the server speaks them: bounded frames, back-pressure, all close codes.
 
 Extends daphne's protocol, which is autobahn's. Differences: frames to the client are
-written straight to the transport and wait while the client does not read; the limits
+written straight to the transport and wait while the client does not read; nothing is
+read from a client while the application has much of it to take; the limits
 hold for what people send, not for what Cortex sends; codes such as 1012 and 1013 may be
 used (autobahn's ``sendClose`` knows only 1000 and 3000-4999); what the handshake needed
 is dropped when the socket is open.
@@ -14,9 +15,11 @@ from typing import Any
 
 from daphne.ws_protocol import WebSocketFactory, WebSocketProtocol
 
-from channels_app.server.flow import Flow
+from channels_app.server.flow import Flow, Inbox
 
 FRAME_LIMIT_BYTES = 64 * 1024
+MANY_WAITING = 16
+"""Frames (1 MB at most) that wait for the application before reading is paused."""
 CLOSE_HANDSHAKE_S = 5.0
 """Time for a client to answer a close frame before the connection is cut."""
 SLOW_CLOSE_HANDSHAKE_S = 15.0
@@ -42,6 +45,9 @@ class CortexWebSocket(WebSocketProtocol):  # type: ignore[misc]
     request_id = ""
     path = b""
     client_addr = None
+    application_queue: Inbox
+    reading = True
+    """False while the application has to take what was read."""
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """Take the connection over from HTTP."""
@@ -56,6 +62,27 @@ class CortexWebSocket(WebSocketProtocol):  # type: ignore[misc]
         self.http_headers: dict[str, str] = {}
         self.clean_headers: list[tuple[bytes, bytes]] = []
         self.request.headers = {}
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:  # noqa: N802, N803
+        """Hand a frame to the application; read no more when it has many to take."""
+        super().onMessage(payload, isBinary)
+        if self.reading and self.application_queue.qsize() >= MANY_WAITING:
+            self.reading = False
+            self.transport.pauseProducing()
+
+    def onPing(self, payload: bytes) -> None:  # noqa: N802 - autobahn's name
+        """Answer a ping, unless the answers pile up unread."""
+        if not self.flow.paused:
+            super().onPing(payload)
+
+    def new_inbox(self) -> Inbox:
+        """Return the queue of what the client sends."""
+        return Inbox(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.reading and self.application_queue.qsize() <= MANY_WAITING // 2:
+            self.reading = True
+            self.transport.resumeProducing()
 
     def serverSend(self, content: str | bytes, binary: bool = False) -> None:  # noqa: N802
         """Write one message as one frame."""
@@ -87,7 +114,7 @@ class CortexWebSocket(WebSocketProtocol):  # type: ignore[misc]
         """Ping, and close a socket whose client has not taken a byte for 30 s."""
         if self.state == self.STATE_OPEN and self.flow.stalled(self.transport):
             self.close_slow()
-        elif not self.flow.paused:
+        elif self.reading and not self.flow.paused:
             super().check_timeouts()
 
     def close_slow(self) -> None:
