@@ -190,7 +190,8 @@ MFA_TOTP_TOLERANCE = 1
 
 # --- Pages, language, time ---------------------------------------------------------
 LANGUAGE_CODE = "en"
-LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+# Only what all pages are written in: others would be half translated by packages.
+LANGUAGES = [("en", "English")]
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
@@ -217,8 +218,11 @@ if ADDRESS.https:
     CSRF_COOKIE_NAME = "__Host-csrftoken"
     SECURE_SSL_REDIRECT = True
     SECURE_HSTS_SECONDS = 31_536_000
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    SECURE_HSTS_PRELOAD = True
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = env.flag("CORTEX_HSTS_SUBDOMAINS")
+# Hosts below this one may belong to somebody else and know no https, so whoever
+# runs Cortex decides about them; a place in browsers' preload lists is for the
+# owner of the whole domain to apply for.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 25 * 1024 * 1024
 
 # --- Mail ---------------------------------------------------------------------------

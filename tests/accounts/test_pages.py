@@ -259,16 +259,19 @@ def test_a_silent_mail_server_does_not_fail_the_page(
 
 
 def test_language_and_time_zone_are_kept_and_used(
-    alice: User, signed_in: Client
+    alice: User, signed_in: Client, settings: Any
 ) -> None:
     answer = signed_in.post(
-        "/settings/profile/", {"language": "de", "time_zone": "Europe/Berlin"}
+        "/settings/profile/", {"language": "en", "time_zone": "Europe/Berlin"}
     )
     assert answer.status_code == 302
     alice.refresh_from_db()
-    assert (alice.language, alice.time_zone) == ("de", "Europe/Berlin")
-    page = signed_in.get("/account/logout/")
-    assert "Abmelden" in page.content.decode()
+    assert (alice.language, alice.time_zone) == ("en", "Europe/Berlin")
+
+    settings.LANGUAGES = [("en", "English"), ("de", "Deutsch")]
+    User.objects.update(language="de")
+    page = signed_in.get("/settings/profile/")
+    assert '<html lang="de"' in page.content.decode()
     assert page.headers["Content-Language"] == "de"
 
     bad = signed_in.post("/settings/profile/", {"language": "xx", "time_zone": "Mars"})
@@ -277,6 +280,24 @@ def test_language_and_time_zone_are_kept_and_used(
 
 def test_settings_of_a_person_are_not_kept_by_the_browser(signed_in: Client) -> None:
     assert "no-store" in signed_in.get("/settings/profile/").headers["Cache-Control"]
+
+
+def test_pages_are_in_the_one_language_they_are_written_in(
+    alice: User, signed_in: Client, client: Client
+) -> None:
+    User.objects.update(language="de")  # chosen while there was more than one
+    german = {"accept-language": "de"}
+
+    for page in (
+        client.get("/account/login/", headers=german),
+        signed_in.get("/account/logout/", headers=german),
+        signed_in.get("/no/such/page/", headers=german),
+    ):
+        assert '<html lang="en"' in page.content.decode()
+        assert page.headers["Content-Language"] == "en"
+        assert "Abmelden" not in page.content.decode()
+    form = {"language": "de", "time_zone": "UTC"}
+    assert signed_in.post("/settings/profile/", form).status_code == 400
 
 
 def test_being_here_is_noted_once_in_five_minutes(

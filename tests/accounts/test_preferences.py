@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import AsyncRequestFactory
@@ -16,7 +18,8 @@ async def show(request: HttpRequest) -> HttpResponse:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_asynchronous_views_get_the_same_treatment() -> None:
+async def test_asynchronous_views_get_the_same_treatment(settings: Any) -> None:
+    settings.LANGUAGES = [("en", "English"), ("de", "Deutsch")]
     person = await User.objects.acreate(
         username="eve", language="de", time_zone="Europe/Berlin"
     )

@@ -427,7 +427,7 @@ def test_s19_after_a_reset_one_signs_in_at_once(alice: User, client: Client) -> 
 # --- S20 -------------------------------------------------------------------------
 
 
-def settings_for(public_url: str, tmp_path: Path) -> dict[str, Any]:
+def settings_for(public_url: str, tmp_path: Path, **variables: str) -> dict[str, Any]:
     """Return what the settings say for another public address."""
     names = [
         "ALLOWED_HOSTS",
@@ -436,6 +436,8 @@ def settings_for(public_url: str, tmp_path: Path) -> dict[str, Any]:
         "CSRF_TRUSTED_ORIGINS",
         "CORTEX_PUBLIC_URL",
         "CORTEX_TRUSTED_PROXIES",
+        "SECURE_HSTS_INCLUDE_SUBDOMAINS",
+        "SECURE_HSTS_PRELOAD",
         "SECURE_HSTS_SECONDS",
         "SECURE_PROXY_SSL_HEADER",
         "SECURE_SSL_REDIRECT",
@@ -456,6 +458,7 @@ def settings_for(public_url: str, tmp_path: Path) -> dict[str, Any]:
             "DJANGO_SETTINGS_MODULE": "cortex_site.settings",
             "CORTEX_DATA_DIR": str(tmp_path),
             "CORTEX_PUBLIC_URL": public_url,
+            **variables,
         },
         capture_output=True,
         text=True,
@@ -523,13 +526,28 @@ def test_s20_cookies_and_sign_in_by_https(alice: User, tmp_path: Path) -> None:
         assert plain.get("/account/login/").status_code == 301
         assert stranger.get("/account/login/").status_code == 301
 
-    assert "max-age" in page.headers["Strict-Transport-Security"]
+    assert page.headers["Strict-Transport-Security"] == "max-age=31536000"
     assert answer.status_code == 302
     for name in ("__Host-sessionid", "__Host-csrftoken"):
         cookie = proxy.cookies[name]
         assert cookie["secure"] and cookie["samesite"] == "Lax"
         assert cookie["path"] == "/" and not cookie["domain"]
     assert proxy.cookies["__Host-sessionid"]["httponly"]
+
+
+def test_s20_other_hosts_are_bound_to_https_only_on_request(tmp_path: Path) -> None:
+    values = settings_for(
+        "https://chat.example.org", tmp_path, CORTEX_HSTS_SUBDOMAINS="1"
+    )
+
+    with override_settings(**values):
+        page = Client(REMOTE_ADDR="127.0.0.1").get(
+            "/account/signup/",
+            headers={"host": "chat.example.org", "x-forwarded-proto": "https"},
+        )
+
+    policy = page.headers["Strict-Transport-Security"]
+    assert policy == "max-age=31536000; includeSubDomains"
 
 
 # --- S21 -------------------------------------------------------------------------
