@@ -7,6 +7,7 @@ const REFRESH_AFTER_MS = 250;
 export function watchSidebar(persona, currentConversation) {
   const list = document.getElementById("chat-list");
   let timer = 0;
+  let isWanted = false;
 
   function refresh() {
     clearTimeout(timer);
@@ -17,6 +18,11 @@ export function watchSidebar(persona, currentConversation) {
     // A menu that is open would lose what is typed in it.
     if (list.querySelector("details[open], [data-undo]")) {
       refresh();
+      return;
+    }
+    // So would somebody who walks through it with the keyboard.
+    if (list.contains(document.activeElement)) {
+      isWanted = true;
       return;
     }
     const query = new URLSearchParams({ current: currentConversation() });
@@ -32,8 +38,13 @@ export function watchSidebar(persona, currentConversation) {
     if (link) link.textContent = title || "Untitled chat";
   }
 
+  list.addEventListener("focusout", (event) => {
+    if (!isWanted || list.contains(event.relatedTarget)) return;
+    isWanted = false;
+    refresh();
+  });
   closeMenus(list);
-  new MutationObserver(forgetUndos).observe(document.body, { childList: true, subtree: true });
+  new MutationObserver(forgetUndos).observe(list, { childList: true, subtree: true });
   forgetUndos();
   return { refresh, setTitle };
 }
