@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from routing.backends.base import TimedOut, Timeouts
@@ -106,6 +107,12 @@ class Patience:
             return await self._interrupt.wait(func)
         except Interrupted:
             raise TimedOut(self._sentence()) from None
+
+    def hasten(self, limit_s: float) -> None:
+        """Let each silence last at most ``limit_s`` from now on; once is enough."""
+        if limit_s < self._timeouts.between_tokens_s:
+            self._timeouts = replace(self._timeouts, between_tokens_s=limit_s)
+            self.progress()
 
     def close(self) -> None:
         """Stop the timer; call it when the call is over."""

@@ -7,8 +7,9 @@ itself, checks each address and connects to exactly those, so that a name cannot
 change its meaning between check and use. Redirects are followed only by ``request``,
 each checked like a new address and without the caller's secrets on another origin.
 
-Only listed headers leave the house; there are no cookies and no proxies from the
-environment. Sessions close with their event loop, or by ``close()``.
+Bodies are asked for as they are and never unpacked, so that a small answer cannot grow
+beyond the limits. Only listed headers leave the house; there are no cookies and no
+proxies from the environment. Sessions close with their event loop, or by ``close()``.
 
 Source: aiohttp documentation, "Advanced Client Usage" (connectors, resolvers).
 """
@@ -130,6 +131,7 @@ class _Sessions:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"Accept-Encoding": "identity", "User-Agent": "Cortex"},
             timeout=aiohttp.ClientTimeout(total=None),
+            auto_decompress=False,
             trust_env=False,
         )
 
@@ -211,9 +213,21 @@ class Reply:
     def json(self) -> Any:
         """Return the body as JSON, ``None`` if it is none."""
         try:
-            return json.loads(self.body)
+            return parse_json(self.body)
         except ValueError:
             return None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what a host's JSON says.
+
+    Raises:
+        ValueError: It is none, or nested deeper than anything of use.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("The JSON is nested too deep.") from None
 
 
 @asynccontextmanager

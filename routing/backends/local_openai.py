@@ -8,7 +8,6 @@ followed, so the key reaches its own host only.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import (
@@ -34,13 +33,15 @@ from routing.backends.base import (
 )
 from routing.backends.openai_errors import error_of
 from routing.backends.openai_wire import ChatStream, request_body, whole_answer
-from routing.errors import NetError, TookTooLong, TooLarge
+from routing.errors import CutOff, NetError, TookTooLong, TooLarge
 from routing.interrupts import Patience
 
 logger = logging.getLogger(__name__)
 
 MAX_ERROR_BYTES: Final = 256 * 1024
 MAX_WHOLE_ANSWER_BYTES: Final = 16 * 1024 * 1024
+LAST_WORDS_S: Final = 1.5
+"""How long to wait for usage and end mark once the host said why the answer ends."""
 GOODBYE_S: Final = 0.02
 """How long to wait for the end of the response, so that its connection can be kept."""
 
@@ -113,11 +114,7 @@ async def _events(
     answer: net.Stream, patience: Patience
 ) -> AsyncGenerator[Event, None]:
     chat = ChatStream()
-    while not chat.ended:
-        with _as_backend_errors():
-            data = await patience.wait(answer.read)
-        if not data:
-            break
+    while not chat.ended and (data := await _read(answer, patience, chat)):
         events = chat.feed(data)
         if events:
             patience.progress()
@@ -125,6 +122,8 @@ async def _events(
                 yield event
         if chat.failure is not None:
             raise chat.failure
+        if chat.finishing:
+            patience.hasten(LAST_WORDS_S)
     if chat.ended:
         await _say_goodbye(answer)
     last = chat.close()
@@ -132,6 +131,21 @@ async def _events(
         raise ConnectionFailed("The host cut the answer short.")
     for event in last:
         yield event
+
+
+async def _read(answer: net.Stream, patience: Patience, chat: ChatStream) -> bytes:
+    """Return the next bytes, ``b""`` at the end.
+
+    A host that said why the answer ends may then fall silent or break off: the answer
+    is whole.
+    """
+    try:
+        with _as_backend_errors():
+            return await patience.wait(answer.read)
+    except (ConnectionFailed, TimedOut):
+        if chat.finishing:
+            return b""
+        raise
 
 
 async def _whole(answer: net.Stream, patience: Patience) -> AsyncGenerator[Event, None]:
@@ -156,7 +170,7 @@ async def _refusal(answer: net.Stream, patience: Patience) -> BackendError:
     except NetError:
         body = b""
     try:
-        data = json.loads(body)
+        data = net.parse_json(body)
     except ValueError:
         data = body.decode(errors="replace")
     error = error_of(answer.status, data, retry_after=answer.headers.get("Retry-After"))
@@ -175,5 +189,9 @@ def _as_backend_errors() -> Iterator[None]:
         raise late from None
     except TooLarge as error:
         raise UpstreamFailed(str(error)) from None
+    except CutOff as error:
+        cut = ConnectionFailed(str(error))
+        cut.worked = True
+        raise cut from None
     except NetError as error:
         raise ConnectionFailed(str(error)) from None

@@ -14,6 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from routing.backends.base import ToolCall
+from routing.net import parse_json
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """Return a JSON object of a host; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
 
 
 @dataclass(slots=True)
@@ -31,10 +37,10 @@ class ToolCallCollector:
     def __init__(self) -> None:
         self._calls: dict[int, _Pieces] = {}
 
-    def add(self, pieces: list[dict[str, Any]]) -> None:
+    def add(self, pieces: list[Any]) -> None:
         """Take the ``tool_calls`` of one chunk."""
-        for piece in pieces:
-            function = piece.get("function") or {}
+        for piece in map(as_object, pieces):
+            function = as_object(piece.get("function"))
             call = self._call_for(piece, function)
             call.id = call.id or str(piece.get("id") or "")
             call.name = call.name or str(function.get("name") or "")
@@ -61,7 +67,7 @@ def _complete(call: _Pieces) -> ToolCall:
     call_id = call.id or f"call_{uuid.uuid4().hex[:24]}"
     text = "".join(call.arguments).strip() or "{}"
     try:
-        arguments = json.loads(text)
+        arguments = parse_json(text)
     except ValueError:
         arguments = None
     if isinstance(arguments, dict):

@@ -29,7 +29,8 @@ from routing.backends.base import (
 )
 from routing.backends.openai_errors import error_of
 from routing.backends.openai_thinking import ThinkingSplitter
-from routing.backends.openai_tools import ToolCallCollector
+from routing.backends.openai_tools import ToolCallCollector, as_object
+from routing.net import parse_json
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 _raw_decode = json.JSONDecoder().raw_decode
@@ -70,6 +71,11 @@ class ChatStream:
         self._tools = ToolCallCollector()
         self.ended = False
         self.failure: BackendError | None = None
+
+    @property
+    def finishing(self) -> bool:
+        """Whether the host said why the answer ends; usage and end mark may follow."""
+        return self._finish is not None
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that became complete with ``data``, oldest first."""
@@ -138,25 +144,25 @@ class ChatStream:
             text_of_line = line.decode()
             # Half the time of json.loads, once for every token.
             chunk, end = _raw_decode(text_of_line)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise UpstreamFailed("The host sent something unreadable.") from None
         if not isinstance(chunk, dict) or end != len(text_of_line):
             raise UpstreamFailed("The host sent something unreadable.")
         if chunk.get("error"):
             raise error_of(None, chunk)
         choices = chunk.get("choices")
-        if choices:
-            self._choice(choices[0], text, thinking)
+        if choices and isinstance(choices, list):
+            self._choice(as_object(choices[0]), text, thinking)
         usage = chunk.get("usage")
-        if usage:
+        if usage and isinstance(usage, dict):
             events.append(UsageReported(usage_of(usage)))
 
     def _choice(
         self, choice: dict[str, Any], text: list[str], thinking: list[str]
     ) -> None:
-        delta = choice.get("delta") or {}
+        delta = as_object(choice.get("delta"))
         content = delta.get("content")
-        if content:
+        if content and isinstance(content, str):
             thought, said = self._splitter.feed(content)
             if said:
                 text.append(said)
@@ -166,10 +172,11 @@ class ChatStream:
             reasoning = delta.get("reasoning_content") or delta.get("reasoning")
             if isinstance(reasoning, str) and reasoning:
                 thinking.append(reasoning)
-        if delta.get("tool_calls"):
-            self._tools.add(delta["tool_calls"])
+        pieces = delta.get("tool_calls")
+        if isinstance(pieces, list):
+            self._tools.add(pieces)
         if choice.get("finish_reason"):
-            self._finish = choice["finish_reason"]
+            self._finish = str(choice["finish_reason"])
 
 
 def whole_answer(body: bytes) -> list[Event]:
@@ -179,17 +186,18 @@ def whole_answer(body: bytes) -> list[Event]:
         BackendError: It is an error, or no answer at all.
     """
     try:
-        data = json.loads(body)
+        data = as_object(parse_json(body))
     except ValueError:
-        data = None
-    if isinstance(data, dict) and data.get("error"):
+        data = {}
+    if data.get("error"):
         raise error_of(None, data)
-    if not isinstance(data, dict) or not data.get("choices"):
+    choices = data.get("choices")
+    if not choices or not isinstance(choices, list):
         raise UpstreamFailed(
             "The host did not answer as an OpenAI-compatible server does; "
             "check its address."
         )
-    choice = data["choices"][0]
+    choice = as_object(choices[0])
     stream = ChatStream()
     chunk = {
         "choices": [
@@ -206,7 +214,7 @@ def whole_answer(body: bytes) -> list[Event]:
 
 def usage_of(usage: dict[str, Any]) -> Usage:
     """Return the host's count; what it does not say stays ``None``."""
-    details = usage.get("prompt_tokens_details") or {}
+    details = as_object(usage.get("prompt_tokens_details"))
     return Usage(
         input_tokens=_count(usage.get("prompt_tokens")),
         output_tokens=_count(usage.get("completion_tokens")),

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from routing.backends import local_openai
 from routing.backends.base import (
     BackendError,
     BadRequest,
@@ -18,8 +19,10 @@ from routing.backends.base import (
     PromptMessage,
     Target,
     TextDelta,
+    TimedOut,
     Timeouts,
     UpstreamFailed,
+    Usage,
     UsageReported,
 )
 from routing.backends.local_openai import LocalOpenAI
@@ -46,6 +49,34 @@ async def answering(
         port = server.sockets[0].getsockname()[1]
         yield Target("local_openai", f"http://127.0.0.1:{port}/v1", "", "m", 8192, True)
     finally:
+        server.close()
+        await server.wait_closed()
+
+
+@asynccontextmanager
+async def sending(*pieces: bytes, then: str) -> AsyncIterator[Target]:
+    """Serve the beginning of a streamed answer, then ``hang`` or ``reset``."""
+    over = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+        for piece in (head, *pieces) if pieces else ():
+            writer.write(piece)
+            await writer.drain()
+        if then == "hang":
+            await over.wait()
+        else:
+            await asyncio.sleep(0.05)
+            writer.transport.abort()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        yield Target("local_openai", f"http://127.0.0.1:{port}/v1", "", "m", 8192, True)
+    finally:
+        over.set()
         server.close()
         await server.wait_closed()
 
@@ -90,8 +121,44 @@ async def test_no_answer_is_one_clear_error(
 
 async def test_refused_connection_is_a_connection_failure(unused_tcp_port: int) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}/v1"
-    with pytest.raises(ConnectionFailed, match="cannot be reached"):
+    with pytest.raises(ConnectionFailed, match="cannot be reached") as caught:
         await call(Target("local_openai", url, "", "m", 8192, True))
+    assert not caught.value.worked
+
+
+async def test_connection_cut_after_the_request_may_have_cost_something() -> None:
+    async with sending(then="reset") as target:
+        with pytest.raises(ConnectionFailed, match="cut the connection") as caught:
+            await call(target)
+    assert caught.value.worked
+
+
+SAID = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
+WHY = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+COUNT = b'data: {"choices": [], "usage": {"prompt_tokens": 3}}\n\n'
+
+
+@pytest.mark.parametrize("then", ["hang", "reset"])
+async def test_answer_with_a_finish_reason_is_whole_without_an_end_mark(
+    then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_openai, "LAST_WORDS_S", 0.2)
+    async with sending(SAID, WHY, COUNT, then=then) as target:
+        async with asyncio.timeout(20):
+            events = await call(target)
+    assert set(events[:-1]) == {TextDelta("Hi"), UsageReported(Usage(3))}
+    assert events[-1] == Finished()
+
+
+@pytest.mark.parametrize(
+    ("then", "kind"), [("hang", TimedOut), ("reset", ConnectionFailed)]
+)
+async def test_answer_without_a_finish_reason_is_cut(
+    then: str, kind: type[BackendError]
+) -> None:
+    async with sending(SAID, then=then) as target:
+        with pytest.raises(kind):
+            await call(target, Timeouts(between_tokens_s=0.2))
 
 
 def test_target_does_not_show_its_key() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -243,6 +244,22 @@ async def test_size_is_capped() -> None:
             "GET", url, trusted_origins=trust(url), max_bytes=5000
         )
     assert len(reply.body) == 5000
+
+
+async def test_packed_bodies_are_not_unpacked() -> None:
+    packed = gzip.compress(b"x" * 100_000)
+
+    def send(request: web.Request) -> web.Response:
+        return web.Response(body=packed, headers={"Content-Encoding": "gzip"})
+
+    async with serving(send) as url:
+        reply = await net.request("GET", url, trusted_origins=trust(url))
+    assert reply.body == packed
+    assert reply.json() is None
+
+
+def test_deeply_nested_json_is_none() -> None:
+    assert net.Reply(200, {}, b"[" * 200_000).json() is None
 
 
 async def test_time_is_capped(upstream: object) -> None:

@@ -301,3 +301,43 @@ def test_retry_after_takes_seconds_and_dates() -> None:
     assert 80 < (seconds_of(format_datetime(soon, usegmt=True)) or 0) <= 90
     error = error_of(429, {}, retry_after="3")
     assert error.retry_after_s == 3
+
+
+DEEP = "[" * 200_000
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"choices": [], "usage": [1]},
+        {"choices": [], "usage": {"prompt_tokens_details": [1]}},
+        {"choices": ["odd"]},
+        {"choices": {"0": 1}},
+        {"choices": [{"delta": "odd"}]},
+        {"choices": [{"delta": {"content": ["odd"]}}]},
+        {"choices": [{"delta": {"content": "", "tool_calls": {"id": 1}}}]},
+        {"choices": [{"delta": {"tool_calls": ["odd", {"function": "odd"}]}}]},
+    ],
+)
+def test_odd_shapes_are_passed_over(chunk: dict[str, Any]) -> None:
+    stream = ChatStream()
+    stream.feed(b"data: " + json.dumps(chunk).encode() + b"\n")
+    assert stream.failure is None
+
+
+def test_deep_nesting_is_unreadable() -> None:
+    stream = ChatStream()
+    stream.feed(b"data: " + DEEP.encode() + b"\n")
+    assert isinstance(stream.failure, UpstreamFailed)
+    with pytest.raises(UpstreamFailed, match="check its address"):
+        whole_answer(DEEP.encode())
+
+
+def test_deep_arguments_of_a_tool_are_an_error_for_the_model() -> None:
+    call = {"function": {"name": "f", "arguments": DEEP}}
+    chunk = {"choices": [{"delta": {"tool_calls": [call]}, "finish_reason": "stop"}]}
+    stream = ChatStream()
+    stream.feed(b"data: " + json.dumps(chunk).encode() + b"\n")
+    (tool, _) = stream.close()
+    assert isinstance(tool, ToolCall)
+    assert tool.error
