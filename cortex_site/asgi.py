@@ -6,7 +6,9 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.asgi import get_asgi_application
+from django.db import connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cortex_site.settings")
 http_application = get_asgi_application()
@@ -24,7 +26,7 @@ WEBSOCKETS = {"/ws/chat/": ChatConsumer.as_asgi()}
 async def application(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     """Pass a connection on by its kind; other sockets are refused with 403."""
     if scope["type"] == "http":
-        await http_application(scope, receive, send)  # type: ignore[arg-type]
+        await answer_request(scope, receive, send)
     elif scope["type"] == "websocket":
         socket = WEBSOCKETS.get(scope["path"], refuse)
         await socket(scope, receive, send)
@@ -32,6 +34,19 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
         await answer_lifespan(receive, send)
     else:
         raise ValueError(f"no application for {scope['type']!r}")
+
+
+async def answer_request(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    """Let Django answer, then close the database connections of the request.
+
+    Each request has a thread of its own, which nobody uses again; only the threads of
+    the database pool keep their connections.
+    """
+    async with ThreadSensitiveContext():
+        try:
+            await http_application(scope, receive, send)  # type: ignore[arg-type]
+        finally:
+            await sync_to_async(connections.close_all)()
 
 
 async def refuse(scope: dict[str, Any], receive: Receive, send: Send) -> None:

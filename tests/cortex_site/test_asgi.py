@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
+import aiohttp
+import psutil
 import pytest
 from asgiref.testing import ApplicationCommunicator
 
 from cortex_site.asgi import application
+from tests.support.processes import ServerProcess
 
 
 @pytest.mark.django_db(transaction=True)
@@ -25,6 +30,38 @@ async def test_pages_are_djangos() -> None:
     answer = await connection.receive_output(5)
     assert (answer["type"], answer["status"]) == ("http.response.start", 404)
     await connection.wait(5)
+
+
+def open_databases(server: ServerProcess) -> int:
+    """Return how often the server's processes have the database's file open."""
+    serve = psutil.Process(server.pid)
+    return sum(
+        file.path.endswith("cortex.sqlite3")
+        for process in (serve, *serve.children(recursive=True))
+        for file in process.open_files()
+    )
+
+
+async def test_requests_leave_no_connection_to_the_database_open(
+    start_server: Callable[..., ServerProcess],
+) -> None:
+    server = await asyncio.to_thread(start_server)
+    cookies = {"sessionid": "made-up-but-looked-for-in-the-database"}
+    async with aiohttp.ClientSession(cookies=cookies) as session:
+
+        async def load() -> None:
+            async with session.get(f"{server.url}/account/login/") as answer:
+                assert answer.status == 200
+                await answer.read()
+
+        await load()
+        before = await asyncio.to_thread(open_databases, server)
+        # Side by side they would tell little: SQLite keeps files for later connections.
+        for _ in range(200):
+            await load()
+    after = await asyncio.to_thread(open_databases, server)
+    # The worker and the sweep of the sockets may have opened their own meanwhile.
+    assert after <= before + 7, (before, after)
 
 
 async def test_other_sockets_are_refused_cleanly() -> None:
