@@ -310,6 +310,9 @@ thread.addEventListener("submit", (event) => {
   messages.show(form.action, { method: "POST", body });
 });
 
+// Until here, what needs this module was out of reach.
+delete chat.dataset.asleep;
+document.getElementById("composer").inert = false;
 watchConnection(socket, document.getElementById("connection"));
 messages.wake();
 follow.toEnd();

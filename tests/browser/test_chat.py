@@ -39,6 +39,13 @@ def start(page: Page, site: Site, model: str = "") -> None:
         page.select_option("#route", f"model:{model}")
 
 
+def middle_of(page: Page, selector: str) -> tuple[float, float]:
+    """Return the point in the middle of an element."""
+    box = page.locator(selector).bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
 def wait_for_length(page: Page, characters: int) -> None:
     """Wait until the last answer shows more than so many characters."""
     page.wait_for_function(
@@ -334,6 +341,26 @@ def test_reading_renaming_and_deleting_work_without_scripts(
     item.get_by_role("button", name="Delete").click()
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#chat-title")).to_have_text("Without scripts")
+
+
+def test_nothing_that_needs_scripts_is_offered_without_them(
+    site: Site, open_page: Opener
+) -> None:
+    page, _ = open_page(java_script_enabled=False)
+    page.goto(f"{site.url}/?persona=inara")
+    expect(page.locator("noscript p")).to_be_visible()
+    expect(page.locator("form.composer[inert]")).to_have_count(1)
+    page.mouse.click(*middle_of(page, "#composer-text"))
+    page.keyboard.type("lost words")
+    page.keyboard.press("Enter")
+    expect(page.locator("#composer-text")).to_have_value("")
+    assert page.url == f"{site.url}/?persona=inara"
+    expect(page.locator(".openers")).to_be_hidden()
+    page.goto(site.url + str(page.locator(".chat-link").last.get_attribute("href")))
+    expect(page.locator(".answer").first).to_be_visible()
+    needs_scripts = page.locator("#thread").locator("[data-action], .retry-with")
+    assert needs_scripts.count() > 0
+    assert [each for each in needs_scripts.all() if each.is_visible()] == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
