@@ -87,9 +87,9 @@ def decode(text: str) -> ClientFrame | None:
 
 def _known_client_id(fields: dict[str, Any]) -> str | None:
     value = fields.get("client_id")
-    if isinstance(value, str) and 0 < len(value) <= MAX_CLIENT_ID_CHARS:
-        return value
-    return None
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_CLIENT_ID_CHARS:
+        return None
+    return value if value.isprintable() else None  # half characters cannot be sent
 
 
 def _wrong(name: str, expected: str) -> TurnError:
@@ -98,7 +98,7 @@ def _wrong(name: str, expected: str) -> TurnError:
 
 def _client_id(fields: dict[str, Any]) -> str:
     value = _known_client_id(fields)
-    if value is None or not value.isprintable():
+    if value is None:
         raise _wrong("client_id", f"a text of 1 to {MAX_CLIENT_ID_CHARS} characters")
     return value
 

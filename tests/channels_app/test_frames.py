@@ -130,3 +130,10 @@ def test_every_code_has_a_status_and_no_other_code_exists() -> None:
     assert TurnError("busy", "Wait.").status == 409
     with pytest.raises(ValueError, match="unknown"):
         TurnError("oops", "No.")
+
+
+def test_a_client_id_that_cannot_be_sent_is_not_repeated() -> None:
+    with pytest.raises(TurnError) as caught:
+        decode(**SEND | {"client_id": "\ud800"})
+    assert caught.value.code == "bad_request"
+    assert json.dumps(caught.value.frame(), ensure_ascii=False).encode()
