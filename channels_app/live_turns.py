@@ -162,9 +162,12 @@ async def refresh_alive() -> None:
             stop_local(turn)
 
 
-async def close() -> None:
-    """End what runs by itself here and forget all streams."""
-    await TASKS.end()
+async def close(deadline: float | None = None) -> None:
+    """End what runs by itself here and forget all streams.
+
+    ``deadline``: the loop's time after which nothing is waited for any more.
+    """
+    await TASKS.end(deadline)
     if _Process.hub is not None:
         await _Process.hub.close()
     RUNNING.clear()

@@ -55,7 +55,7 @@ class StreamHub:
             KEEP_FINISHED_S, self._drop, stream.turn
         )
         self._finished[stream.turn] = handle
-        while self._kept_chars > MAX_KEPT_CHARS and len(self._finished) > 1:
+        while self._kept_chars > MAX_KEPT_CHARS:
             self._drop(next(iter(self._finished)))
 
     async def request_stop(self, turn: uuid.UUID) -> bool:

@@ -34,17 +34,21 @@ class TaskSet:
         for task in self._others():
             task.cancel()
 
-    async def end(self) -> None:
-        """Cancel all tasks and wait for their end.
+    async def end(self, deadline: float | None = None) -> None:
+        """Cancel all tasks and wait for their end, until the loop's time is so late.
 
         Libraries swallow a cancellation now and then, so it is repeated.
         """
+        now = asyncio.get_running_loop().time
+        latest = now() + CANCEL_TRIES * CANCEL_PATIENCE_S
+        deadline = latest if deadline is None else min(deadline, latest)
         for _ in range(CANCEL_TRIES):
             self.cancel()
             left = self._others()
             if not left:
                 return
-            await asyncio.wait(left, timeout=CANCEL_PATIENCE_S)
+            patience_s = min(CANCEL_PATIENCE_S, deadline - now())
+            await asyncio.wait(left, timeout=max(0.0, patience_s))
 
     def _others(self) -> set[asyncio.Task[None]]:
         return self._tasks - {asyncio.current_task()}

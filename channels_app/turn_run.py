@@ -29,6 +29,7 @@ from routing.dispatcher import Dispatch, DispatchResult, Routed
 logger = logging.getLogger(__name__)
 
 MAX_ANSWER_CHARS = 8_000_000
+"""What a model may write in one turn, its thinking included."""
 END_TRIES = 4
 """How often the end of a turn is offered to a database that refuses it."""
 END_PAUSE_S = 1.0
@@ -41,6 +42,11 @@ async def run_to_the_end(live: LiveTurn) -> None:
     )
     try:
         ending = await run_turn(live)
+    except asyncio.CancelledError:
+        result: DispatchResult | None = getattr(live.dispatch, "result", None)
+        if result is not None and result.attempts:
+            ending = _ending(live, result)
+        raise
     except Exception:
         logger.exception("Turn %s failed", live.id)
         error = internal_error()
@@ -84,8 +90,6 @@ async def _relay(live: LiveTurn, dispatch: Dispatch) -> None:
             text = storable(event.text)
             live.chars += len(text)
             stream.append_text("turn.delta", text)
-            if live.chars > MAX_ANSWER_CHARS:
-                dispatch.stop()
         elif isinstance(event, ThinkingDelta):
             if stage != "thinking":
                 stage = _enter(stream, "thinking")
@@ -101,6 +105,8 @@ async def _relay(live: LiveTurn, dispatch: Dispatch) -> None:
             )
             stage = _enter(stream, "waiting")
             live.announce()
+        if stream.chars > MAX_ANSWER_CHARS:
+            dispatch.stop()
 
 
 def _enter(stream: TurnStream, stage: str) -> str:
@@ -135,7 +141,7 @@ def _ending(live: LiveTurn, result: DispatchResult) -> Ending:
         error_code=error.code if error else "",
         error_message=error.message if error else "",
     )
-    if live.chars > MAX_ANSWER_CHARS:
+    if live.stream.chars > MAX_ANSWER_CHARS:
         ending = replace(
             ending,
             outcome="incomplete",

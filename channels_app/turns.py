@@ -14,6 +14,7 @@ import logging
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import Error as DatabaseError
 
@@ -34,8 +35,8 @@ logger = logging.getLogger(__name__)
 MAX_TURNS_PER_PERSON = 64
 FIND_TRIES, FIND_EVERY_S = 10, 0.05
 """How long to look for the stream of a turn whose row says that it is being written."""
-STOP_PATIENCE_S = 3.0
-"""How long stopped turns may take to settle when the process ends."""
+SETTLE_S = 3.0
+"""How long stopped turns may take in all to settle when the process ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,15 @@ async def start_turn(user_id: int, request: StartRequest) -> StartedTurn:
     """
     key = (user_id, request.client_id)
     start = _STARTING.get(key)
-    if start is None:
-        start = _STARTING[key] = asyncio.ensure_future(_start(user_id, request))
-        start.add_done_callback(lambda _: _STARTING.pop(key))
     try:
+        if start is None:
+            _check_room(user_id)
+            start = _STARTING[key] = asyncio.ensure_future(_start(user_id, request))
+            start.add_done_callback(lambda _: _STARTING.pop(key))
         return await asyncio.shield(start)
     except asyncio.CancelledError:
-        start.add_done_callback(_forget)
+        if start is not None:
+            start.add_done_callback(_forget)
         raise
     except TurnError as error:
         error.client_id = request.client_id
@@ -107,7 +110,6 @@ def _forget(start: asyncio.Future[StartedTurn]) -> None:
 
 
 async def _start(user_id: int, request: StartRequest) -> StartedTurn:
-    _check_room(user_id)
     beginning = await run_in_db_pool(begin, user_id, request)
     if beginning.turn is None:
         note = presence.conversation_changed(user_id, beginning.conversation)
@@ -135,6 +137,7 @@ def _check_room(user_id: int) -> None:
     if _Draining.now:
         raise TurnError("busy", "Cortex is restarting. Please try again in a moment.")
     mine = sum(live.user_id == user_id for live in RUNNING.values())
+    mine += sum(starting == user_id for starting, _ in _STARTING)
     if mine >= MAX_TURNS_PER_PERSON:
         raise TurnError(
             "too_many", f"{mine} answers are being written for you already."
@@ -218,25 +221,32 @@ async def resume(user_id: int, turn: uuid.UUID) -> TurnStream:
 # --- the end of the process ---------------------------------------------------
 
 
-async def drain(grace_s: float = 20) -> None:
-    """Take no new turns, wait for the running ones, then stop the rest and settle."""
+async def drain(grace_s: float = 14) -> None:
+    """Take no new turns, wait for the running ones, then stop the rest and settle.
+
+    All is over after ``grace_s`` and ``SETTLE_S``, whatever hangs. What has begun to
+    start when the process is asked to stop still runs; a start that the database
+    does not let through in all that time begins nothing here.
+    """
     _Draining.now = True
-    await _wait_for_turns(grace_s)
+    stop_at = asyncio.get_running_loop().time() + grace_s
+    await _wait_for_turns(stop_at)
     for live in list(RUNNING.values()):
         live.stop()
-    await _wait_for_turns(STOP_PATIENCE_S)
-    for live in list(RUNNING.values()):
-        if live.task is not None:
-            live.task.cancel()
-    await _wait_for_turns(STOP_PATIENCE_S)
-    await close()
+    await _wait_for_turns(stop_at + SETTLE_S / 2)
+    for task in _tasks_of_turns():
+        task.cancel()
+    await _wait_for_turns(stop_at + SETTLE_S * 0.8)
+    await close(stop_at + SETTLE_S)
 
 
-async def _wait_for_turns(seconds: float) -> None:
+async def _wait_for_turns(deadline: float) -> None:
+    """Wait until no turn runs or starts, or for the loop's time to be ``deadline``."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    while (left := deadline - loop.time()) > 0:
-        tasks = [live.task for live in RUNNING.values() if live.task]
-        if not tasks:
-            return
+    while (left := deadline - loop.time()) > 0 and (tasks := _tasks_of_turns()):
         await asyncio.wait(tasks, timeout=left)
+
+
+def _tasks_of_turns() -> list[asyncio.Future[Any]]:
+    running = [live.task for live in RUNNING.values() if live.task]
+    return [*_STARTING.values(), *running]

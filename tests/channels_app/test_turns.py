@@ -24,7 +24,7 @@ from channels_app.turns import StartedTurn, start_turn
 from ledger.models import LedgerEntry
 from personas.conversations import delete_conversation
 from personas.models import Conversation, Message, Persona
-from routing.backends.base import Finished, TextDelta
+from routing.backends.base import Finished, TextDelta, ThinkingDelta
 from routing.backends.scripted import playing
 
 pytestmark = pytest.mark.usefixtures("turns_running", "scripted", "persona")
@@ -56,6 +56,18 @@ async def first_text(stream: TurnStream | None) -> None:
             return
 
 
+def held_starts(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Hold every start in the database until the returned event is set."""
+    release, begin = threading.Event(), turns.begin
+
+    def held(*args: Any) -> Any:
+        release.wait(10)
+        return begin(*args)
+
+    monkeypatch.setattr(turns, "begin", held)
+    return release
+
+
 async def message(id: object) -> Message:
     return await turns.run_in_db_pool(lambda: Message.objects.get(pk=id))
 
@@ -70,6 +82,37 @@ async def test_a_drain_lets_answers_end(alice: User) -> None:
         reading = asyncio.create_task(end_of(started.stream))
         await turns.drain(5)
         assert (await reading)["outcome"] == "complete"
+    assert turns.running_count() == 0
+
+
+async def test_a_drain_waits_for_what_has_begun_to_start(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = held_starts(monkeypatch)
+    starting = asyncio.create_task(start(alice))
+    await asyncio.sleep(0.01)
+    draining = asyncio.create_task(turns.drain(5))
+    await asyncio.sleep(0.01)
+    release.set()
+    assert (await end_of((await starting).stream))["outcome"] == "complete"
+    await draining
+    assert turns.running_count() == 0
+
+
+async def test_a_drain_ends_in_time_although_the_database_hangs(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "SETTLE_S", 0.2)
+    release = held_starts(monkeypatch)
+    starting = asyncio.create_task(start(alice))
+    await asyncio.sleep(0.01)
+    try:
+        async with asyncio.timeout(3):
+            await turns.drain(0)
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+    finally:
+        release.set()
     assert turns.running_count() == 0
 
 
@@ -105,7 +148,9 @@ async def test_a_cancelled_turn_still_finishes_and_is_booked(alice: User) -> Non
         live.task.cancel()
         finished = await end_of(started.stream)
     assert finished["outcome"] == "interrupted"
-    assert (await message(started.turn)).state == "interrupted"
+    answer = await message(started.turn)
+    assert (answer.state, answer.model) == ("interrupted", "scripted")
+    assert answer.output_tokens == finished["usage"]["output_tokens"] > 0
     closed = LedgerEntry.objects.filter(kind="settle", outcome="interrupted")
     assert await turns.run_in_db_pool(closed.count) == 1
 
@@ -224,11 +269,24 @@ async def test_a_person_has_so_many_turns_at_once(
     assert caught.value.code == "too_many"
 
 
-async def test_an_endless_answer_is_ended(
+async def test_turns_that_start_at_the_same_moment_are_counted_too(
     alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn_run, "MAX_ANSWER_CHARS", 100)
-    endless = [step for _ in range(100) for step in (TextDelta("x" * 40), 0.001)]
+    monkeypatch.setattr(turns, "MAX_TURNS_PER_PERSON", 2)
+    with playing(scripted=LASTING):
+        starts = [start(alice) for _ in range(6)]
+        results = await asyncio.gather(*starts, return_exceptions=True)
+    refused = [each for each in results if isinstance(each, TurnError)]
+    assert [error.code for error in refused] == ["too_many"] * 4
+    assert turns.running_count() == 2
+
+
+@pytest.mark.parametrize("kind", [TextDelta, ThinkingDelta])
+async def test_an_endless_answer_is_ended(
+    alice: User, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    monkeypatch.setattr(turn_run, "MAX_ANSWER_CHARS", 2000)
+    endless = [step for _ in range(100) for step in (kind("x" * 400), 0.001)]
     with playing(scripted=[*endless, Finished()]):
         started = await start(alice)
         finished = await end_of(started.stream)
@@ -236,7 +294,8 @@ async def test_an_endless_answer_is_ended(
         "incomplete",
         "too_long",
     )
-    assert len((await message(started.turn)).text) <= 160
+    assert started.stream is not None
+    assert started.stream.chars < 4000
 
 
 async def test_a_deactivated_person_starts_nothing(alice: User) -> None:
