@@ -4,7 +4,7 @@ Nothing is awaited here that takes long: Channels hands over one frame at a time
 reply awaited in the handler would make Stop unreachable. Each answer that is read over
 the socket has a task of its own here; closing the socket ends those, never the turn.
 
-Close codes: 1001 too old or idle (connect again when needed), 1009 frame too big, 4401
+Close codes: 1000 too old or idle (connect again when needed), 1009 frame too big, 4401
 signed out, 4429 too many sockets or frames. A refused upgrade is 403.
 """
 
@@ -14,7 +14,9 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from channels.consumer import AsyncConsumer
@@ -37,6 +39,11 @@ logger = logging.getLogger(__name__)
 
 TOO_BIG = 1009
 PONG = encode({"type": "pong"})
+_GONE = {
+    False: "This message was answered before.",
+    True: "Cortex stopped while this message was being answered.",
+}
+"""What a repeat is told, by whether the row says that the answer is being written."""
 
 
 class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
@@ -127,32 +134,28 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             case Ping():
                 await self.send_text(PONG)
             case StopRequest(turn):
-                spawn(self._answering(self._stop(turn), turn=turn), "stop of a turn")
+                stop = partial(turns.stop_turn, self.user_id, turn)
+                spawn(self._answering(stop, turn=turn), "stop of a turn")
             case ResumeRequest(turn, after):
-                work = self._answering(self._resume(turn, after), turn=turn)
-                self._read_in_task(turn, work)
+                resume = partial(self._resume, turn, after)
+                self._read_in_task(turn, self._answering(resume, turn=turn))
             case _:
-                work = self._answering(self._start(frame), client_id=frame.client_id)
+                start = partial(self._start, frame)
+                work = self._answering(start, client_id=frame.client_id)
                 spawn(work, "start of a turn")
 
     async def _start(self, request: StartRequest) -> None:
         started = await turns.start_turn(self.user_id, request)
         beginning = started.beginning
         if started.turn is None:
-            await self.send_text(
-                encode(
-                    {
-                        "type": "conversation.changed",
-                        "conversation": str(beginning.conversation),
-                        "message": str(beginning.user_message),
-                        "client_id": beginning.client_id,
-                    }
-                )
-            )
+            # The note to all tabs may get lost; who asked hears of it for certain.
+            where = str(beginning.conversation)
+            changed = {"type": "conversation.changed", "conversation": where}
+            await self.send_text(encode(changed))
         elif started.stream is None:
             gone = TurnError(
                 "turn_gone",
-                "This message was answered before.",
+                _GONE[beginning.generating],
                 client_id=request.client_id,
                 turn=str(started.turn),
             )
@@ -160,14 +163,10 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             place = {
                 "conversation": str(beginning.conversation),
                 "user_message": str(beginning.user_message),
-                "message": str(started.turn),
             }
             await self.send_text(encode(gone.frame() | place))
         elif not self.closed:
             self._read_in_task(started.turn, self._read(started.stream, -1))
-
-    async def _stop(self, turn: uuid.UUID) -> None:
-        await turns.stop_turn(self.user_id, turn)
 
     async def _resume(self, turn: uuid.UUID, after: int) -> None:
         session = (self.user_id, self.session_key, self.stamp)
@@ -176,7 +175,7 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
             return
         await self._read(await turns.resume(self.user_id, turn), after)
 
-    def _read_in_task(self, turn: uuid.UUID, work: Any) -> None:
+    def _read_in_task(self, turn: uuid.UUID, work: Coroutine[Any, Any, None]) -> None:
         """Read a turn from here on; an earlier reader of it on this socket ends."""
         if earlier := self.readers.pop(turn, None):
             earlier.cancel()
@@ -194,14 +193,14 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
 
     async def _answering(
         self,
-        work: Any,
+        work: Callable[[], Awaitable[None]],
         *,
         client_id: str | None = None,
         turn: uuid.UUID | None = None,
     ) -> None:
         """Do some work and answer its failure with an ``error`` frame."""
         try:
-            await work
+            await work()
         except TurnError as error:
             await self.send_error(error)
         except Exception:

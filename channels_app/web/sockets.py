@@ -36,7 +36,7 @@ CLOSE_PATIENCE_S = 1.0
 LAYER_RETRY_S = 1.0
 LAYER_PATIENCE_S = 1.0
 
-GOING_AWAY, SIGNED_OUT, TOO_MANY = 1001, 4401, 4429
+NOT_NEEDED, SIGNED_OUT, TOO_MANY = 1000, 4401, 4429
 
 
 class Socket(Protocol):
@@ -112,7 +112,8 @@ class SocketRegistry:
         mine.add(socket)
         self._ensure_tasks()
         if len(mine) == 1:
-            self._notes.spawn(self._join(socket.user_id), "join of a group")
+            joining = self._tell_layer("group_add", socket.user_id, self._layer_channel)
+            self._notes.spawn(joining, "join of a group")
         return True
 
     def discard(self, socket: Socket) -> None:
@@ -124,10 +125,13 @@ class SocketRegistry:
         if mine:
             return
         del self._by_person[socket.user_id]
-        if self._by_person:
-            self._notes.spawn(self._leave(socket.user_id), "leave of a group")
-        else:
-            self._end_tasks()
+        channel, ended = self._layer_channel, TaskSet()
+        if not self._by_person:
+            ended, self._tasks = self._tasks, TaskSet()
+            self._layer_channel = None
+        self._notes.spawn(
+            self._leave(socket.user_id, channel, ended), "leave of a group"
+        )
 
     # --- whose session has ended ----------------------------------------------
 
@@ -136,7 +140,7 @@ class SocketRegistry:
         now = time.monotonic()
         sockets = [each for mine in self._by_person.values() for each in mine]
         overdue = [each for each in sockets if _is_overdue(each, now)]
-        await _close_all(overdue, GOING_AWAY)
+        await _close_all(overdue, NOT_NEEDED)
         held = [(each.user_id, each.session_key, each.stamp) for each in sockets]
         distinct = list(dict.fromkeys(held))
         valid = await run_in_db_pool(valid_sessions, distinct)
@@ -163,16 +167,18 @@ class SocketRegistry:
     async def _listen_forever(self) -> None:
         """Hear the channel layer for everybody here; join again after a failure."""
         while True:
+            channel = None
             try:
                 layer = get_channel_layer()
-                self._layer_channel = await layer.new_channel()
+                channel = self._layer_channel = await layer.new_channel()
                 for user_id in list(self._by_person):
-                    await self._join(user_id)
+                    await self._tell_layer("group_add", user_id, channel)
                 while True:
-                    await self._deliver(await layer.receive(self._layer_channel))
+                    await self._deliver(await layer.receive(channel))
             except Exception as error:  # its own errors depend on the back end
                 logger.warning("The channel layer failed: %r", error)
-                self._layer_channel = None
+                if self._layer_channel == channel:
+                    self._layer_channel = None
                 await asyncio.sleep(LAYER_RETRY_S)
 
     async def _deliver(self, event: dict[str, Any]) -> None:
@@ -183,15 +189,13 @@ class SocketRegistry:
         for socket in list(self._by_person.get(event["user_id"], ())):
             self._notes.spawn(socket.send_text(text), "note to a tab")
 
-    async def _join(self, user_id: int) -> None:
-        await self._tell_layer("group_add", user_id)
+    async def _leave(self, user_id: int, channel: str | None, ended: TaskSet) -> None:
+        """Leave a person's group, then end the tasks that were for the last person."""
+        await self._tell_layer("group_discard", user_id, channel)
+        await ended.end()
 
-    async def _leave(self, user_id: int) -> None:
-        await self._tell_layer("group_discard", user_id)
-
-    async def _tell_layer(self, verb: str, user_id: int) -> None:
+    async def _tell_layer(self, verb: str, user_id: int, channel: str | None) -> None:
         """Join or leave a person's group; a failing layer is the listener's matter."""
-        channel = self._layer_channel
         if channel is None:
             return
         try:
@@ -208,11 +212,6 @@ class SocketRegistry:
         if not len(self._tasks):
             self._tasks.spawn(self._sweep_forever(), "sweep of sockets")
             self._tasks.spawn(self._listen_forever(), "listener of sockets")
-
-    def _end_tasks(self) -> None:
-        self._tasks.cancel()
-        self._tasks = TaskSet()
-        self._layer_channel = None
 
 
 SOCKETS = SocketRegistry()

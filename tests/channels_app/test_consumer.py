@@ -8,9 +8,11 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from channels.layers import get_channel_layer
 
 from accounts.models import User
 from channels_app.web import sockets
+from channels_app.web.frames import ResumeRequest
 from channels_app.web.sockets import SOCKETS, FrameLimit
 from ledger.models import LedgerEntry
 from personas.models import Conversation, Message
@@ -206,9 +208,13 @@ async def test_an_edit_without_an_answer_starts_no_turn(
             text="right",
             answer=False,
         )
-        changed = await socket.until("conversation.changed", client_id="e")
-    edited = await message(changed["message"])
-    assert edited.text == "right"
+        while "turn" in (changed := await socket.until("conversation.changed")):
+            pass
+    assert changed == {
+        "type": "conversation.changed",
+        "conversation": first["conversation"],
+    }
+    edited = await seen(lambda: Message.objects.get(text="right"))
     assert await seen(Message.objects.count) == 3
     conversation = await seen(
         lambda: Conversation.objects.get(pk=first["conversation"])
@@ -377,7 +383,20 @@ async def test_a_turn_that_is_no_longer_kept_is_gone(
         answer = await message(finished["turn"])
         assert error["conversation"] == str(answer.conversation_id)
         assert error["user_message"] == str(answer.parent_id)
-        assert error["message"] == finished["message"]
+        assert error["message"] == "This message was answered before."
+
+
+async def test_a_repeat_after_a_crash_is_told_that_the_answer_broke_off(
+    alice_session: str, seen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("channels_app.stream_hub.KEEP_FINISHED_S", 0)
+    async with connected(alice_session) as socket:
+        await socket.ask("hi", client_id="c", model="scripted")
+        await seen(lambda: Message.objects.update(state="generating"))
+        await socket.send("message.send", client_id="c", persona="inara", text="hi")
+        error = await socket.until("error", client_id="c")
+    assert error["code"] == "turn_gone"
+    assert "stopped" in error["message"]
 
 
 async def test_what_started_nothing_stores_nothing(
@@ -417,6 +436,33 @@ async def test_a_closed_socket_leaves_nothing_behind(alice_session: str) -> None
         assert len(SOCKETS) == 1
     assert len(SOCKETS) == 0
     assert len(SOCKETS._tasks) == 0
+
+
+async def test_the_last_socket_ends_the_listener_and_leaves_its_group(
+    alice_session: str,
+) -> None:
+    layer = get_channel_layer()
+    async with connected(alice_session) as socket:
+        await socket.ask("hello", model="scripted")
+        assert layer.groups
+        tasks = SOCKETS._tasks
+        assert len(tasks) == 2
+    async with asyncio.timeout(5):
+        while len(tasks) or layer.groups:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_resume_that_another_one_replaces_at_once_leaves_nothing(
+    alice_session: str,
+) -> None:
+    """A coroutine that nobody awaits would be a warning, and so fail this test."""
+    async with connected(alice_session) as socket:
+        finished = await socket.ask("hello", model="scripted")
+        (consumer,) = SOCKETS._by_person[next(iter(SOCKETS._by_person))]
+        resume = ResumeRequest(uuid.UUID(finished["turn"]), -1)
+        await consumer._handle(resume)  # type: ignore[attr-defined]
+        await consumer._handle(resume)  # type: ignore[attr-defined]
+        assert await socket.until("turn.finished") == finished
 
 
 # --- limits ------------------------------------------------------------------------

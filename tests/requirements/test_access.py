@@ -583,7 +583,7 @@ async def test_s23_old_and_idle_sockets_are_closed(
         await socket.send("ping")
         assert await socket.receive() == {"type": "pong"}
         monkeypatch.setattr(sockets, limit, -1)
-        assert await socket.closed() == 1001
+        assert await socket.closed() == 1000
 
 
 @pytest.mark.usefixtures("turns_running", "quick_sweep", "persona", "scripted")
@@ -596,7 +596,7 @@ async def test_s23_a_socket_that_reads_an_answer_is_not_idle(
         async with connected(alice_session) as socket:
             finished = await socket.ask("slowly", model="scripted")
             assert finished["outcome"] == "complete"
-            assert await socket.closed() == 1001
+            assert await socket.closed() == 1000
 
 
 @pytest.mark.usefixtures("turns_running", "persona", "scripted")
