@@ -38,7 +38,7 @@ def test_the_page_lists_people_and_invites(
     client = client_for(admin_user)
     client.get("/people/")
 
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(8):
         page = client.get("/people/").content.decode()
 
     for text in ("alice@example.org", "dora", "eve@example.org", "administrator"):
@@ -56,6 +56,7 @@ def test_inviting_shows_and_mails_the_link_once(admin_user: User, client_for) ->
     assert f"http{link}" in mail.outbox[0].body
     assert "/setup/" in link
     assert "/setup/" not in client.get("/people/").content.decode()
+    assert len(mail.outbox) == 1
     assert Invite.objects.get().invited_by == admin_user
 
 
