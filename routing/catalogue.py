@@ -97,11 +97,6 @@ class Catalogue:
     """Labels from ``CORTEX_ROLE_<NAME>``, for roles without a chain."""
     default_tier: int = 1
 
-    @property
-    def hosts(self) -> tuple[HostInfo, ...]:
-        """The hosts of all models, each once, in the models' order."""
-        return tuple(dict.fromkeys(model.host for model in self.models))
-
     def find(self, name: str) -> ModelInfo | None:
         """Return the model that people mean by ``name``: its label, or host and label.
 

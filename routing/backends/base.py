@@ -201,7 +201,6 @@ class Backend(Protocol):
     """One wire protocol. Implementations hold no state of a call."""
 
     type: str
-    supports_tools: bool
 
     def stream(
         self,

@@ -42,7 +42,6 @@ class Builtin:
     """The back end of type ``builtin``."""
 
     type = "builtin"
-    supports_tools = False
 
     def __init__(self) -> None:
         self._address = ""

@@ -67,7 +67,6 @@ class Scripted:
     """The back end of type ``scripted``."""
 
     type = "scripted"
-    supports_tools = True
 
     @asynccontextmanager
     async def stream(
