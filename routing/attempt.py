@@ -11,10 +11,8 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
-from accounts import secrets
 from ledger.types import Cost, Outcome
 from routing.backends.base import (
-    AuthenticationFailed,
     BackendError,
     ConnectionFailed,
     Event,
@@ -30,6 +28,7 @@ from routing.backends.base import (
 )
 from routing.catalogue import ModelInfo
 from routing.errors import ErrorInfo
+from routing.keys import key_of
 from routing.router import Candidate
 from routing.tokens import estimate_tokens, tokens_of_bytes
 
@@ -76,20 +75,10 @@ class Attempt:
             AuthenticationFailed: The stored key cannot be read.
         """
         host = self.model.host
-        try:
-            key = (
-                secrets.decrypt("host_key", host.key_encrypted)
-                if host.key_encrypted
-                else ""
-            )
-        except secrets.Undecryptable:
-            raise AuthenticationFailed(
-                "The host's stored key cannot be read; enter it again."
-            ) from None
         return Target(
             host_type=host.type,
             base_url=host.base_url,
-            api_key=key,
+            api_key=key_of(host),
             model_name=self.model.name,
             context_tokens=self.model.context_tokens,
             trusted_origin=host.trusted_origin,

@@ -12,15 +12,22 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from accounts import secrets
 from accounts.models import User
 from ledger.types import Caller
 from routing import dispatcher, net
-from routing.backends.base import Prompt, PromptMessage, TextDelta, ThinkingDelta
+from routing.backends.base import (
+    AuthenticationFailed,
+    Prompt,
+    PromptMessage,
+    TextDelta,
+    ThinkingDelta,
+)
+from routing.backends.local_openai import bearer
 from routing.catalogue import HostInfo, ModelInfo
 from routing.db_pool import run_in_db_pool
 from routing.errors import BadAddress, BlockedAddress, NetError
-from routing.registry import catalogue_for
+from routing.keys import key_of
+from routing.registry import NO_PERMISSION, catalogue_for, may_call
 
 LIST_TIMEOUT_S = 10.0
 ANSWER_TOKENS = 16
@@ -58,7 +65,7 @@ class HostReport:
 
 async def test_host(user: User, host: HostInfo) -> HostReport:
     """Try a host for a person and report each step; never raises for a bad host."""
-    steps, models = await _list_steps(host)
+    steps, models = await _list_steps(user, host)
     if all(step.ok for step in steps if step.name != "model list"):
         steps.append(await _answer_step(user, host))
     return HostReport(tuple(steps), tuple(models))
@@ -67,28 +74,29 @@ async def test_host(user: User, host: HostInfo) -> HostReport:
 test_host.__test__ = False  # type: ignore[attr-defined]
 
 
-async def list_models(host: HostInfo) -> HostReport:
+async def list_models(user: User, host: HostInfo) -> HostReport:
     """Ask a host for the names of its models, without any call."""
-    steps, models = await _list_steps(host)
+    steps, models = await _list_steps(user, host)
     return HostReport(tuple(steps), tuple(models))
 
 
-async def _list_steps(host: HostInfo) -> tuple[list[Step], list[str]]:
+async def _list_steps(user: User, host: HostInfo) -> tuple[list[Step], list[str]]:
+    if not await run_in_db_pool(may_call, user, host):
+        return [Step("address", False, NO_PERMISSION)], []
     started = time.monotonic()
     try:
         reply = await net.request(
             "GET",
             host.base_url.rstrip("/") + "/models",
-            headers=_key_header(host),
+            headers=bearer(key_of(host)),
             trusted_origins=host.trusted_origins,
             timeout_s=LIST_TIMEOUT_S,
             max_redirects=0,
         )
     except (BadAddress, BlockedAddress) as error:
         return [Step("address", False, str(error), _since(started))], []
-    except secrets.Undecryptable:
-        text = "The stored key cannot be read; enter it again."
-        return [Step("key", False, text, _since(started))], []
+    except AuthenticationFailed as error:
+        return [Step("key", False, str(error), _since(started))], []
     except NetError as error:
         return [Step("connection", False, str(error), _since(started))], []
     steps = [Step("connection", True, "The host answers.", _since(started))]
@@ -128,13 +136,6 @@ async def _answer_step(user: User, host: HostInfo) -> Step:
 def _first_model(user: User, host: HostInfo) -> ModelInfo | None:
     models = catalogue_for(user).models
     return next((model for model in models if model.host.id == host.id), None)
-
-
-def _key_header(host: HostInfo) -> dict[str, str]:
-    if not host.key_encrypted:
-        return {}
-    key = secrets.decrypt("host_key", host.key_encrypted)
-    return {"Authorization": f"Bearer {key}"}
 
 
 def _names(body: Any) -> list[str] | None:

@@ -3,16 +3,18 @@
 The page, the admin and the command line all change the registry through these
 functions, so the same rules and the same audit events hold everywhere. A key is
 write-only: it is stored encrypted, never shown, and given up when its host moves to
-another origin, so that it cannot be sent elsewhere by changing the address.
+another origin or owner, so that it cannot be sent elsewhere or used by somebody else
+without being typed again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from django.contrib.auth.models import Permission
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from accounts import audit
 from accounts.models import User
@@ -26,15 +28,14 @@ from routing.models import Host, Model, RoleSlot
 from routing.registry import (
     FREE_URL_PERMISSION,
     FREE_URL_TYPES,
+    NO_PERMISSION,
     may_add_free_url,
     models_visible_to,
 )
 
 CHAIN_LENGTH = 5
 """Primary and four backups."""
-NO_PERMISSION = (
-    "Hosts at an address of your own choice need the permission of an administrator."
-)
+MEANWHILE = "Somebody else changed this at the same moment; please try again."
 
 
 def addable_types() -> list[str]:
@@ -73,11 +74,12 @@ def save_host(host: Host, *, key: str | None, actor: User | None) -> Host:
 
     Args:
         key: A new key; ``""`` removes it; ``None`` keeps the stored one, unless the
-            address moved to another origin.
+            host moved to another origin or owner.
         actor: Who does it; ``None`` = the command line.
 
     Raises:
-        ValidationError: See ``check_host``; a key with characters no key can have.
+        ValidationError: See ``check_host``; a key with characters no key can have; a
+            change by somebody else at the same moment.
     """
     host.base_url = host.base_url.strip().rstrip("/")
     check_host(host, actor=actor)
@@ -89,7 +91,7 @@ def save_host(host: Host, *, key: str | None, actor: User | None) -> Host:
             raise ValidationError({"key": "A key has no spaces or special characters."})
         host.key_encrypted = encrypt("host_key", key) if key else ""
         host.flagged = ""
-    with transaction.atomic():
+    with _saving():
         host.save()
         audit.record(
             "host.changed" if before else "host.added",
@@ -139,7 +141,8 @@ def save_model(model: Model) -> Model:
             model.output_price_nano_usd_per_mtok = known.output
             model.cache_read_price_nano_usd_per_mtok = known.cache_read
             model.cache_write_price_nano_usd_per_mtok = known.cache_write
-    model.save()
+    with _saving():
+        model.save()
     return model
 
 
@@ -159,7 +162,7 @@ def set_chain(owner: User | None, role: str, models: Sequence[Model]) -> None:
             raise ValidationError("A shared chain takes shared models only.")
     elif models_visible_to(owner).filter(id__in=ids).count() != len(ids):
         raise ValidationError("You have no such model.")
-    with transaction.atomic():
+    with _saving():
         RoleSlot.objects.filter(owner=owner, role=role).delete()
         RoleSlot.objects.bulk_create(
             RoleSlot(owner=owner, role=role, position=position, model=model)
@@ -199,6 +202,16 @@ def allow_free_urls(user: User, allowed: bool, *, actor: User | None) -> None:
         )
 
 
+@contextmanager
+def _saving() -> Iterator[None]:
+    """Save in one transaction; what the checks could not foresee is a refusal too."""
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError:
+        raise ValidationError(MEANWHILE) from None
+
+
 def _is_listed(*, url_origin: str) -> bool:
     """Say whether a shared host has this origin, so that anybody may use it."""
     for base_url in Host.objects.filter(owner=None).values_list("base_url", flat=True):
@@ -211,7 +224,7 @@ def _is_listed(*, url_origin: str) -> bool:
 
 
 def _moved(before: Host, after: Host) -> bool:
-    if before.type != after.type:
+    if (before.type, before.owner_id) != (after.type, after.owner_id):
         return True
     try:
         return origin_of(before.base_url) != origin_of(after.base_url)

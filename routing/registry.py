@@ -22,16 +22,29 @@ from routing.backends import backend_types
 from routing.catalogue import Catalogue, HostInfo, ModelInfo
 from routing.catalogue_rows import ModelRow, model_rows, slot_rows
 from routing.errors import BadAddress
-from routing.models import Host, Model, RoleSlot
+from routing.models import Host, Model
 
 FREE_URL_TYPES = frozenset({Host.Type.LOCAL_OPENAI})
 """Types whose address is typed in, so that it could point anywhere."""
 FREE_URL_PERMISSION = "routing.add_free_url"
+NO_PERMISSION = (
+    "Hosts at an address of your own choice need the permission of an administrator."
+)
 
 
 def may_add_free_url(user: User) -> bool:
     """Say whether a person may enter addresses of their own choice."""
     return user.is_admin or user.has_perm(FREE_URL_PERMISSION)
+
+
+def may_call(user: User, host: HostInfo) -> bool:
+    """Say whether a person may still call a host that they see."""
+    return not _is_own_choice(host.owner_id, host.type) or may_add_free_url(user)
+
+
+def _is_own_choice(owner_id: int | None, host_type: str) -> bool:
+    """Say whether a person, not an administrator, may have chosen a host's address."""
+    return owner_id is not None and host_type in FREE_URL_TYPES
 
 
 def hosts_visible_to(user: User) -> QuerySet[Host]:
@@ -48,23 +61,6 @@ def models_visible_to(user: User) -> QuerySet[Model]:
         .select_related("host", "host__owner")
         .order_by(F("host__owner").asc(nulls_last=True), "host__name", "tier", "label")
     )
-
-
-def slots_visible_to(user: User) -> QuerySet[RoleSlot]:
-    """Return the places of a person's own chains and the shared ones, in order."""
-    return RoleSlot.objects.filter(Q(owner=user) | Q(owner=None)).order_by(
-        "role", "position"
-    )
-
-
-def get_host_for_user(user: User, host_id: int) -> Host:
-    """Return a host that a person sees; 404 for others."""
-    return get_object_or_404(hosts_visible_to(user), id=host_id)
-
-
-def get_model_for_user(user: User, model_id: int) -> Model:
-    """Return a model that a person sees; 404 for others."""
-    return get_object_or_404(models_visible_to(user), id=model_id)
 
 
 def get_host_to_change(user: User, host_id: int) -> Host:
@@ -160,9 +156,7 @@ def _is_admin(row: ModelRow) -> bool:
 
 def _usable(user: User, rows: list[ModelRow]) -> list[ModelRow]:
     """Leave out own hosts at addresses that the person may no longer choose."""
-    free = [
-        row.owner_id is not None and row.host_type in FREE_URL_TYPES for row in rows
-    ]
+    free = [_is_own_choice(row.owner_id, row.host_type) for row in rows]
     if any(free) and not may_add_free_url(user):
         return [row for row, is_free in zip(rows, free, strict=True) if not is_free]
     return rows

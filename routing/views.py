@@ -13,6 +13,7 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -37,6 +38,7 @@ from routing.forms import (
 from routing.host_check import HostReport, list_models, test_host
 from routing.models import Host, Model, RoleSlot
 from routing.registry import (
+    NO_PERMISSION,
     catalogue_for,
     get_host_to_change,
     get_model_to_change,
@@ -103,7 +105,7 @@ def overview(request: AuthenticatedHttpRequest) -> HttpResponse:
 def host_add(request: AuthenticatedHttpRequest) -> HttpResponse:
     """Add a host, one's own or – for administrators – a shared one."""
     if not may_add_free_url(request.user):
-        context = {"sentence": hosts.NO_PERMISSION}
+        context = {"sentence": NO_PERMISSION}
         return render(request, "routing/not_allowed.html", context, status=403)
     return _host_form(request, Host(base_url=""))
 
@@ -162,13 +164,23 @@ def host_test(request: AuthenticatedHttpRequest, host_id: int) -> HttpResponse:
 @login_required
 @FORM
 def model_add(request: AuthenticatedHttpRequest, host_id: int) -> HttpResponse:
-    """Add a model to a host; ``?list=1`` asks the host which it has."""
+    """Add a model to a host."""
     host = get_host_to_change(request.user, host_id)
-    report = None
-    if "list" in request.GET:
-        report = async_to_sync(list_models)(info_for(request.user, host))
     model = Model(host=host, name=request.GET.get("name", "")[:200])
-    return _model_form(request, model, report)
+    return _model_form(request, model)
+
+
+@never_cache
+@login_required
+@require_POST
+def model_list(request: AuthenticatedHttpRequest, host_id: int) -> HttpResponse:
+    """Ask a host which models it has, and suggest them in the form to add one."""
+    host = get_host_to_change(request.user, host_id)
+    info = info_for(request.user, host)
+    report: HostReport = async_to_sync(list_models)(request.user, info)
+    model = Model(host=host)
+    context = {"form": ModelForm(instance=model), "model": model, "report": report}
+    return render(request, "routing/model.html", context)
 
 
 @never_cache
@@ -176,12 +188,10 @@ def model_add(request: AuthenticatedHttpRequest, host_id: int) -> HttpResponse:
 @FORM
 def model_edit(request: AuthenticatedHttpRequest, model_id: int) -> HttpResponse:
     """Change a model."""
-    return _model_form(request, get_model_to_change(request.user, model_id), None)
+    return _model_form(request, get_model_to_change(request.user, model_id))
 
 
-def _model_form(
-    request: AuthenticatedHttpRequest, model: Model, report: HostReport | None
-) -> HttpResponse:
+def _model_form(request: AuthenticatedHttpRequest, model: Model) -> HttpResponse:
     label = model.label
     data = request.POST if request.method == "POST" else None
     form = ModelForm(data, instance=model)
@@ -190,7 +200,7 @@ def _model_form(
         if saved is not None:
             messages.success(request, f"{saved.label} is saved.")
             return redirect("models")
-    context = {"form": form, "model": model, "label": label, "report": report}
+    context = {"form": form, "model": model, "label": label}
     status = 400 if form.errors else 200
     return render(request, "routing/model.html", context, status=status)
 
@@ -250,7 +260,10 @@ def chain_move(
     )
     if place > 0:
         models[place - 1], models[place] = models[place], models[place - 1]
-        hosts.set_chain(owner, role, models)
+        try:
+            hosts.set_chain(owner, role, models)
+        except ValidationError as error:
+            messages.error(request, " ".join(error.messages))
     return redirect("chain", scope, role)
 
 

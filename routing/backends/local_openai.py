@@ -50,7 +50,6 @@ class LocalOpenAI:
     """The back end of type ``local_openai``."""
 
     type = "local_openai"
-    supports_tools = True
 
     @asynccontextmanager
     async def stream(
@@ -85,7 +84,7 @@ async def open_chat(
             request = net.stream(
                 "POST",
                 target.base_url.rstrip("/") + "/chat/completions",
-                headers=headers_of(target),
+                headers=bearer(target.api_key),
                 json_body=body,
                 trusted_origins=trusted_origins_of(target),
                 connect_s=timeouts.connect_s,
@@ -100,9 +99,9 @@ async def open_chat(
         yield events
 
 
-def headers_of(target: Target) -> dict[str, str]:
-    """Return the headers of a call: the key, if the host has one."""
-    return {"Authorization": f"Bearer {target.api_key}"} if target.api_key else {}
+def bearer(api_key: str) -> dict[str, str]:
+    """Return the header that carries a key; none without one."""
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
 def trusted_origins_of(target: Target) -> frozenset[str]:

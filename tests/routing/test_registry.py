@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.http import Http404
 
 from accounts import secrets
@@ -16,14 +17,11 @@ from routing import hosts
 from routing.models import Host, Model, RoleSlot
 from routing.registry import (
     catalogue_for,
-    get_host_for_user,
     get_host_to_change,
-    get_model_for_user,
     get_model_to_change,
     hosts_visible_to,
     info_for,
     models_visible_to,
-    slots_visible_to,
 )
 
 pytestmark = pytest.mark.django_db
@@ -34,15 +32,10 @@ def test_outsider_gets_nothing_of_a_persons_own(
     alice: User, charlie: User, admin_user: User, add_model: Callable[..., Model]
 ) -> None:
     model = add_model("mine", owner=alice)
-    RoleSlot.objects.create(owner=alice, role="chat", position=0, model=model)
-    assert get_host_for_user(alice, model.host_id) == model.host
-    assert get_model_for_user(alice, model.id) == model
     assert get_host_to_change(alice, model.host_id) == model.host
     assert get_model_to_change(alice, model.id) == model
     for outsider in (charlie, admin_user):
         for get, row_id in (
-            (get_host_for_user, model.host_id),
-            (get_model_for_user, model.id),
             (get_host_to_change, model.host_id),
             (get_model_to_change, model.id),
         ):
@@ -50,7 +43,6 @@ def test_outsider_gets_nothing_of_a_persons_own(
                 get(outsider, row_id)
         assert not hosts_visible_to(outsider)
         assert not models_visible_to(outsider)
-        assert not slots_visible_to(outsider)
         assert catalogue_for(outsider).models == ()
 
 
@@ -58,7 +50,6 @@ def test_shared_is_seen_by_all_and_changed_by_administrators(
     alice: User, admin_user: User, add_model: Callable[..., Model]
 ) -> None:
     model = add_model("shared")
-    assert get_host_for_user(alice, model.host_id) == model.host
     assert get_host_to_change(admin_user, model.host_id) == model.host
     assert get_model_to_change(admin_user, model.id) == model
     with pytest.raises(Http404):
@@ -206,6 +197,15 @@ def test_key_does_not_move_to_another_origin(admin_user: User, url: str) -> None
     assert hosts.save_host(saved, key=None, actor=admin_user).key_encrypted == ""
 
 
+def test_key_does_not_move_to_another_owner(admin_user: User, alice: User) -> None:
+    saved = hosts.save_host(host(), key="one", actor=admin_user)
+    saved.owner = alice
+    assert hosts.save_host(saved, key=None, actor=admin_user).key_encrypted == ""
+    saved.owner = None
+    hosts.save_host(saved, key="two", actor=admin_user)
+    assert secrets.decrypt("host_key", saved.key_encrypted) == "two"
+
+
 @pytest.mark.parametrize("key", ["a b", "a\nb", "ключ"])
 def test_odd_keys_are_refused(admin_user: User, key: str) -> None:
     with pytest.raises(ValidationError):
@@ -259,20 +259,39 @@ def test_names_and_labels_are_unique_for_each_owner(
     hosts.save_model(Model(host=own.host, name="m", label="m"))
 
 
+def test_what_others_saved_meanwhile_is_a_refusal(
+    admin_user: User,
+    add_model: Callable[..., Model],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = add_model("m", host="h")
+    monkeypatch.setattr(hosts, "check_host", lambda host, actor: None)
+    with pytest.raises(ValidationError, match="at the same moment"):
+        hosts.save_host(host(), key=None, actor=admin_user)
+    monkeypatch.setattr(hosts, "check_model", lambda model: None)
+    with pytest.raises(ValidationError, match="at the same moment"):
+        hosts.save_model(Model(host=model.host, name="m", label="m"))
+    hosts.set_chain(None, "chat", [model])
+    monkeypatch.setattr(QuerySet, "delete", lambda rows: (0, {}))
+    with pytest.raises(ValidationError, match="at the same moment"):
+        hosts.set_chain(None, "chat", [model])
+    assert RoleSlot.objects.count() == 1
+
+
 def test_chain_is_replaced_as_a_whole(
     alice: User, add_model: Callable[..., Model]
 ) -> None:
     models = [add_model(f"m{n}") for n in range(6)]
     hosts.set_chain(alice, "chat", models[:3])
     hosts.set_chain(alice, "chat", [models[2], models[0]])
-    labels = [slot.model.label for slot in slots_visible_to(alice)]
+    labels = [slot.model.label for slot in RoleSlot.objects.filter(owner=alice)]
     assert labels == ["m2", "m0"]
     with pytest.raises(ValidationError, match="at most 5"):
         hosts.set_chain(alice, "chat", models)
     with pytest.raises(ValidationError, match="only once"):
         hosts.set_chain(alice, "chat", [models[0], models[0]])
     hosts.set_chain(alice, "chat", [])
-    assert not slots_visible_to(alice)
+    assert not RoleSlot.objects.exists()
 
 
 def test_chain_takes_only_models_that_its_owner_sees(

@@ -72,8 +72,9 @@ def test_administrator_sets_up_a_host_a_model_and_a_test(
     assert client.post(URL + "hosts/add/", fields).status_code == 302
     host = Host.objects.get()
     assert (host.owner, host.base_url, host.is_local) == (None, upstream.base_url, True)
-    offered = text(client.get(f"{URL}hosts/{host.id}/models/add/?list=1"))
+    offered = text(client.post(f"{URL}hosts/{host.id}/models/list/"))
     assert '<option value="other-model">' in offered
+    assert f'action="{URL}hosts/{host.id}/models/add/"' in offered
     added = client.post(
         f"{URL}hosts/{host.id}/models/add/", model_fields(add_to_chat="on")
     )
@@ -111,6 +112,30 @@ def test_test_names_the_failing_step(
     prepare(model.host, upstream)
     page = text(client_for(admin_user).post(f"{URL}hosts/{model.host_id}/test/"))
     assert f"the step “{step}” failed" in page
+
+
+def test_host_is_called_only_while_its_owner_may_choose_addresses(
+    alice: User, client_for: ClientFor, upstream: Upstream, add_model: Any
+) -> None:
+    model = add_model(
+        "echo", owner=alice, type="local_openai", base_url=upstream.base_url
+    )
+    client = client_for(alice)
+    for path in ("test/", "models/list/"):
+        page = text(client.post(f"{URL}hosts/{model.host_id}/{path}"))
+        assert "need the permission of an administrator" in page
+    assert upstream.calls == []
+
+
+def test_hosts_are_asked_for_their_models_by_post_alone(
+    admin_user: User, client_for: ClientFor, upstream: Upstream, add_model: Any
+) -> None:
+    model = add_model("echo", type="local_openai", base_url=upstream.base_url)
+    url = f"{URL}hosts/{model.host_id}/models/"
+    client = client_for(admin_user)
+    assert client.get(url + "list/").status_code == 405
+    assert client.get(url + "add/?list=1").status_code == 200
+    assert upstream.calls == []
 
 
 def _move(host: Host, url: str) -> None:
@@ -250,6 +275,18 @@ def test_chain_is_chosen_reordered_and_removed(
 def _chain(user: User) -> list[str]:
     slots = RoleSlot.objects.filter(owner=user).select_related("model")
     return [slot.model.label for slot in slots]
+
+
+def test_chain_with_a_model_that_is_gone_cannot_be_moved(
+    alice: User, bob: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    one, two = add_model("one"), add_model("two")
+    hosts.set_chain(alice, "chat", [one, two])
+    Host.objects.filter(id=one.host_id).update(owner=bob)
+    url = URL + "chains/own/chat/move/"
+    moved = client_for(alice).post(url, {"up": two.id}, follow=True)
+    assert "You have no such model" in text(moved)
+    assert _chain(alice) == ["one", "two"]
 
 
 def test_chain_offers_no_foreign_models(
