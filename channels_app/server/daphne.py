@@ -41,7 +41,7 @@ Application = Callable[..., Coroutine[Any, Any, None]]
 Drain = Callable[[], Awaitable[None]]
 
 CLOSE_WITHIN_S = 3.0
-"""Time for open responses to end and for sockets to answer the close frame."""
+"""Time for open responses to end, and then for sockets to answer the close frame."""
 BACKLOG = 1024
 
 
@@ -151,12 +151,13 @@ class CortexServer(Server):  # type: ignore[misc]
             for port in self._ports:
                 port.stopListening()
             await self._drain()
-            await self._until(lambda: not self._open(CortexRequest))
+            deadline = time.monotonic() + CLOSE_WITHIN_S
+            await _until(lambda: not self._open(CortexRequest), deadline - 1)
             for request in self._open(CortexRequest):
                 request.channel.transport.loseConnection()
             for socket in self._open(CortexWebSocket):
                 socket.handle_reply({"type": "websocket.close", "code": RESTART})
-            await self._until(lambda: not self._open(CortexWebSocket))
+            await _until(lambda: not self._open(CortexWebSocket), deadline)
         except Exception:
             logger.exception("the drain failed; stopping at once")
         finally:
@@ -175,11 +176,6 @@ class CortexServer(Server):  # type: ignore[misc]
             and getattr(protocol, "channel", protocol) is not None
             and details.get("application_instance") is not None
         ]
-
-    async def _until(self, done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + CLOSE_WITHIN_S
-        while not done() and time.monotonic() < deadline:  # noqa: ASYNC110 - no event
-            await asyncio.sleep(0.02)
 
     def kill_all_applications(self) -> Any:
         """Cancel what is left when the reactor stops."""
@@ -247,6 +243,12 @@ def _log_line(method: str, path: str, status: int, **fields: float) -> None:
     path = path.partition("?")[0]
     if path != "/health":
         access.info("%s %s %d", method, path, status, extra=fields)
+
+
+async def _until(done: Callable[[], bool], deadline: float) -> None:
+    """Wait for something, at most until the monotonic time is ``deadline``."""
+    while not done() and time.monotonic() < deadline:  # noqa: ASYNC110 - no event
+        await asyncio.sleep(0.02)
 
 
 def _ended() -> asyncio.Future[None]:

@@ -14,10 +14,11 @@ from channels_app import turns
 from channels_app.server import lifeline
 from routing import net
 
-GRACE_S = 16.0
+GRACE_S = 14.0
 """Answers that are being written when the process is asked to stop get this long.
 
-What is cut off then has time to be booked and sockets to be closed within 20 s in all.
+What is cut off then has ``turns.SETTLE_S`` to be booked, and connections have
+``daphne.CLOSE_WITHIN_S`` to end: 20 s in all.
 """
 
 
