@@ -26,7 +26,6 @@ from channels_app.turn_requests import (
     TurnRequest,
 )
 from channels_app.turn_sql import (
-    insert_messages,
     quick_transaction,
     state_of_conversation,
     touch_conversation,
@@ -130,7 +129,7 @@ def _store(user_id: int, request: StartRequest) -> Beginning:
         touch_conversation(conversation.pk, leaf=messages[-1].pk, now=now)
         if not place.is_new:
             _check(place, now)
-        insert_messages(messages)
+        Message.objects.bulk_create(messages)
     answer = messages[-1] if messages[-1].role == Message.Role.ASSISTANT else None
     asked = answer.parent_id if answer else messages[-1].pk
     assert asked is not None  # noqa: S101  an answer always has a parent
