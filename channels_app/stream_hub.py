@@ -26,7 +26,7 @@ class StreamHub:
 
     def __init__(self) -> None:
         self._streams: dict[uuid.UUID, TurnStream] = {}
-        self._finished: OrderedDict[uuid.UUID, asyncio.TimerHandle] = OrderedDict()
+        self._finished: OrderedDict[TurnStream, asyncio.TimerHandle] = OrderedDict()
         self._kept_chars = 0
         self.on_stop: Callable[[uuid.UUID], None] = lambda turn: None
         """Called when another process asks to stop a turn that runs here."""
@@ -51,10 +51,9 @@ class StreamHub:
         """Close a stream of this process and keep it for late readers."""
         stream.finish()
         self._kept_chars += stream.chars
-        handle = asyncio.get_running_loop().call_later(
-            KEEP_FINISHED_S, self._drop, stream.turn
+        self._finished[stream] = asyncio.get_running_loop().call_later(
+            KEEP_FINISHED_S, self._drop, stream
         )
-        self._finished[stream.turn] = handle
         while self._kept_chars > MAX_KEPT_CHARS:
             self._drop(next(iter(self._finished)))
 
@@ -70,9 +69,10 @@ class StreamHub:
         self._streams.clear()
         self._kept_chars = 0
 
-    def _drop(self, turn: uuid.UUID) -> None:
-        self._finished.pop(turn).cancel()
-        self._kept_chars -= self._streams.pop(turn).chars
+    def _drop(self, stream: TurnStream) -> None:
+        self._finished.pop(stream).cancel()
+        self._kept_chars -= stream.chars
+        self._streams.pop(stream.turn, None)
 
 
 async def _unknown(turn: uuid.UUID) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable
 from json.encoder import encode_basestring
+from math import inf
 from typing import Any, NamedTuple
 
 TEXT_TYPES = frozenset({"turn.delta", "turn.thinking"})
@@ -238,17 +239,20 @@ class TurnStream:
 
     # --- between processes ---------------------------------------------------------
 
-    def pack(self, start: int) -> list[list[Any]]:
-        """Return everything from number ``start`` on as plain lists for ``unpack``.
+    def pack(self, start: int, room: float = inf) -> tuple[list[list[Any]], int]:
+        """Return the events from number ``start`` on as plain lists for ``unpack``.
 
         A list is ``[type, first number, lengths of the pieces, text]``; other events
-        have no lengths and their JSON as text.
+        have no lengths and their JSON as text. Also returns the number of the first
+        event that is not packed, because there were ``room`` characters already.
         """
         packed: list[list[Any]] = []
         for run in self._runs[max(0, bisect_right(self._firsts, start) - 1) :]:
             begin = max(0, start - run.first)
             if begin >= len(run.ends):
                 continue
+            if room <= 0:
+                return packed, run.first
             if run.type in TEXT_TYPES:
                 ends = run.ends[begin - 1 if begin else 0 :]
                 if not begin:
@@ -258,7 +262,8 @@ class TurnStream:
                 packed.append([run.type, run.first + begin, lengths, text])
             else:
                 packed.append([run.type, run.first, None, run.pieces[0]])
-        return packed
+            room -= len(packed[-1][3])
+        return packed, self.next_seq
 
     def unpack(self, packed: list[list[Any]]) -> None:
         """Add what ``pack`` gave elsewhere; what is already here is skipped.

@@ -33,6 +33,11 @@ logger = logging.getLogger(__name__)
 
 PUBLISH_EVERY_S = 0.03
 RETRY_S = 0.5
+LONGEST_RETRY_S = 8.0
+BATCH_CHARS = 2_000_000
+"""Text after which the rest waits for the next round trip."""
+ASK_ROW_EVERY_S = 2.0
+"""How often the row is asked for the end of a turn whose log is incomplete."""
 PATIENCE_S = 2.0
 """How long one command may take before Redis counts as unreachable."""
 BLOCK_MS = 5_000
@@ -82,50 +87,77 @@ class RedisStreamHub(StreamHub):
         return stream
 
     def _mark(self, stream: TurnStream) -> None:
-        self._dirty.add(stream)
-        self._wake.set()
+        if stream in self._published:
+            self._dirty.add(stream)
+            self._wake.set()
+
+    def _forget(self, stream: TurnStream) -> None:
+        """Publish nothing more of a stream."""
+        self._published.pop(stream, None)
+        self._dirty.discard(stream)
+
+    def _drop(self, stream: TurnStream) -> None:
+        super()._drop(stream)
+        self._forget(stream)
+        self._copies.pop(stream.turn, None)
 
     async def _publish_forever(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            batch, self._dirty = self._dirty, set()
             try:
-                await self._publish(batch)
-            except (RedisError, OSError, TimeoutError) as error:
+                await self._publish()
+            except Exception as error:  # an end of this task would be for good
                 logger.warning("Streams could not be published: %r", error)
-                self._dirty |= batch
-                self._wake.set()
-                await asyncio.sleep(RETRY_S)
+                await self._redis_is_back()
             else:
                 await asyncio.sleep(PUBLISH_EVERY_S)
+            if self._dirty:
+                self._wake.set()
 
-    async def _publish(self, batch: set[TurnStream]) -> None:
-        """Add what is new in these streams to Redis, in one round trip."""
-        streams = [stream for stream in batch if stream in self._published]
+    async def _redis_is_back(self) -> None:
+        """Wait until Redis answers; nothing is packed for it before."""
+        delay_s = RETRY_S
+        while True:
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, LONGEST_RETRY_S)
+            with suppress(RedisError, OSError, TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):
+                    await self._redis.ping()
+                return
+
+    async def _publish(self) -> None:
+        """Add what is new to Redis in one round trip, or as much as one may carry."""
+        room = BATCH_CHARS
+        sent: list[tuple[TurnStream, int]] = []
         pipeline = self._redis.pipeline(transaction=False)
-        upto = []
-        for stream in streams:
+        for stream in self._dirty:
             start = self._published[stream]
-            upto.append(stream.next_seq)
+            packed, end = stream.pack(start, room)
+            room -= sum(len(part[3]) for part in packed)
             pipeline.xadd(
                 key_of(stream.turn),
-                {"packed": json.dumps(stream.pack(start))},
+                {"owner": stream.owner_id, "packed": json.dumps(packed)},
                 maxlen=MAX_ENTRIES,
                 approximate=True,
                 nomkstream=start > 0,
             )
             pipeline.expire(key_of(stream.turn), KEEP_FINISHED_S)
+            sent.append((stream, end))
+            if room <= 0:
+                break
         async with asyncio.timeout(PATIENCE_S):
             results = await pipeline.execute()
-        for stream, end, added in zip(streams, upto, results[::2], strict=True):
-            if added is None:  # Redis forgot the beginning
-                self._published[stream] = 0
-                self._mark(stream)
+        for (stream, end), added in zip(sent, results[::2], strict=True):
+            if stream not in self._published:  # dropped meanwhile
                 continue
-            self._published[stream] = end
-            if stream.finished and end == stream.next_seq:
-                del self._published[stream]
+            self._published[stream] = 0 if added is None else end
+            if added is None:  # Redis forgot the beginning
+                continue
+            if end == stream.next_seq:
+                self._dirty.discard(stream)
+                if stream.finished:
+                    self._forget(stream)
 
     # --- streams of other processes -------------------------------------------
 
@@ -136,7 +168,8 @@ class RedisStreamHub(StreamHub):
         """
         stream = self._streams.get(turn) or self._copies.get(turn)
         if stream is None:
-            if not await self._ask(self._redis.exists(key_of(turn))):
+            entries = await self._ask(self._redis.xrange(key_of(turn), count=1))
+            if not entries or int(entries[0][1]["owner"]) != owner_id:
                 return None
             stream = self._copies.get(turn)  # another reader may have been faster
             if stream is None:
@@ -146,30 +179,47 @@ class RedisStreamHub(StreamHub):
 
     async def _follow(self, stream: TurnStream) -> None:
         """Feed a copy until the turn has finished; then keep it for late readers."""
-        last, silent = "0", 0
         try:
+            try:
+                await self._copy(stream)
+            except Exception:
+                # Such as a log whose beginning Redis has trimmed.
+                logger.exception("a stream cannot be copied; its row will tell the end")
             while not stream.finished:
-                try:
-                    entries = await self._read_entries(stream, last)
-                except (RedisError, OSError, TimeoutError) as error:
-                    logger.warning("A stream could not be followed: %r", error)
-                    await asyncio.sleep(RETRY_S)
-                    continue
-                for entry_id, entry in entries:
-                    stream.unpack(json.loads(entry["packed"]))
-                    last = entry_id
-                silent = 0 if entries else silent + 1
-                if stream.last_type == FINISHED:
-                    stream.finish()
-                elif silent > 1 and (fields := await self.ending(stream.turn)):
-                    # Its process died; the row says how it ended.
-                    stream.append(FINISHED, **fields)
-                    stream.finish()
+                await self._end_by_row(stream)
+                await asyncio.sleep(0 if stream.finished else ASK_ROW_EVERY_S)
         finally:
+            self.finish(stream)
+
+    async def _copy(self, stream: TurnStream) -> None:
+        """Take over what the turn's own process publishes, to its end."""
+        last, silent = "0", 0
+        while not stream.finished:
+            try:
+                entries = await self._read_entries(stream, last)
+            except (RedisError, OSError, TimeoutError) as error:
+                logger.warning("A stream could not be followed: %r", error)
+                await asyncio.sleep(RETRY_S)
+                continue
+            for entry_id, entry in entries:
+                stream.unpack(json.loads(entry["packed"]))
+                last = entry_id
+            silent = 0 if entries else silent + 1
+            if stream.last_type == FINISHED:
+                stream.finish()
+            elif silent > 1:  # its process may have died
+                await self._end_by_row(stream)
+
+    async def _end_by_row(self, stream: TurnStream) -> None:
+        """Finish a copy when the row says how the turn ended."""
+        try:
+            fields = await self.ending(stream.turn)
+        except Exception as error:  # such as a database that is away
+            logger.warning("The end of a turn could not be looked up: %r", error)
+            return
+        if fields:
+            stream.append(FINISHED, **fields)
             stream.finish()
-            asyncio.get_running_loop().call_later(
-                KEEP_FINISHED_S, self._copies.pop, stream.turn, None
-            )
 
     async def _read_entries(
         self, stream: TurnStream, last: str
@@ -202,7 +252,7 @@ class RedisStreamHub(StreamHub):
                         )
                         if note is not None:
                             self.on_stop(uuid.UUID(note["data"]))
-            except (RedisError, OSError, TimeoutError, ValueError) as error:
+            except Exception as error:  # an end of this task would be for good
                 logger.warning("Stops cannot be heard: %r", error)
             self._heard = False
             await asyncio.sleep(RETRY_S)
@@ -223,10 +273,10 @@ class RedisStreamHub(StreamHub):
 
     async def close(self) -> None:
         """Publish what is left, then end all tasks and connections."""
-        if self._dirty:
-            with suppress(RedisError, OSError, TimeoutError):
-                await self._publish(self._dirty)
         await self._tasks.end()
+        with suppress(RedisError, OSError, TimeoutError):
+            while self._dirty:
+                await self._publish()
         await self._redis.aclose()
         await self._blocking.aclose()
         await super().close()

@@ -20,6 +20,7 @@ from channels_app import stream_hub, streams
 from channels_app.stream_hub import StreamHub
 from channels_app.streams import MAX_FRAME_CHARS, Frame, TurnStream
 from channels_app.streams_redis import RedisStreamHub
+from tests.support.redis import RedisServer
 
 OWNER = 7
 Hubs = tuple[StreamHub, StreamHub]
@@ -232,9 +233,9 @@ def test_packing_can_begin_anywhere_and_repeat_itself() -> None:
         stream.append_text("turn.delta", str(number))
     stream.append("turn.finished")
     copy = TurnStream(stream.turn, OWNER)
-    copy.unpack(stream.pack(0)[:2])
-    copy.unpack(stream.pack(700))
-    copy.unpack(stream.pack(0))
+    copy.unpack(stream.pack(0)[0][:2])
+    copy.unpack(stream.pack(700)[0])
+    copy.unpack(stream.pack(0)[0])
     assert copy.next_seq == stream.next_seq
     assert copy.text("turn.delta") == stream.text("turn.delta")
 
@@ -244,7 +245,24 @@ def test_a_gap_is_noticed() -> None:
     stream.append("turn.started")
     stream.append("turn.finished")
     with pytest.raises(ValueError, match="missing"):
-        TurnStream(stream.turn, OWNER).unpack(stream.pack(1))
+        TurnStream(stream.turn, OWNER).unpack(stream.pack(1)[0])
+
+
+def test_packing_stops_when_there_is_enough_and_goes_on_there() -> None:
+    stream = TurnStream(uuid.uuid4(), OWNER)
+    for _ in range(5000):
+        stream.append_text("turn.delta", "abcd")
+    stream.append("turn.finished")
+    copy = TurnStream(stream.turn, OWNER)
+    rounds = 0
+    while copy.next_seq < stream.next_seq:
+        packed, end = stream.pack(copy.next_seq, 2000)
+        assert sum(len(text) for *_, text in packed) <= 2000 + 4 * 1024
+        copy.unpack(packed)
+        assert copy.next_seq == end
+        rounds += 1
+    assert rounds > 2
+    assert copy.text("turn.delta") == "abcd" * 5000
 
 
 def test_a_long_stream_stays_small_in_memory() -> None:
@@ -293,3 +311,126 @@ async def test_many_pieces_are_published_in_few_round_trips(redis_url: str) -> N
     copy = await found(reader, stream.turn)
     assert text_of(await read_all(copy)) == "ab" * 100
     await reader.close()
+
+
+@pytest_asyncio.fixture
+async def own_redis() -> AsyncIterator[RedisServer]:
+    """A Redis that the test may stop and start."""
+    with RedisServer() as server:
+        yield server
+
+
+async def test_nothing_is_packed_or_kept_for_a_redis_that_is_away(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("channels_app.streams_redis.RETRY_S", 0.01)
+    monkeypatch.setattr("channels_app.streams_redis.LONGEST_RETRY_S", 0.01)
+    packings: list[int] = []
+    pack = TurnStream.pack
+
+    def counted(stream: TurnStream, start: int, *room: float) -> Any:
+        packings.append(start)
+        return pack(stream, start, *room)
+
+    monkeypatch.setattr(TurnStream, "pack", counted)
+    own_redis.stop()
+    writer = RedisStreamHub(own_redis.url)
+    monkeypatch.setattr("channels_app.stream_hub.KEEP_FINISHED_S", 0)
+    gone = writer.open(uuid.uuid4(), OWNER)
+    gone.append_text("turn.delta", "nobody will read this")
+    await asyncio.sleep(0.3)
+    assert len(packings) == 1
+    writer.finish(gone)
+    monkeypatch.setattr("channels_app.stream_hub.KEEP_FINISHED_S", 600)
+    kept = writer.open(uuid.uuid4(), OWNER)
+    kept.append_text("turn.delta", "but this")
+    kept.append("turn.finished")
+    writer.finish(kept)
+    await asyncio.sleep(0.05)
+    assert set(writer._published) == writer._dirty == {kept}
+    own_redis.start()
+    reader = RedisStreamHub(own_redis.url)
+    assert text_of(await read_all(await found(reader, kept.turn))) == "but this"
+    assert await reader.find(gone.turn, OWNER) is None
+    await reader.close()
+    await writer.close()
+
+
+async def test_an_unforeseen_error_does_not_end_publishing(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("channels_app.streams_redis.RETRY_S", 0.01)
+    pack = TurnStream.pack
+    errors = [RuntimeError("on purpose"), RuntimeError("once more")]
+
+    def failing(stream: TurnStream, start: int, *room: float) -> Any:
+        if errors:
+            raise errors.pop()
+        return pack(stream, start, *room)
+
+    monkeypatch.setattr(TurnStream, "pack", failing)
+    writer, reader = RedisStreamHub(redis_url), RedisStreamHub(redis_url)
+    stream = writer.open(uuid.uuid4(), OWNER)
+    stream.append_text("turn.delta", "all the same")
+    stream.append("turn.finished")
+    assert text_of(await read_all(await found(reader, stream.turn))) == "all the same"
+    await reader.close()
+    await writer.close()
+
+
+async def test_a_reader_of_a_trimmed_log_hears_of_the_end(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("channels_app.streams_redis.ASK_ROW_EVERY_S", 0.01)
+    answers: list[Any] = [OSError("the database is away"), None]
+
+    async def ending(turn: uuid.UUID) -> dict[str, Any] | None:
+        answer = answers.pop(0) if answers else {"outcome": "complete"}
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    writer, reader = RedisStreamHub(redis_url), RedisStreamHub(redis_url)
+    reader.ending = ending
+    stream = writer.open(uuid.uuid4(), OWNER)
+    for _ in range(3):
+        stream.append_text("turn.delta", "piece")
+        while writer._dirty:
+            await asyncio.sleep(0.01)
+    key = f"cortex:turn:{stream.turn}"
+    await writer._redis.xtrim(key, maxlen=1, approximate=False)
+    frames = await read_all(await found(reader, stream.turn))
+    assert [frame.type for frame in frames] == ["turn.finished"]
+    await reader.close()
+    await writer.close()
+
+
+async def test_nobody_else_finds_a_turn_of_another_process(redis_url: str) -> None:
+    writer, reader = RedisStreamHub(redis_url), RedisStreamHub(redis_url)
+    stream = writer.open(uuid.uuid4(), OWNER)
+    stream.append("turn.finished")
+    writer.finish(stream)
+    while writer._dirty:
+        await asyncio.sleep(0.01)
+    assert await reader.find(stream.turn, OWNER + 1) is None
+    copy = await found(reader, stream.turn)
+    assert copy.owner_id == OWNER
+    assert await reader.find(stream.turn, OWNER + 1) is None
+    await reader.close()
+    await writer.close()
+
+
+async def test_copies_count_among_the_finished_streams(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("channels_app.stream_hub.MAX_KEPT_CHARS", 5000)
+    writer, reader = RedisStreamHub(redis_url), RedisStreamHub(redis_url)
+    for _ in range(4):
+        stream = writer.open(uuid.uuid4(), OWNER)
+        stream.append_text("turn.delta", "a" * 2000)
+        stream.append("turn.finished")
+        await read_all(await found(reader, stream.turn))
+        await asyncio.sleep(0.01)
+    assert len(reader._copies) == 2
+    await reader.close()
+    await writer.close()
