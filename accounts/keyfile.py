@@ -10,6 +10,8 @@ from pathlib import Path
 
 from django.conf import settings
 
+from accounts.control import is_own_socket
+
 
 def key_file() -> Path | None:
     """Return the key file, or None when ``CORTEX_SECRET_KEY`` holds the keys."""
@@ -39,10 +41,13 @@ def write_keys(path: Path, keys: list[str]) -> None:
 
 def cortex_is_running() -> bool:
     """Say whether a supervisor of this installation answers on its control socket."""
+    path = Path(settings.CORTEX_CONTROL_SOCKET)
+    if not is_own_socket(path):
+        return False
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(1)
         try:
-            probe.connect(str(settings.CORTEX_CONTROL_SOCKET))
+            probe.connect(str(path))
         except OSError:
             return False
         return True

@@ -11,12 +11,15 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
+import stat
 import sys
 import time
 from pathlib import Path
 
 from cortex_site.children import Backoff, describe_exit
 from cortex_site.env import BASE_DIR
+from cortex_site.startup import CannotStart
 
 logger = logging.getLogger("cortex.serve")
 
@@ -167,7 +170,11 @@ class ControlSocket:
         """Listen, replacing a socket that a killed supervisor left behind.
 
         The caller holds the lock of the data folder, so nobody else listens there.
+
+        Raises:
+            CannotStart: Its folder is not this account's alone.
         """
+        _make_own_folder(self._path.parent)
         self._path.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(
             self._serve, str(self._path), limit=LINE_LIMIT
@@ -199,3 +206,19 @@ class ControlSocket:
             return {"url": await self._model.url()}
         except ModelUnavailable as error:
             return {"error": str(error)}
+
+
+def _make_own_folder(folder: Path) -> None:
+    """Make sure that no other account can put a socket of its own in there.
+
+    In the temporary folder everybody may have taken the name before.
+    """
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    own = stat.S_ISDIR(found.st_mode) and found.st_uid in (0, os.getuid())
+    if not own or found.st_mode & stat.S_IWOTH:
+        raise CannotStart(
+            f"Other accounts can write to the folder {folder}, where the supervisor "
+            "listens; remove it or give CORTEX_DATA_DIR a shorter path."
+        )

@@ -169,14 +169,15 @@ def data_dir() -> Path:
 def control_socket() -> Path:
     """Return where the supervisor listens for its children.
 
-    Unix socket addresses hold at most 107 bytes, so a long data folder gets a
-    socket in the temporary folder, named after the folder and the user.
+    Unix socket addresses hold at most 107 bytes, so a long data folder gets a socket
+    in a folder of this account within the temporary folder, named after the data
+    folder. ``XDG_RUNTIME_DIR`` would not do: commands run by cron do not have it.
     """
     path = data_dir() / "control.sock"
     if len(os.fsencode(path)) <= 100:
         return path
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"cortex-{os.getuid()}-{digest}.sock"
+    return Path(tempfile.gettempdir()) / f"cortex-{os.getuid()}" / f"{digest}.sock"
 
 
 def prepare_data_dir() -> Path:

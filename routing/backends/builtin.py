@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
+from accounts.control import is_own_socket
 from routing import net
 from routing.backends.base import (
     ConnectionFailed,
@@ -29,7 +30,7 @@ from routing.backends.base import (
 )
 from routing.backends.local_openai import open_chat
 from routing.backends.openai_wire import request_body
-from routing.errors import NetError
+from routing.errors import NetError, Unreachable
 from routing.tokens import estimate_tokens
 
 HARD_INPUT_TOKENS: Final = 1200
@@ -92,10 +93,11 @@ async def _ask_supervisor() -> str:
     Raises:
         ConnectionFailed: There is none; the sentence says what to do.
     """
+    path = settings.CORTEX_CONTROL_SOCKET
     try:
-        line = await net.ask_unix_socket(
-            settings.CORTEX_CONTROL_SOCKET, "builtin", timeout_s=START_S
-        )
+        if not is_own_socket(path):
+            raise Unreachable
+        line = await net.ask_unix_socket(path, "builtin", timeout_s=START_S)
         answer = json.loads(line)
     except (NetError, ValueError):
         raise ConnectionFailed(

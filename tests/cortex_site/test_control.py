@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cortex_site import control
+from accounts.control import is_own_socket
+from cortex_site import control, env
 from cortex_site.control import BuiltinModel, ControlSocket
+from cortex_site.startup import CannotStart
 
 READY = "import sys\nprint('ready http://127.0.0.1:9', flush=True)\nsys.stdin.read()\n"
 NO_WHEEL = (
@@ -68,6 +70,45 @@ async def test_first_demand_starts_the_model_and_all_share_it(
 
 async def test_only_this_account_may_connect(socket_path: Path) -> None:
     assert os.stat(socket_path).st_mode & 0o777 == 0o600
+
+
+async def test_clients_trust_only_the_socket_of_their_account(
+    socket_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_own_socket(socket_path)
+    socket_path.parent.chmod(0o777)
+    assert not is_own_socket(socket_path)
+    socket_path.parent.chmod(0o700)
+    link = socket_path.with_name("link.sock")
+    link.symlink_to(socket_path)
+    assert not is_own_socket(link)
+    assert not is_own_socket(socket_path.with_name("none.sock"))
+    uid = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: uid + 1)
+    assert not is_own_socket(socket_path)
+
+
+async def test_long_data_folder_gets_a_socket_in_a_folder_of_this_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORTEX_DATA_DIR", "/" + "long/" * 30)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    path = env.control_socket()
+    folder = path.parent
+    assert folder.parent == tmp_path
+    server = ControlSocket(path, BuiltinModel())
+    await server.start()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert is_own_socket(path)
+    await server.stop()
+    folder.chmod(0o777)  # as if somebody else had made it
+    with pytest.raises(CannotStart, match="Other accounts"):
+        await server.start()
+    folder.rmdir()
+    folder.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(CannotStart, match="Other accounts"):
+        await server.start()
 
 
 async def test_missing_wheel_is_the_model_s_own_sentence(
