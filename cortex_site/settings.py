@@ -76,7 +76,7 @@ MIDDLEWARE = [
     "channels_app.web.health.health_middleware",
     "channels_app.web.paths.refuse_null_characters",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "channels_app.web.static_versions.VersionedStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -109,7 +109,7 @@ TEMPLATES = [
 
 # --- Database, cache, channel layer ------------------------------------------------
 SQLITE_OPTIONS = {
-    "timeout": 5,
+    "timeout": 2.4,
     "transaction_mode": "IMMEDIATE",
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
 }
@@ -198,6 +198,10 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "channels_app.web.static_versions.VersionedStorage"},
+}
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 MEDIA_ROOT = DATA_DIR / "media"
 

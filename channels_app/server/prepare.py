@@ -22,6 +22,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from accounts import invites
 from channels_app.server import backup
+from channels_app.web.static_versions import stamp_path
 
 
 class DatabaseTooNew(Exception):
@@ -90,7 +91,7 @@ def _refuse_newer(executor: MigrationExecutor, applied: set[tuple[str, str]]) ->
 
 def _collect_static() -> None:
     """Copy static files for the web server when they are not those of the last time."""
-    stamp = settings.BASE_DIR / ".stamps" / "static"
+    stamp = stamp_path()
     with _alone(stamp.with_suffix(".lock")):
         wanted = _static_fingerprint()
         have = stamp.read_text(encoding="ascii") if stamp.exists() else ""
