@@ -80,7 +80,7 @@ def test_a_failure_of_ours_has_a_page_that_needs_no_database(
     def fail(*args: object) -> None:
         raise RuntimeError("the table is gone")
 
-    monkeypatch.setattr("channels_app.web.views.redirect", fail)
+    monkeypatch.setattr("channels_app.web.views.url_has_allowed_host_and_scheme", fail)
     client = Client(raise_request_exception=False)
     response = client.post("/settings/theme/", {"theme": "dark"})
     assert response.status_code == 500
