@@ -1,4 +1,4 @@
-"""An answer's row while it is written, when it ends, and when its process died.
+"""An answer's row while it is written and when it ends.
 
 Everything here is synchronous, runs in the database pool and touches nothing but the
 rows of answers.
@@ -9,10 +9,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
-from django.db.models import Q
 from django.http import Http404
 from django.utils import timezone
 
@@ -144,23 +142,3 @@ def saved_ending(turn: uuid.UUID) -> dict[str, Any] | None:
         error_message=row.error_message,
     )
     return finished_fields(turn, ending)
-
-
-def interrupt_abandoned(stale_s: float = 30) -> int:
-    """Mark answers whose process died as interrupted, with the text they have.
-
-    Returns how many; part of the worker's tick.
-    """
-    abandoned = Message.objects.filter(
-        Q(alive_at__lt=timezone.now() - timedelta(seconds=stale_s)) | Q(alive_at=None),
-        state=Message.State.GENERATING,
-    )
-    if not abandoned.exists():  # an idle tick takes no write lock
-        return 0
-    return abandoned.update(
-        state=Message.State.INTERRUPTED,
-        error_code="internal",
-        error_message="Cortex stopped while this answer was being written.",
-        alive_at=None,
-        finished_at=timezone.now(),
-    )

@@ -24,7 +24,6 @@ from channels_app.live_turns import RUNNING, LiveTurn, add, close, hub, spawn
 from channels_app.live_turns import refresh_alive as refresh_alive
 from channels_app.streams import TurnStream
 from channels_app.turn_requests import StartRequest
-from channels_app.turn_rows import interrupt_abandoned as interrupt_abandoned
 from channels_app.turn_run import run_to_the_end
 from channels_app.turn_run import run_turn as run_turn
 from channels_app.turn_start import Beginning, Call, begin
@@ -202,17 +201,20 @@ async def resume(user_id: int, turn: uuid.UUID) -> TurnStream:
     """Return the stream of a person's turn, to be read from any number on.
 
     Raises ``TurnError``: ``not_found``, or ``turn_gone`` when it is kept no longer;
-    then the message itself has the text.
+    then the message itself has the text. ``turn_gone`` is retryable while the row says
+    that the answer is being written: its process begins it right now, or has died and
+    the tick will soon interrupt it.
     """
     stream = hub().local(turn)
     if stream is not None and stream.owner_id == user_id:
         return stream
-    await run_in_db_pool(turn_rows.state_for_user, user_id, turn)
+    state = await run_in_db_pool(turn_rows.state_for_user, user_id, turn)
     stream = await hub().find(turn, user_id)
     if stream is None:
         raise TurnError(
             "turn_gone",
             "This answer can no longer be replayed; the message has its text.",
+            retryable=state == "generating",
             turn=str(turn),
         )
     return stream

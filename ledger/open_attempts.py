@@ -23,14 +23,13 @@ def open_reserves() -> QuerySet[LedgerEntry]:
     return LedgerEntry.objects.filter(~Exists(closing), kind=LedgerEntry.Kind.RESERVE)
 
 
-def open_attempts(turn_id: uuid.UUID) -> list[uuid.UUID]:
-    """Return the open attempts of a turn, oldest first.
+def open_attempts(turn_id: uuid.UUID) -> list[LedgerEntry]:
+    """Return the open ``reserve`` rows of a turn, oldest first.
 
     Whoever finds an answer that its process left behind settles these with what the
     kept text tells, before ``release_stale`` books them as unknown.
     """
-    rows = open_reserves().filter(turn_id=turn_id).order_by("id")
-    return list(rows.values_list("attempt_id", flat=True))
+    return list(open_reserves().filter(turn_id=turn_id).order_by("id"))
 
 
 def older_than(moment: datetime) -> list[LedgerEntry]:

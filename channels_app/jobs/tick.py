@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 
-from channels_app import turn_rows
+from channels_app import abandoned
 from ledger import entries, journal
 from personas import conversations
 from personas.models import Message
@@ -57,7 +57,7 @@ def _is_written(turn_id: uuid.UUID | None) -> bool:
 
 Step = tuple[str, Callable[[], int]]
 STEPS: tuple[Step, ...] = (
-    ("interrupted_turns", turn_rows.interrupt_abandoned),
+    ("interrupted_turns", abandoned.interrupt_abandoned),
     ("released_reservations", release_abandoned),
     ("filled_ledger_lines", journal.fill_gaps),
     ("purged_conversations", conversations.purge_deleted),

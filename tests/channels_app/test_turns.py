@@ -10,13 +10,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from channels.layers import get_channel_layer
 from django.db import OperationalError
 from django.utils import timezone
 
 from accounts.models import User
 from channels_app import live_turns, turn_run, turns
+from channels_app.abandoned import interrupt_abandoned
 from channels_app.errors import TurnError
 from channels_app.live_turns import RUNNING
+from channels_app.presence import group_of
 from channels_app.streams import TurnStream
 from channels_app.turn_requests import TurnRequest
 from channels_app.turn_run import storable
@@ -191,19 +194,67 @@ def test_abandoned_answers_are_interrupted_with_their_text(
     alice: User, alive_at: Any
 ) -> None:
     answer = abandoned(alice, alive_at=alive_at)
-    assert turns.interrupt_abandoned() == 1
+    assert interrupt_abandoned() == 1
     answer.refresh_from_db()
     assert (answer.state, answer.text) == ("interrupted", "half an ans")
     assert answer.error_message
     assert answer.finished_at
-    assert turns.interrupt_abandoned() == 0
+    assert interrupt_abandoned() == 0
+
+
+async def test_the_call_of_an_abandoned_answer_is_booked_by_its_text(
+    alice: User,
+) -> None:
+    layer = get_channel_layer()
+    channel = await layer.new_channel()
+
+    def crash() -> None:
+        """Leave the rows as a killed process does."""
+        reserve = LedgerEntry.objects.get(kind="reserve", attempt_number=1)
+        Message.objects.filter(role="assistant").update(
+            text="half an answer", alive_at=reserve.created_at - timedelta(minutes=1)
+        )
+
+    with playing(scripted=LASTING):
+        started = await start(alice, "What is this?")
+        await first_text(started.stream)
+        await turns.run_in_db_pool(crash)
+        await layer.group_add(group_of(alice.pk), channel)
+        assert await turns.run_in_db_pool(interrupt_abandoned) == 1
+    async with asyncio.timeout(5):
+        while "turn" not in (note := await layer.receive(channel)):
+            pass
+    await layer.group_discard(group_of(alice.pk), channel)
+    assert note["turn"] == str(started.turn)
+    rows = LedgerEntry.objects.order_by("id")
+    _, closing = await turns.run_in_db_pool(list, rows)
+    assert (closing.kind, closing.outcome) == ("settle", "interrupted")
+    assert (closing.error_code, closing.estimated) == ("abandoned", True)
+    assert closing.input_tokens > closing.output_tokens > 0
+    answer = await message(started.turn)
+    assert (answer.state, answer.text) == ("interrupted", "half an answer")
+    assert (answer.model, answer.estimated) == ("scripted", True)
+    assert answer.input_tokens == closing.input_tokens
+    assert answer.output_tokens == closing.output_tokens
+    assert answer.cost_nano_usd == closing.cost_nano_usd
+
+
+async def test_a_turn_whose_process_died_may_be_asked_for_again(alice: User) -> None:
+    answer = await turns.run_in_db_pool(abandoned, alice, alive_at=None)
+    with pytest.raises(TurnError) as caught:
+        await turns.resume(alice.pk, answer.pk)
+    assert (caught.value.code, caught.value.retryable) == ("turn_gone", True)
+    await turns.run_in_db_pool(interrupt_abandoned)
+    with pytest.raises(TurnError) as caught:
+        await turns.resume(alice.pk, answer.pk)
+    assert (caught.value.code, caught.value.retryable) == ("turn_gone", False)
 
 
 def test_answers_of_living_processes_are_left_alone(alice: User) -> None:
     answer = abandoned(alice, alive_at=timezone.now() - timedelta(seconds=20))
     done = abandoned(alice, state="complete", alive_at=None)
-    assert turns.interrupt_abandoned() == 0
-    assert turns.interrupt_abandoned(10) == 1
+    assert interrupt_abandoned() == 0
+    assert interrupt_abandoned(10) == 1
     done.refresh_from_db()
     assert done.state == "complete"
     assert answer.pk

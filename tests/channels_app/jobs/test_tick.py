@@ -100,7 +100,9 @@ def test_tick_spares_the_calls_of_answers_that_are_written(
     )
     entries.reserve(make_reservation(caller=make_caller(turn_id=turn)))
     assert released_after(hours - 25, monkeypatch) == 0
-    assert released_after(hours + 600, monkeypatch) == 1
+    assert entries.open_attempts(turn)
+    assert released_after(hours + 600, monkeypatch) == 0
+    assert not entries.open_attempts(turn)  # booked with the answer's own end
 
 
 def test_command_fails_when_a_step_does(monkeypatch: pytest.MonkeyPatch) -> None:
