@@ -12,6 +12,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -260,19 +261,29 @@ async def test_r26_a_database_locked_for_long_gives_a_clear_error(
         pytest.skip("only SQLite locks the whole database")
     locker = sqlite3.connect(settings.DATABASES["default"]["NAME"])
     try:
-        async with connected(alice_session) as socket:
+        async with AsyncExitStack() as stack:
+            # More tabs than the database pool has threads, so that some have to queue.
+            sockets = [
+                await stack.enter_async_context(connected(alice_session))
+                for _ in range(10)
+            ]
             locker.execute("BEGIN IMMEDIATE")
             started = time.monotonic()
-            await socket.send(
-                "message.send", client_id="c", persona="inara", text="hello"
-            )
-            error = await socket.until("error", within_s=10)
-            assert time.monotonic() - started < 6
-            assert (error["code"], error["retryable"]) == ("internal", True)
-            assert error["client_id"] == "c"
+            for number, socket in enumerate(sockets):
+                await socket.send(
+                    "message.send",
+                    client_id=f"c{number}",
+                    persona="inara",
+                    text="hello",
+                )
+            for number, socket in enumerate(sockets):
+                error = await socket.until("error", within_s=20)
+                assert (error["code"], error["retryable"]) == ("internal", True)
+                assert error["client_id"] == f"c{number}"
+            assert time.monotonic() - started < 5
             locker.rollback()
             assert await seen(Message.objects.count) == 0
-            finished = await socket.ask("and now?", model="scripted")
+            finished = await sockets[0].ask("and now?", model="scripted")
             assert finished["outcome"] == "complete"
     finally:
         locker.close()
