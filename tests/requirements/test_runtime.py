@@ -89,10 +89,15 @@ async def test_r03_sigkill_in_mid_answer_keeps_the_text_and_the_attempt(
     ended, text = query(server, state, key(turn))[0]
     assert ended == "interrupted"
     assert text and seen.startswith(text)
-    kinds = query(
-        server, "SELECT kind FROM ledger_ledgerentry WHERE turn_id = ?", key(turn)
+    booked = (
+        "SELECT estimated, input_tokens, output_tokens FROM ledger_ledgerentry"
+        " WHERE kind = 'settle' AND turn_id = ?"
     )
-    assert ("reserve",) in kinds
+    await asyncio.to_thread(
+        wait_until, lambda: query(server, booked, key(turn)), what="the closing row"
+    )
+    ((estimated, input_tokens, output_tokens),) = query(server, booked, key(turn))
+    assert (estimated, input_tokens > 0, output_tokens > 0) == (1, True, True)
     stuck = "SELECT COUNT(*) FROM personas_message WHERE state = 'generating'"
     assert query(server, stuck) == [(0,)]
 
