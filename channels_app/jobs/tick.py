@@ -48,11 +48,12 @@ def _is_written(turn_id: uuid.UUID | None) -> bool:
 
     A computer that slept may hold a call that is older than any limit of time.
     """
+    if turn_id is None:
+        return False
     recently = timezone.now() - timedelta(seconds=ALIVE_WITHIN_S)
-    writing = Message.objects.filter(
+    return Message.objects.filter(
         pk=turn_id, state=Message.State.GENERATING, alive_at__gte=recently
-    )
-    return turn_id is not None and writing.exists()
+    ).exists()
 
 
 Step = tuple[str, Callable[[], int]]
