@@ -28,7 +28,14 @@ from django.shortcuts import render
 from django.views.generic import RedirectView
 
 from accounts import invites, mails, people
-from accounts.models import AuditEvent, GoogleAddress, Invite, User
+from accounts.models import (
+    ADMIN_GROUP,
+    MEMBER_GROUP,
+    AuditEvent,
+    GoogleAddress,
+    Invite,
+    User,
+)
 from accounts.requests import AuthenticatedHttpRequest
 
 admin.site.site_header = admin.site.site_title = "Cortex"
@@ -100,12 +107,12 @@ class AddedByVerb(admin.ModelAdmin):  # type: ignore[type-arg]
 class UserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """People, with the verbs of ``accounts.people`` as actions."""
 
-    list_display = ["username", "email", "is_active", "is_superuser", "last_seen_at"]
-    list_filter = ["is_active", "is_superuser"]
+    list_display = ["username", "email", "is_active", "role", "last_seen_at"]
+    list_filter = ["is_active", "groups"]
     search_fields = ["username", "email"]
     ordering = ["username"]
-    fields = ["username", "email", "is_active", "is_superuser", "time_zone", "language"]
-    readonly_fields = ["username", "email", "is_active", "is_superuser"]
+    fields = ["username", "email", "is_active", "role", "time_zone", "language"]
+    readonly_fields = ["username", "email", "is_active", "role"]
     actions = ["deactivate", "activate", "promote", "demote"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -117,6 +124,11 @@ class UserAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> bool:
         """Refuse: see the module's text."""
         return False
+
+    @admin.display(description="Role", ordering="is_superuser")
+    def role(self, person: User) -> str:
+        """Return the name of the group that says what the person may do."""
+        return ADMIN_GROUP if person.is_superuser else MEMBER_GROUP
 
     @admin.action(description="Deactivate: end sessions and tokens")
     def deactivate(

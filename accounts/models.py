@@ -134,6 +134,10 @@ class GoogleAddress(models.Model):
     subject = models.CharField("Google's sub", max_length=255, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    class Meta:
+        verbose_name = "Google address"
+        verbose_name_plural = "Google addresses"
+
     def __str__(self) -> str:
         return f"{self.email} for {self.username}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from accounts.views import profile
 from channels_app.web.setup import setup, setup_persona
@@ -19,6 +20,7 @@ urlpatterns = [
     path("account/", include("allauth.urls")),
     path("setup/persona", setup_persona, name="setup_persona"),
     path("setup/<str:token>", setup, name="setup"),
+    path("settings/", RedirectView.as_view(pattern_name="profile")),
     path("settings/profile/", profile, name="profile"),
     path("settings/models/", include("routing.urls")),
     path("people/", include("channels_app.web.people_urls")),

@@ -16,6 +16,7 @@ from django.http import HttpRequest
 
 from accounts.models import User
 from routing import hosts
+from routing.backends import backend_types
 from routing.models import Host, Model, RoleSlot
 
 
@@ -39,6 +40,14 @@ class HostAdminForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Host
         fields = ["owner", "name", "type", "base_url", "is_local", "enabled"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Offer the types that can be called, and the type that the host has."""
+        super().__init__(*args, **kwargs)
+        offered = {*backend_types(), self.instance.type}
+        self.fields["type"].choices = [  # type: ignore[attr-defined]
+            choice for choice in Host.Type.choices if choice[0] in offered
+        ]
 
     def clean(self) -> dict[str, Any]:
         """Refuse what the registry refuses."""

@@ -43,6 +43,10 @@ class Migration(migrations.Migration):
                 ('subject', models.CharField(blank=True, max_length=255, verbose_name="Google's sub")),
                 ('created_at', models.DateTimeField(auto_now_add=True)),
             ],
+            options={
+                'verbose_name': 'Google address',
+                'verbose_name_plural': 'Google addresses',
+            },
         ),
         migrations.CreateModel(
             name='User',

@@ -190,6 +190,25 @@ def test_invites_are_sent_again_and_withdrawn(admin_user: User, client_for) -> N
     assert not invites.open_invites().exists()
 
 
+def test_people_are_shown_with_their_role_alone(
+    admin_user: User, alice: User, client_for
+) -> None:
+    client = client_for(admin_user)
+
+    form = client.get(f"/admin/accounts/user/{alice.pk}/change/").content.decode()
+    rows = client.get("/admin/accounts/user/").content.decode()
+
+    assert '<div class="readonly">member</div>' in form
+    assert '<td class="field-role">admin</td>' in rows
+    for field in ("superuser", "staff", "user_permissions"):
+        assert field not in form
+
+
+def test_google_addresses_have_a_plural(admin_user: User, client_for) -> None:
+    index = client_for(admin_user).get("/admin/").content.decode()
+    assert "Google addresses" in index
+
+
 def test_people_change_by_action_alone(
     admin_user: User, alice: User, client_for
 ) -> None:

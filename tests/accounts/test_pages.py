@@ -278,6 +278,14 @@ def test_language_and_time_zone_are_kept_and_used(
     assert bad.status_code == 400
 
 
+def test_settings_begin_with_the_profile(signed_in: Client) -> None:
+    answer = signed_in.get("/settings/")
+    assert (answer.status_code, answer.headers["Location"]) == (
+        302,
+        "/settings/profile/",
+    )
+
+
 def test_settings_of_a_person_are_not_kept_by_the_browser(signed_in: Client) -> None:
     assert "no-store" in signed_in.get("/settings/profile/").headers["Cache-Control"]
 

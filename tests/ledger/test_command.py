@@ -84,7 +84,7 @@ def test_exports_are_audited(alice: User) -> None:
 
 
 def test_export_of_an_unknown_person_is_one_sentence() -> None:
-    with pytest.raises(CommandError, match=r"^There is no user named nobody\.$"):
+    with pytest.raises(CommandError, match=r"^There is no person named “nobody”\.$"):
         run("export", "--user", "nobody")
 
 
@@ -96,8 +96,8 @@ def test_stats(alice: User, bob: User) -> None:
     lines = run("stats", "--user", "alice").splitlines()
     assert lines[:3] == [
         "all: 2 calls, 0.00006 USD, 1 of unknown cost",
-        "haiku: 1 calls, 0.00006 USD",
-        "mystery: 1 calls, unknown",
+        "haiku: 1 call, 0.00006 USD",
+        "mystery: 1 call, unknown",
     ]
     found: dict[str, Any] = json.loads(run("stats", "--json"))
     assert found["total_calls"] == 3

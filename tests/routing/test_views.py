@@ -434,3 +434,24 @@ def test_saving_a_host_hints_at_the_house(
     fields = host_fields(name="far", base_url="https://api.example/v1")
     saved = client.post(URL + "hosts/add/", fields, follow=True)
     assert "looks as if" not in text(saved)
+
+
+def test_admin_offers_only_types_that_can_be_called(
+    admin_user: User, client_for: ClientFor, settings: Any
+) -> None:
+    client = client_for(admin_user)
+    add, one = "/admin/routing/host/add/", Host.objects.create(name="a", type="builtin")
+    assert _offered(client, add) == {"builtin", "local_openai", "scripted"}
+    kept = {name: settings.MODEL_BACKENDS[name] for name in ("builtin", "local_openai")}
+    settings.MODEL_BACKENDS = kept
+    assert _offered(client, add) == {"builtin", "local_openai"}
+    change = f"/admin/routing/host/{one.id}/change/"
+    assert _offered(client, change) == {"builtin", "local_openai"}
+    # The type of a host that can be called no longer is not changed unasked.
+    Host.objects.update(type="scripted")
+    assert _offered(client, change) == {"builtin", "local_openai", "scripted"}
+
+
+def _offered(client: Client, path: str) -> set[str]:
+    form = client.get(path).context["adminform"].form
+    return {value for value, _ in form.fields["type"].choices}

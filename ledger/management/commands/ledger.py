@@ -95,7 +95,8 @@ def _sentence(name: str, sums: statistics.Totals) -> str:
     cost = "unknown" if sums.is_unknown else f"{format_usd(sums.cost_nano_usd)} USD"
     more = f", {sums.unknown_cost_calls} of unknown cost"
     rest = more if sums.unknown_cost_calls and not sums.is_unknown else ""
-    return f"{name}: {sums.calls} calls, {cost}{rest}"
+    calls = "1 call" if sums.calls == 1 else f"{sums.calls} calls"
+    return f"{name}: {calls}, {cost}{rest}"
 
 
 def _person(username: str | None) -> User | None:
@@ -104,4 +105,4 @@ def _person(username: str | None) -> User | None:
     try:
         return User.objects.get(username=username)
     except User.DoesNotExist:
-        raise CommandError(f"There is no user named {username}.") from None
+        raise CommandError(f"There is no person named “{username}”.") from None

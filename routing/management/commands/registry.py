@@ -201,7 +201,7 @@ class Command(BaseCommand):
         try:
             return User.objects.get(username=username)
         except User.DoesNotExist:
-            raise CommandError(f"There is no user “{username}”.") from None
+            raise CommandError(f"There is no person named “{username}”.") from None
 
     def _host(self, owner: User | None, name: str) -> Host:
         try:
