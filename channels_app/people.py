@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Container
 from dataclasses import dataclass
 
 from django.db import transaction
@@ -20,7 +21,8 @@ class PersonRow:
     email: str
     email_verified: bool
     state: str
-    """``active``, ``deactivated`` or ``invited``."""
+    """``active``, ``deactivated``, ``invited``, or ``waiting``: a name that only has
+    Google addresses yet."""
     role: str
     """``admin`` or ``member``."""
     has_password: bool
@@ -100,6 +102,24 @@ def invited_rows() -> list[PersonRow]:
             last_seen_at=None,
         )
         for invite in invites.open_invites()
+    ]
+
+
+def waiting_rows(known: Container[str]) -> list[PersonRow]:
+    """Return the names with Google addresses that are not ``known``, oldest first."""
+    return [
+        PersonRow(
+            username=username,
+            email="",
+            email_verified=False,
+            state="waiting",
+            role="member",
+            has_password=False,
+            google=tuple(addresses),
+            last_seen_at=None,
+        )
+        for username, addresses in people.google_addresses().items()
+        if username not in known
     ]
 
 

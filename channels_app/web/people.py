@@ -24,7 +24,7 @@ from accounts.forms import RefusableForm
 from accounts.models import Invite, User
 from accounts.names import validate_name
 from accounts.requests import AuthenticatedHttpRequest
-from channels_app.people import delete_person, person_rows
+from channels_app.people import delete_person, person_rows, waiting_rows
 
 View = Callable[..., HttpResponse]
 VERBS: dict[str, tuple[Callable[..., None], str]] = {
@@ -166,9 +166,11 @@ def _page(
     handed: mails.HandedInvite | None = None,
     status: int = 200,
 ) -> HttpResponse:
+    rows = person_rows()
     context = {
         "form": form,
-        "people": person_rows(),
+        "people": rows,
+        "waiting": waiting_rows({row.username for row in rows}),
         "invites": invites.open_invites().select_related("invited_by"),
         "handed": handed,
     }

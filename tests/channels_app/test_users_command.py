@@ -84,7 +84,8 @@ def test_a_broken_mail_server_loses_nothing(settings) -> None:
         (("delete", "nobody"), "no person named"),
         (("demote", "dora"), "last administrator"),
         (("deactivate", "dora"), "last administrator"),
-        (("delete", "dora"), "last administrator"),
+        (("delete", "dora", "--yes"), "last administrator"),
+        (("delete", "alice"), "needs --yes; nothing was deleted"),
     ],
 )
 def test_refusals_are_one_sentence(
@@ -148,6 +149,25 @@ def test_list_shows_people_and_invites(alice: User, admin_user: User) -> None:
     assert "al@gmail.example (unused)" in text and "never seen" in text
 
 
+def test_list_shows_addresses_that_wait_for_their_person(alice: User) -> None:
+    users("google-add", "dave", "dave@gmail.example")
+    users("google-add", "dave", "dave2@gmail.example")
+    users("google-add", "eve", "eve@gmail.example")
+    users("invite", "eve", "eve@example.org")
+
+    rows = {row["username"]: row for row in users_json("list")}
+
+    assert (rows["dave"]["state"], rows["eve"]["state"]) == ("waiting", "invited")
+    assert rows["dave"]["google"] == [
+        {"email": "dave@gmail.example", "bound": False},
+        {"email": "dave2@gmail.example", "bound": False},
+    ]
+    assert rows["eve"]["google"] == [{"email": "eve@gmail.example", "bound": False}]
+    text = users("list")
+    assert "dave@gmail.example (unused)" in text
+    assert len(text.splitlines()) == len(rows) == 3
+
+
 def test_set_and_check_read_a_line(
     alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +199,15 @@ def test_token_prints_only_the_token(alice: User) -> None:
     assert tokens.user_for_token(raw.strip(), scope="task") is None
 
 
+def test_a_deactivated_person_gets_no_token(alice: User) -> None:
+    users("deactivate", "alice")
+
+    with pytest.raises(CommandError, match=r"^“alice” is deactivated\.$") as refused:
+        users("token", "alice")
+
+    assert refused.value.returncode == 1
+
+
 def test_verbs_on_a_person(alice: User, admin_user: User) -> None:
     for verb, field, value in (
         ("promote", "is_superuser", True),
@@ -199,6 +228,22 @@ def test_a_lost_second_factor_can_be_removed(alice: User) -> None:
     assert not Authenticator.objects.exists()
 
 
+@pytest.mark.parametrize(("typed", "deleted"), [("alice", True), ("alcie", False)])
+def test_delete_asks_for_the_name_at_a_terminal(
+    alice: User, monkeypatch: pytest.MonkeyPatch, typed: str, deleted: bool
+) -> None:
+    answer(monkeypatch, typed)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+
+    if deleted:
+        assert users_json("delete", "alice") == {"username": "alice", "delete": True}
+    else:
+        with pytest.raises(CommandError, match="not the name; nothing was deleted"):
+            users("delete", "alice")
+
+    assert User.objects.filter(username="alice").exists() is not deleted
+
+
 def test_delete_removes_texts_and_previews(alice: User, persona: Persona) -> None:
     LedgerPreview.objects.create(
         attempt_id="00000000-0000-0000-0000-000000000001",
@@ -206,7 +251,7 @@ def test_delete_removes_texts_and_previews(alice: User, persona: Persona) -> Non
         text_encrypted="x",
     )
 
-    users("delete", "alice")
+    users("delete", "alice", "--yes")
 
     assert not User.objects.filter(username="alice").exists()
     assert not Persona.objects.exists()

@@ -727,7 +727,7 @@ def test_s36_what_changes_rights_is_in_the_audit_log(
     client.post(
         reset_path(alice), {"password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
     )
-    call_command("users", "delete", "alice", verbosity=0)
+    call_command("users", "delete", "alice", "--yes", verbosity=0)
 
     events = list(
         AuditEvent.objects.order_by("id").values_list("event", "actor_name", "subject")

@@ -20,7 +20,12 @@ from django.db import transaction
 
 from accounts import invites, mails, people, tokens
 from accounts.models import User
-from channels_app.people import delete_person, invited_rows, person_rows
+from channels_app.people import (
+    delete_person,
+    invited_rows,
+    person_rows,
+    waiting_rows,
+)
 
 VERBS_ON_A_PERSON: dict[str, tuple[Callable[..., None], str, str]] = {
     "deactivate": (
@@ -65,7 +70,7 @@ class Command(BaseCommand):
         verb("google-remove", "withdraw an address from Google sign-in").add_argument(
             "email"
         )
-        verb("list", "list people and open invites")
+        verb("list", "list people, open invites and waiting Google addresses")
         verb("set", "set a password").add_argument("username")
         verb("check", "check a password: yes or no, exit 0 or 1").add_argument(
             "username"
@@ -77,7 +82,10 @@ class Command(BaseCommand):
         )
         sub.add_argument("--days", type=int, help="valid for so many days")
         for name, (_, _, text) in VERBS_ON_A_PERSON.items():
-            verb(name, text).add_argument("username")
+            sub = verb(name, text)
+            sub.add_argument("username")
+            if name == "delete":
+                sub.add_argument("--yes", action="store_true", help="do not ask")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the verb; a refusal becomes one sentence and exit code 1."""
@@ -85,7 +93,7 @@ class Command(BaseCommand):
         verb: str = options["verb"]
         try:
             if verb in VERBS_ON_A_PERSON:
-                self._act_on_person(verb, options["username"])
+                self._act_on_person(verb, options)
             else:
                 getattr(self, f"_{verb.replace('-', '_')}")(options)
         except ValidationError as error:
@@ -129,6 +137,7 @@ class Command(BaseCommand):
 
     def _list(self, options: dict[str, Any]) -> None:
         rows = person_rows() + invited_rows()
+        rows += waiting_rows({row.username for row in rows})
         lines = [
             f"{row.username:<20} {row.state:<12} {row.role:<7} "
             f"password {_yes(row.has_password):<4} {row.google_text:<34} "
@@ -167,8 +176,11 @@ class Command(BaseCommand):
             token,
         )
 
-    def _act_on_person(self, verb: str, username: str) -> None:
+    def _act_on_person(self, verb: str, options: dict[str, Any]) -> None:
+        username: str = options["username"]
         person = self._person(username)
+        if verb == "delete" and not options["yes"]:
+            self._confirm(username)
         act, done, _ = VERBS_ON_A_PERSON[verb]
         act(person)
         self._print({"username": username, verb: True}, f"“{username}” is {done}.")
@@ -178,6 +190,22 @@ class Command(BaseCommand):
         if person is None:
             raise CommandError(f"There is no person named “{username}”.")
         return person
+
+    def _confirm(self, username: str) -> None:
+        """Let the name be typed, because nothing brings back what is deleted."""
+        if not sys.stdin.isatty():
+            raise CommandError(
+                "Without a terminal to ask at, this needs --yes; nothing was deleted."
+            )
+        # Standard output belongs to the result.
+        self.stderr.write(
+            f"This deletes “{username}” and all their texts for good. "
+            "Type the name to go on: ",
+            ending="",
+        )
+        self.stderr.flush()
+        if sys.stdin.readline().strip() != username:
+            raise CommandError("That is not the name; nothing was deleted.")
 
     def _ask(self, prompt: str) -> str:
         """Read a password from the terminal, or a line when there is none."""

@@ -45,6 +45,21 @@ def test_the_page_lists_people_and_invites(
         assert text in page
 
 
+def test_the_page_shows_addresses_that_wait_for_their_person(
+    alice: User, admin_user: User, client_for
+) -> None:
+    people.add_google_address("alice", "al@gmail.example")
+    client = client_for(admin_user)
+    assert "wait for their person" not in client.get("/people/").content.decode()
+    people.add_google_address("dave", "dave@gmail.example")
+
+    page = client.get("/people/").content.decode()
+
+    waiting = page.partition("wait for their person")[2]
+    assert "dave@gmail.example" in waiting
+    assert "al@gmail.example" not in waiting
+
+
 def test_inviting_shows_and_mails_the_link_once(admin_user: User, client_for) -> None:
     client = client_for(admin_user)
 
