@@ -41,6 +41,15 @@ PromptBuilder = Callable[[int], Prompt]
 PREVIEW_CHARACTERS: Final = 80
 SETTLE_PAUSES_S: Final = (0.0, 0.1, 0.4)
 """How long to wait before each try to write a closing row."""
+_HAPPENED: Final = {
+    "upstream_unavailable": "did not answer",
+    "upstream_timeout": "took too long",
+    "too_many": "was too busy",
+    "upstream_auth": "did not accept its key",
+    "no_model": "was not to be found",
+    "too_long": "had no room for the text",
+}
+"""What a failure's code means in the reason for the next attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +158,9 @@ class Attempts:
         if not self.done:
             return candidate.reason
         failed = self.done[-1]
-        code = failed.error.code if failed.error else "failed"
-        return f"{candidate.reason}, after {failed.model.label}: {code}"
+        code = failed.error.code if failed.error else ""
+        happened = _HAPPENED.get(code, "failed")
+        return f"{candidate.reason}, after {failed.model.label} {happened}"
 
     def _reservation(self, attempt: Attempt) -> Reservation:
         model, job = attempt.model, self.job

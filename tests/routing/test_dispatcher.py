@@ -175,7 +175,8 @@ async def test_failure_before_text_falls_back_by_its_class(
     else:
         assert (result.outcome, result.error) == ("complete", None)
         assert text_of(events) == "Hello"
-        assert "after m1" in result.reason
+        assert ", after m1 " in result.reason
+        assert "_" not in result.reason.partition("after")[2]
 
 
 async def test_failure_on_opening_is_released_and_later_ones_are_settled(
