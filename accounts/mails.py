@@ -23,6 +23,11 @@ from accounts.models import Invite, User
 logger = logging.getLogger(__name__)
 
 
+def printed() -> bool:
+    """Say whether mails are printed in the server's output instead of sent."""
+    return str(settings.EMAIL_BACKEND).endswith("console.EmailBackend")
+
+
 @dataclass(frozen=True, slots=True)
 class HandedInvite:
     """An invite with its link, to be shown once to whoever invites."""
@@ -61,8 +66,7 @@ def _send(subject: str, template: str, context: Mapping[str, object], to: str) -
     The console back end writes to standard error, because the standard output of a
     command belongs to its result.
     """
-    in_console = "console" in settings.EMAIL_BACKEND
-    options: dict[str, Any] = {"stream": sys.stderr} if in_console else {}
+    options: dict[str, Any] = {"stream": sys.stderr} if printed() else {}
     message = EmailMessage(
         subject,
         render_to_string(template, {**context, "url": settings.CORTEX_PUBLIC_URL}),

@@ -278,6 +278,16 @@ def test_language_and_time_zone_are_kept_and_used(
     assert bad.status_code == 400
 
 
+def test_where_mails_are_printed_the_page_about_a_reset_says_so(
+    client: Client, alice: User, settings: Any
+) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+    answer = client.post(
+        "/account/password/reset/", {"email": alice.email}, follow=True
+    )
+    assert "printed in the server's output" in answer.content.decode()
+
+
 def test_settings_begin_with_the_profile(signed_in: Client) -> None:
     answer = signed_in.get("/settings/")
     assert (answer.status_code, answer.headers["Location"]) == (

@@ -75,6 +75,27 @@ def test_inviting_shows_and_mails_the_link_once(admin_user: User, client_for) ->
     assert Invite.objects.get().invited_by == admin_user
 
 
+CONSOLE = "django.core.mail.backends.console.EmailBackend"
+
+
+def test_a_printed_link_is_not_said_to_be_mailed(
+    admin_user: User, client_for, settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.EMAIL_BACKEND = CONSOLE
+    client = client_for(admin_user)
+    invite = {"username": "eve", "email": "eve@example.org"}
+
+    page = client.post("/people/invite/", invite).content.decode()
+    again = client.post(f"/people/invites/{Invite.objects.get().pk}/renew/")
+    invite = {"username": "fay", "email": "fay@example.org"}
+    in_admin = client.post("/admin/accounts/invite/add/", invite).content.decode()
+
+    for shown in (page, again.content.decode(), in_admin):
+        assert "printed in the server's output" in shown
+        assert "was mailed" not in shown
+    assert capsys.readouterr().err.count("/setup/") == 3
+
+
 @pytest.mark.parametrize(
     ("values", "status"),
     [

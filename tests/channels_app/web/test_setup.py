@@ -50,6 +50,19 @@ def test_the_whole_way_from_the_link_to_the_first_persona(client: Client) -> Non
     assert invites.renew_administrator_link() is None
 
 
+@pytest.mark.parametrize("printed", [True, False])
+def test_after_setup_it_is_said_where_the_confirmation_is(
+    client: Client, settings: Any, printed: bool
+) -> None:
+    if printed:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+
+    page = client.post(address(), fields(), follow=True).content.decode()
+
+    assert ("printed in the server&#x27;s output" in page) is printed
+    assert ("on its way to eve@example.org" in page) is not printed
+
+
 def test_the_form_asks_only_for_what_the_invite_leaves_open(client: Client) -> None:
     both = client.get(address(username="eve", email="eve@example.org"))
     neither = client.get(address())
