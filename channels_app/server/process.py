@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 
 from channels_app.server.daphne import CortexServer  # isort: skip - before the rest
 
@@ -13,6 +14,8 @@ from django.conf import settings
 from channels_app import turns
 from channels_app.server import lifeline
 from routing import net
+
+logger = logging.getLogger(__name__)
 
 GRACE_S = 14.0
 """Answers that are being written when the process is asked to stop get this long.
@@ -43,6 +46,9 @@ def run() -> int:
 
 async def _drain() -> None:
     """Let running answers end, then close the connections to model hosts."""
+    if waiting := turns.running_count():
+        answers = "1 answer" if waiting == 1 else f"{waiting} answers"
+        logger.info("stopping: waiting for %s, at most %d s", answers, GRACE_S)
     try:
         await turns.drain(GRACE_S)
     finally:

@@ -129,6 +129,7 @@ async def test_r04_sigterm_lets_answers_end_and_loses_no_row(
         assert chat.close_code == 1012
     assert chat.text(turn) == "".join(token_text(number) for number in range(150))
     assert await asyncio.to_thread(server.wait) == 0
+    assert server.log.count("stopping: waiting for 1 answer,") == 1
     kinds = query(
         server,
         "SELECT kind, COUNT(*) FROM ledger_ledgerentry GROUP BY kind ORDER BY kind",
