@@ -173,7 +173,11 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
         if not await run_in_db_pool(valid_sessions, [session]):
             await self.close(SIGNED_OUT)
             return
-        await self._read(await turns.resume(self.user_id, turn), after)
+        stream = await turns.resume(self.user_id, turn)
+        if stream.finished and after >= stream.next_seq:
+            # Silence would look like an answer that is still being thought about.
+            after = stream.next_seq - 2
+        await self._read(stream, after)
 
     def _read_in_task(self, turn: uuid.UUID, work: Coroutine[Any, Any, None]) -> None:
         """Read a turn from here on; an earlier reader of it on this socket ends."""

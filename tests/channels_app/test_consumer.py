@@ -367,6 +367,15 @@ async def test_resuming_twice_on_one_socket_doubles_nothing(
         assert kinds.count("turn.finished") == 1
 
 
+async def test_resuming_beyond_the_end_repeats_the_end(alice_session: str) -> None:
+    async with connected(alice_session) as socket:
+        finished = await socket.ask("bye", model="scripted")
+        await socket.send("turn.resume", turn=finished["turn"], after=1000)
+        assert await socket.receive() == finished
+        await socket.send("ping")
+        assert (await socket.receive())["type"] == "pong"
+
+
 async def test_a_turn_that_is_no_longer_kept_is_gone(
     alice_session: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
