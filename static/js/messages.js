@@ -23,7 +23,8 @@ export function enhance(article) {
   const box = article.querySelector("[data-source]");
   const source = box.textContent;
   sources.set(article, source);
-  box.replaceChildren(toNodes(source));
+  // What a person wrote stands as they wrote it; answers are Markdown.
+  if (article.dataset.role !== "user") box.replaceChildren(toNodes(source));
   box.removeAttribute("data-source");
   for (const time of article.querySelectorAll("time")) showLocalTime(time);
   fillRetryChoices(article);
@@ -63,6 +64,15 @@ export function userMessage(text) {
 /** Return a copy of one of the page's templates. */
 export function fromTemplate(id) {
   return document.getElementById(id).content.firstElementChild.cloneNode(true);
+}
+
+/** Scroll as far as needed when somebody opens the details of an answer. */
+export function bringDetailsIntoView(root) {
+  // The event of a details element does not bubble.
+  root.addEventListener("toggle", ({ target }) => {
+    if (!target.matches(".info[open]")) return;
+    target.querySelector(".facts").scrollIntoView({ block: "nearest" });
+  }, true);
 }
 
 /** Show which of several versions a message is; `ids` are all of them in order. */
