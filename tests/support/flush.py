@@ -51,11 +51,12 @@ def _quick(original: Callable[..., Any]) -> Callable[..., Any]:
 def quick_flush() -> Iterator[None]:
     """Empty tables this way as long as the context is open."""
     execute = BaseDatabaseOperations.execute_sql_flush
-    emit = flush.emit_post_migrate_signal
+    command: Any = flush
+    emit = command.emit_post_migrate_signal
     BaseDatabaseOperations.execute_sql_flush = _quick(execute)  # type: ignore[method-assign]
-    flush.emit_post_migrate_signal = lambda *args, **options: None
+    command.emit_post_migrate_signal = lambda *args, **options: None
     try:
         yield
     finally:
         BaseDatabaseOperations.execute_sql_flush = execute  # type: ignore[method-assign]
-        flush.emit_post_migrate_signal = emit
+        command.emit_post_migrate_signal = emit
