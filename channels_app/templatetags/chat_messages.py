@@ -35,8 +35,15 @@ def cost_text(message: Message | None) -> str:
     if amount is None:
         return "cost unknown"
     if message.cost_nano_usd == 0:
-        return "free"
+        # Nothing was had, so that there is no price to tell.
+        return "" if message.state == "failed" and not message.text else "free"
     return f"${amount} (estimated)" if message.estimated else f"${amount}"
+
+
+@register.filter
+def is_fallback(message: Message | None) -> bool:
+    """Whether an answer came from another model than the first that was tried."""
+    return isinstance(message, Message) and bool(message.text) and message.attempts > 1
 
 
 @register.simple_tag

@@ -15,8 +15,12 @@ const ANNOUNCED_CHARS = 500;
 /** Return what an answer cost, in words where there is no amount. */
 export function costText(cost_usd, estimated) {
   if (cost_usd === null || cost_usd === undefined) return "cost unknown";
-  if (Number(cost_usd) === 0) return "free";
+  if (isFree(cost_usd)) return "free";
   return estimated ? `$${cost_usd} (estimated)` : `$${cost_usd}`;
+}
+
+function isFree(cost_usd) {
+  return typeof cost_usd === "string" && Number(cost_usd) === 0;
 }
 
 /** One answer while it is being written. */
@@ -119,16 +123,23 @@ export class Answer {
     trouble.querySelector(".trouble-text").textContent = message;
   }
 
+  #showCost(cost_usd, estimated) {
+    const { article } = this;
+    const hasNothing = article.dataset.state === "failed" && !this.#hasText;
+    if (hasNothing) article.querySelector(".fallback").hidden = true;
+    const cost = hasNothing && isFree(cost_usd) ? "" : costText(cost_usd, estimated);
+    article.querySelector(".cost").textContent = article.querySelector(".model").textContent && cost;
+    this.#fact("cost", cost || "–");
+  }
+
   #showFacts({ model, tier, usage, cost_usd, estimated }) {
-    const cost = costText(cost_usd, estimated);
     this.article.querySelector(".model").textContent = model ?? "";
-    this.article.querySelector(".cost").textContent = model ? cost : "";
+    this.#showCost(cost_usd, estimated);
     const facts = {
       model: model || "–",
       tier: tier ?? "–",
       input: usage?.input_tokens ?? "unknown",
       output: usage?.output_tokens ?? "unknown",
-      cost,
     };
     for (const [name, value] of Object.entries(facts)) this.#fact(name, value);
   }
@@ -138,6 +149,7 @@ export class Answer {
     this.#fact("tier", tier ?? "–");
     this.#fact("reason", reason || "–");
     this.#fact("attempts", attempt ?? "–");
+    this.article.querySelector(".fallback").hidden = !(attempt > 1);
     const time = this.article.querySelector('[data-fact="time"] time');
     time.dateTime ||= new Date().toISOString();
     showLocalTime(time);

@@ -11,7 +11,7 @@ import { copy } from "./clipboard.js";
 import { Composer, routeOf } from "./composer.js";
 import { openEditor } from "./editor.js";
 import { Follow } from "./follow.js";
-import { showSiblings, sourceOf, userMessage } from "./messages.js";
+import { bringDetailsIntoView, showSiblings, sourceOf, userMessage } from "./messages.js";
 import { watchSidebar } from "./sidebar.js";
 import { ChatSocket } from "./socket.js";
 import { Thread } from "./thread.js";
@@ -48,7 +48,7 @@ composer.addEventListener("stop", stop);
 
 function send(text) {
   if (live.size) {
-    tell(`You can send this when ${personaName} has finished; it stays here.`);
+    tell(`You can send this when ${personaName} has finished; it stays here.`, true);
     return;
   }
   if ("older" in chat.dataset) {
@@ -245,11 +245,14 @@ function showTitle(title) {
 
 function showBusy() {
   composer.busy = live.size > 0;
+  if (!live.size && "untilIdle" in notice.dataset) hush();
   chat.classList.toggle("busy", live.size > 0);
 }
 
-function tell(text) {
+/** Show a note; one that is true only while an answer is written goes away with it. */
+function tell(text, untilIdle = false) {
   notice.querySelector("span").textContent = text;
+  notice.toggleAttribute("data-until-idle", untilIdle);
   notice.hidden = false;
 }
 
@@ -314,6 +317,7 @@ thread.addEventListener("submit", (event) => {
 delete chat.dataset.asleep;
 document.getElementById("composer").inert = false;
 watchConnection(socket, document.getElementById("connection"));
+bringDetailsIntoView(thread);
 messages.wake();
 follow.toEnd();
 socket.connect();

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from uuid import UUID, uuid4
 
 import pytest
+from django.template.loader import render_to_string
 
-from channels_app.templatetags.chat_messages import cost_text, sibling_place
+from channels_app.templatetags.chat_messages import (
+    cost_text,
+    is_fallback,
+    sibling_place,
+)
 from personas.models import Message
 
 
@@ -23,6 +29,28 @@ from personas.models import Message
 )
 def test_cost_is_told_in_words(nano: int | None, estimated: bool, text: str) -> None:
     assert cost_text(Message(cost_nano_usd=nano, estimated=estimated)) == text
+
+
+def test_a_failure_without_text_has_no_price() -> None:
+    failed = Message(state="failed", cost_nano_usd=0)
+    assert cost_text(failed) == ""
+    failed.text = "It began"
+    assert cost_text(failed) == "free"
+
+
+@pytest.mark.parametrize(
+    ("attempts", "text", "marked"),
+    [(0, "", False), (1, "Hello", False), (2, "Hello", True), (2, "", False)],
+)
+def test_an_answer_of_another_model_than_the_first_is_marked(
+    attempts: int, text: str, marked: bool
+) -> None:
+    message = Message(role="assistant", state="complete", attempts=attempts, text=text)
+    assert is_fallback(message) is marked
+    html = render_to_string("chat/message.html", {"message": message})
+    found = re.search(r'<span class="fallback[^>]*>', html)
+    assert found is not None
+    assert (" hidden" not in found[0]) is marked
 
 
 def test_a_message_knows_its_neighbours() -> None:
