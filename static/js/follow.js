@@ -26,10 +26,6 @@ export class Follow {
     new ResizeObserver(() => { if (this.#following) this.#toEndNow(); }).observe(scroller);
   }
 
-  get isFollowing() {
-    return this.#following;
-  }
-
   /** Say that the content grew. */
   grown() {
     if (this.#following) this.#toEndNow();
