@@ -12,6 +12,7 @@ const STAGES = {
   writing: "writing",
 };
 const ANNOUNCED_CHARS = 500;
+
 /** Return what an answer cost, in words where there is no amount. */
 export function costText(cost_usd, estimated) {
   if (cost_usd === null || cost_usd === undefined) return "cost unknown";
@@ -29,9 +30,7 @@ export class Answer {
   article;
   /** Id of the turn, once it is known. */
   turn = "";
-  isFinished = false;
   #text;
-  #thinking = "";
   #thinkingSince = 0;
   #hasText = false;
 
@@ -86,9 +85,8 @@ export class Answer {
   think(text) {
     const details = this.article.querySelector(".thinking");
     this.#thinkingSince ||= performance.now();
-    this.#thinking += text;
     details.hidden = false;
-    details.querySelector(".thinking-text").textContent = this.#thinking;
+    details.querySelector(".thinking-text").append(text);
   }
 
   #endThinking() {
@@ -99,19 +97,30 @@ export class Answer {
 
   /** Show how the turn ended; `frame` is its turn.finished. */
   finish(frame) {
-    this.isFinished = true;
-    if (this.#hasText) this.#text.finish();
-    else this.box.replaceChildren();
-    this.#endThinking();
+    if (!this.#hasText) this.box.replaceChildren();
+    setSource(this.article, this.#text.source);
+    this.#end();
     const { article } = this;
-    setSource(article, this.#text.source);
-    article.classList.remove("live");
     article.dataset.state = frame.outcome;
-    article.querySelector(".stage").hidden = true;
     article.querySelector(".stopped").hidden = frame.outcome !== "interrupted" || frame.error;
     this.#showTrouble(frame);
     this.#showFacts(frame);
     this.onGrown();
+  }
+
+  /** Keep the text as it is: nobody writes it any more, and its end is not known here. */
+  abandon() {
+    if (this.#hasText) setSource(this.article, this.#text.source);
+    this.#end();
+    this.#showTrouble({ error: { message: "This answer was interrupted." } });
+    this.onGrown();
+  }
+
+  #end() {
+    if (this.#hasText) this.#text.finish();
+    this.#endThinking();
+    this.article.classList.remove("live");
+    this.article.querySelector(".stage").hidden = true;
   }
 
   #showTrouble({ outcome, error }) {

@@ -29,7 +29,11 @@ const turns = new Turns(socket);
 const composer = new Composer(document.getElementById("composer"), draftPlace());
 const sidebar = watchSidebar(chat.dataset.persona, () => chat.dataset.conversation);
 const messages = new Thread(thread, follow, {
-  liveArticle: (id) => live.get(id)?.answer.article,
+  path: () => {
+    const { conversation, older } = chat.dataset;
+    return conversation && older === undefined ? `/c/${conversation}/messages` : "";
+  },
+  isBusy: () => live.size > 0 || thread.querySelector(".editor") !== null,
   onRunning: resume,
   tell,
 });
@@ -202,9 +206,17 @@ onTurn("finished", (answer, frame) => {
 });
 
 turns.addEventListener("gone", ({ detail: frame }) => {
+  const entry = live.get(frame.turn) ?? live.get(frame.client_id);
   live.delete(frame.turn);
+  live.delete(frame.client_id);
+  entry?.answer.abandon();
   showBusy();
-  reload();
+  if (frame.conversation && !chat.dataset.conversation) {
+    composer.moveTo(frame.conversation);
+    location.assign(`/c/${frame.conversation}`);
+  } else {
+    messages.refresh();
+  }
 });
 
 turns.addEventListener("refused", ({ detail: frame }) => {
@@ -228,10 +240,10 @@ function changed({ conversation, title, turn }) {
     if (conversation === chat.dataset.conversation) showTitle(title);
   }
   sidebar.refresh();
-  const isShown = conversation === chat.dataset.conversation && !("older" in chat.dataset);
   // A turn of this very tab is on its way already, or just ended.
-  if (isShown && turn && !live.size && !thread.querySelector(`[data-id="${CSS.escape(turn)}"]`)) {
-    reload();
+  if (conversation === chat.dataset.conversation && turn && !live.size
+    && !thread.querySelector(`[data-id="${CSS.escape(turn)}"]`)) {
+    messages.refresh();
   }
 }
 
@@ -247,6 +259,8 @@ function showBusy() {
   composer.busy = live.size > 0;
   if (!live.size && "untilIdle" in notice.dataset) hush();
   chat.classList.toggle("busy", live.size > 0);
+  // Another version would take the place of the answer that is being written.
+  for (const form of thread.querySelectorAll(".siblings")) form.inert = live.size > 0;
 }
 
 /** Show a note; one that is true only while an answer is written goes away with it. */
@@ -261,10 +275,6 @@ function hush() {
 }
 
 notice.querySelector("button").addEventListener("click", hush);
-
-function reload() {
-  if (chat.dataset.conversation) messages.show(`/c/${chat.dataset.conversation}/messages`);
-}
 
 function resume(article) {
   adopt(article.dataset.id);
@@ -309,8 +319,19 @@ thread.addEventListener("submit", (event) => {
   const form = event.target.closest(".siblings");
   if (!form) return;
   event.preventDefault();
+  if (live.size) return;
   const body = new FormData(form, event.submitter);
   messages.show(form.action, { method: "POST", body });
+});
+
+// Notes of changes get lost while a tab sleeps or its line is down.
+let wasOpen = false;
+socket.addEventListener("open", () => {
+  if (wasOpen && !live.size) messages.refresh();
+  wasOpen = true;
+});
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && !live.size) messages.refresh();
 });
 
 // Until here, what needs this module was out of reach.

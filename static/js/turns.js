@@ -14,6 +14,8 @@
 /** What the server takes as one frame. */
 const MAX_FRAME_BYTES = 65_536;
 const TRY_AGAIN_MS = 1_500;
+/** How often a turn without a process is asked for: one may just be beginning it. */
+const TRIES_WITHOUT_PROCESS = 2;
 const TOO_LONG = {
   code: "too_long",
   message: "This message is too long to be sent at once. Please shorten it or send it in parts.",
@@ -28,6 +30,8 @@ export class Turns extends EventTarget {
   #wantedStops = new Set();
   /** Turns that are asked for again in a moment. */
   #retried = new Set();
+  /** Turn id → how often in a row no process had it. */
+  #misses = new Map();
 
   /** @param {import("./socket.js").ChatSocket} socket */
   constructor(socket) {
@@ -104,6 +108,7 @@ export class Turns extends EventTarget {
     if (frame.type === "turn.started") this.#started(frame);
     if (!this.#seen.has(turn) || seq <= this.#seen.get(turn)) return;
     this.#seen.set(turn, seq);
+    this.#misses.delete(turn);
     const kind = frame.type.slice("turn.".length);
     if (kind === "finished") {
       this.#seen.delete(turn);
@@ -125,16 +130,23 @@ export class Turns extends EventTarget {
       // A message that was answered before is stored: sending it again would double it.
       this.#emit(frame.code === "turn_gone" ? "gone" : "refused", frame);
     } else if (frame.turn && this.#seen.has(frame.turn)) {
-      if (frame.retryable) {
-        this.#tryAgain(frame.turn);
-        return;
-      }
-      this.#seen.delete(frame.turn);
-      this.#wantedStops.delete(frame.turn);
-      this.#emit("gone", frame);
+      this.#failed(frame);
     } else if (frame.code !== "turn_gone") {
       this.#emit("refused", frame);
     }
+  }
+
+  /** A turn that is followed could not be had. */
+  #failed(frame) {
+    const { turn, code, retryable } = frame;
+    const misses = code === "turn_gone" ? (this.#misses.get(turn) ?? 0) + 1 : 0;
+    if (retryable && misses <= TRIES_WITHOUT_PROCESS) {
+      this.#misses.set(turn, misses);
+      this.#tryAgain(turn);
+      return;
+    }
+    for (const kept of [this.#seen, this.#misses, this.#wantedStops]) kept.delete(turn);
+    this.#emit("gone", frame);
   }
 
   #emit(type, detail) {

@@ -138,6 +138,22 @@ test("a resume that failed for the moment is tried again once, with its stop", (
   assert.deepEqual(socket.sent, []);
 });
 
+test("a turn without a process is asked for twice more and then gone", (t) => {
+  const later = [];
+  t.mock.method(globalThis, "setTimeout", (act) => later.push(act));
+  const { socket, turns, events } = setUp();
+  turns.follow("t1");
+  const error = { type: "error", code: "turn_gone", retryable: true, client_id: null, turn: "t1" };
+  for (let tries = 0; tries < 2; tries += 1) {
+    socket.receive(error);
+    assert.deepEqual(events, []);
+    later.pop()();
+  }
+  socket.receive(error);
+  assert.deepEqual(events.map(([type]) => type), ["gone"]);
+  assert.equal(later.length, 0);
+});
+
 test("a message that was answered before is gone, not refused", () => {
   const { socket, turns, events } = setUp();
   const client_id = turns.begin({ type: "message.send", text: "hi" });
