@@ -21,6 +21,7 @@ OF_AN_INSTALLATION = {
     "IDENTITY.md",
     "USER.md",
     "TASKS.json",
+    "data/",
     "MEMORY_SHORT.md",
     "MEMORY_MID.md",
     "MEMORY_LONG.md",
