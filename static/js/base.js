@@ -1,4 +1,4 @@
-/** Behaviour that every page shares: the choice of light, dark or system. */
+/** Behaviour that every page shares: light or dark, and what signing out leaves behind. */
 
 /**
  * Show a theme at once and remember it in a cookie, so that the server renders the
@@ -26,4 +26,22 @@ for (const form of document.querySelectorAll("[data-theme-form]")) {
       button.setAttribute("aria-pressed", String(button === event.submitter));
     }
   });
+}
+
+/** Delete what the browser keeps for a person: drafts, choices, unsaved files. */
+function forget(person) {
+  try {
+    for (const storage of [localStorage, sessionStorage]) {
+      for (const key of Object.keys(storage)) {
+        const [program, , owner] = key.split(":");
+        if (program === "cortex" && owner === person) storage.removeItem(key);
+      }
+    }
+  } catch {
+    // Storage is switched off, so there is nothing to delete.
+  }
+}
+
+for (const form of document.querySelectorAll("[data-sign-out]")) {
+  form.addEventListener("submit", () => forget(form.dataset.signOut));
 }

@@ -26,7 +26,11 @@ const personaName = chat.dataset.personaName;
 const follow = new Follow(document.getElementById("scroller"), document.getElementById("jump"));
 const socket = new ChatSocket();
 const turns = new Turns(socket);
-const composer = new Composer(document.getElementById("composer"), draftPlace());
+const composer = new Composer(
+  document.getElementById("composer"),
+  chat.dataset.user,
+  chat.dataset.conversation || `new:${chat.dataset.persona}`,
+);
 const sidebar = watchSidebar(chat.dataset.persona, () => chat.dataset.conversation);
 const messages = new Thread(thread, follow, {
   path: () => {
@@ -40,10 +44,6 @@ const messages = new Thread(thread, follow, {
 
 /** Client id or turn id → { answer, undo }; both keys name one entry after the start. */
 const live = new Map();
-
-function draftPlace() {
-  return chat.dataset.conversation || `new:${chat.dataset.persona}`;
-}
 
 // --- what a person does ------------------------------------------------------------
 
@@ -65,7 +65,7 @@ function send(text) {
   const parent = [...thread.querySelectorAll(".message")].at(-1)?.dataset.id || null;
   const mine = userMessage(text);
   thread.append(mine);
-  composer.clear();
+  composer.hold(text);
   const frame = {
     type: "message.send",
     persona: chat.dataset.persona,
@@ -144,6 +144,7 @@ document.addEventListener("keydown", (event) => {
 // --- what the server says -----------------------------------------------------------
 
 turns.addEventListener("started", ({ detail: frame }) => {
+  composer.release();
   const entry = live.get(frame.client_id) ?? live.get(frame.turn) ?? adopt(frame.turn);
   if (!entry) return;
   live.delete(entry.client_id);
@@ -206,6 +207,7 @@ onTurn("finished", (answer, frame) => {
 });
 
 turns.addEventListener("gone", ({ detail: frame }) => {
+  composer.release();
   const entry = live.get(frame.turn) ?? live.get(frame.client_id);
   live.delete(frame.turn);
   live.delete(frame.client_id);
@@ -220,6 +222,7 @@ turns.addEventListener("gone", ({ detail: frame }) => {
 });
 
 turns.addEventListener("refused", ({ detail: frame }) => {
+  composer.release();
   const entry = live.get(frame.client_id);
   if (entry) {
     live.delete(frame.client_id);

@@ -1,8 +1,8 @@
 /**
  * The box in which messages are written: sending keys, growth, drafts, model choice.
  *
- * A draft and the chosen model are kept per chat in the browser; drafts older than
- * thirty days are dropped.
+ * A draft and the chosen model are kept per person and chat in the browser until the
+ * person signs out (base.js); drafts older than thirty days are dropped.
  */
 
 const DRAFT_PREFIX = "cortex:draft:";
@@ -15,20 +15,25 @@ export class Composer extends EventTarget {
   #route;
   #send;
   #stop;
+  #owner;
   #place;
+  /** What was sent and may still come back. */
+  #unsent = "";
 
   /**
    * Events: `send` (detail = the text), `stop`.
    *
    * @param {HTMLFormElement} form
+   * @param {string} owner id of the person
    * @param {string} place what the draft belongs to: a conversation, or a new chat
    */
-  constructor(form, place) {
+  constructor(form, owner, place) {
     super();
     this.#area = form.querySelector("textarea");
     this.#route = form.querySelector("#route");
     this.#send = form.querySelector("#send");
     this.#stop = form.querySelector("#stop");
+    this.#owner = owner;
     this.#place = place;
     form.addEventListener("submit", (event) => {
       event.preventDefault();
@@ -68,17 +73,17 @@ export class Composer extends EventTarget {
 
   /** The chat has got its conversation: drafts and the choice belong to it from now. */
   moveTo(place) {
-    store(DRAFT_PREFIX + this.#place, null);
+    store(this.#keyOf(DRAFT_PREFIX), null);
     const route = this.#route.value;
     this.#place = place;
-    if (route) store(ROUTE_PREFIX + place, route);
+    if (route) store(this.#keyOf(ROUTE_PREFIX), route);
     this.#saveDraft();
   }
 
   #restore() {
-    const draft = load(DRAFT_PREFIX + this.#place);
+    const draft = load(this.#keyOf(DRAFT_PREFIX));
     if (draft?.text && !this.#area.value) this.#area.value = draft.text;
-    const route = load(ROUTE_PREFIX + this.#place);
+    const route = load(this.#keyOf(ROUTE_PREFIX));
     if (typeof route === "string" && hasOption(this.#route, route)) {
       this.#route.value = route;
     }
@@ -91,9 +96,17 @@ export class Composer extends EventTarget {
     this.dispatchEvent(new CustomEvent("send", { detail: text }));
   }
 
-  /** Empty the box after its text was taken. */
-  clear() {
-    this.text = "";
+  /** Empty the box of a text that is on its way; its draft stays until `release`. */
+  hold(text) {
+    this.#unsent = text;
+    if (this.text === text) this.text = "";
+    else this.#saveDraft();
+  }
+
+  /** What was on its way has arrived, or comes back by `text`. */
+  release() {
+    this.#unsent = "";
+    this.#saveDraft();
   }
 
   #key(event) {
@@ -110,12 +123,16 @@ export class Composer extends EventTarget {
   }
 
   #saveDraft() {
-    const text = this.#area.value;
-    store(DRAFT_PREFIX + this.#place, text ? { text, at: Date.now() } : null);
+    const text = [this.#unsent, this.text].filter(Boolean).join("\n");
+    store(this.#keyOf(DRAFT_PREFIX), text ? { text, at: Date.now() } : null);
+  }
+
+  #keyOf(prefix) {
+    return `${prefix}${this.#owner}:${this.#place}`;
   }
 
   #rememberRoute() {
-    store(ROUTE_PREFIX + this.#place, this.#route.value);
+    store(this.#keyOf(ROUTE_PREFIX), this.#route.value);
   }
 
   /** Browsers without `field-sizing` are told the height; the style sheet caps it. */

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser import Seen, send, wait_for_answer
+from tests.support.browser import Seen, send, sign_in, wait_for_answer
 from tests.support.browser_fixtures import Site
 
 Opener = Callable[..., tuple[Page, Seen]]
@@ -151,3 +151,44 @@ def test_versions_cannot_be_switched_while_an_answer_is_written(
     wait_for_answer(page, 1, "interrupted")
     page.get_by_role("button", name="Previous version").first.click()
     expect(page.locator(".answer .sibling-count").first).to_have_text("1/2")
+
+
+def test_drafts_belong_to_a_person_and_go_when_they_sign_out(
+    site: Site, browser: Browser
+) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    chat = make_chat(site)
+    sign_in(page, site.url, "alice")
+    page.goto(f"{site.url}/c/{chat}")
+    page.fill("#composer-text", "a secret of alice")
+    kept = "() => Object.entries(localStorage).join()"
+    assert "a secret of alice" in page.evaluate(kept)
+    page.evaluate("localStorage.setItem('cortex:draft:0:x', 'of somebody else')")
+    page.get_by_role("button", name="You", exact=True).click()
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url(lambda url: f"/c/{chat}" not in url)
+    left = page.evaluate(kept)
+    assert "a secret of alice" not in left
+    assert "of somebody else" in left
+    context.close()
+
+
+def test_a_draft_stays_until_its_message_has_started(site: Site, counted: Page) -> None:
+    page = counted
+    chat = make_chat(site)
+    page.goto(f"{site.url}/c/{chat}")
+    page.wait_for_function("() => window.sockets.at(-1)?.readyState === 1")
+    page.evaluate(
+        "() => { const socket = window.sockets.at(-1);"
+        " window.swallowed = []; socket.send = (text) => window.swallowed.push(text); }"
+    )
+    send(page, "kept for later")
+    expect(page.locator("#composer-text")).to_have_value("")
+    expect(page.locator(".mine")).to_have_count(2)
+    page.reload()
+    expect(page.locator("#composer-text")).to_have_value("kept for later")
+    page.press("#composer-text", "Enter")
+    wait_for_answer(page, 2)
+    page.reload()
+    expect(page.locator("#composer-text")).to_have_value("")
