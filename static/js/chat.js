@@ -11,7 +11,9 @@ import { copy } from "./clipboard.js";
 import { Composer, routeOf } from "./composer.js";
 import { openEditor } from "./editor.js";
 import { Follow } from "./follow.js";
-import { bringDetailsIntoView, showSiblings, sourceOf, userMessage } from "./messages.js";
+import {
+  bringDetailsIntoView, cutFrom, showSiblings, sourceOf, userMessage,
+} from "./messages.js";
 import { watchSidebar } from "./sidebar.js";
 import { ChatSocket } from "./socket.js";
 import { Thread } from "./thread.js";
@@ -51,10 +53,7 @@ composer.addEventListener("send", (event) => send(event.detail));
 composer.addEventListener("stop", stop);
 
 function send(text) {
-  if (live.size) {
-    tell(`You can send this when ${personaName} has finished; it stays here.`, true);
-    return;
-  }
+  if (mustWait()) return;
   if ("older" in chat.dataset) {
     location.assign(`/c/${chat.dataset.conversation}`);
     return;
@@ -82,6 +81,12 @@ function send(text) {
   composer.focus();
 }
 
+/** Say that a text stays where it is while an answer is being written. */
+function mustWait() {
+  if (live.size) tell(`You can send this when ${personaName} has finished; it stays here.`, true);
+  return live.size > 0;
+}
+
 /** Ask again for the answer in `article`, which stays reachable as another version. */
 function retry(article, route) {
   if (live.size || !article.dataset.id) return;
@@ -95,7 +100,7 @@ function retry(article, route) {
 
 /** Say something else in the place of one's own message, as another version. */
 function edit(article, text) {
-  if (live.size || !article.dataset.id) return;
+  if (mustWait() || !article.dataset.id) return;
   hush();
   const removed = cutFrom(article);
   const mine = userMessage(text);
@@ -106,16 +111,10 @@ function edit(article, text) {
     undo: () => {
       mine.remove();
       thread.append(...removed);
+      article.querySelector(".editor textarea").focus();
     },
   });
-}
-
-/** Take a message and what follows it out of the page and return the elements. */
-function cutFrom(article) {
-  const messages = [...thread.querySelectorAll(".message")];
-  const removed = messages.slice(messages.indexOf(article));
-  for (const each of removed) each.remove();
-  return removed;
+  mine.querySelector('[data-action="edit"]').focus({ preventScroll: true });
 }
 
 function begin(frame, entry) {

@@ -3,7 +3,8 @@
 import { sourceOf } from "./messages.js";
 
 /**
- * Open the editor of a message.
+ * Open the editor of a message. Saving leaves it open: an accepted text takes the place
+ * of the whole message, and one that was refused is still there.
  *
  * @param {HTMLElement} article
  * @param {(article: HTMLElement, text: string) => void} onSave called with the new text
@@ -18,12 +19,13 @@ export function openEditor(article, onSave) {
   function close() {
     form.remove();
     bubble.hidden = false;
+    article.querySelector('[data-action="edit"]').focus();
   }
 
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    close();
     if (area.value.trim()) onSave(article, area.value);
+    else close();
   });
   form.querySelector('[type="button"]').addEventListener("click", close);
   form.addEventListener("keydown", (event) => {

@@ -61,6 +61,14 @@ export function userMessage(text) {
   return article;
 }
 
+/** Take a message and what follows it out of the page and return the elements. */
+export function cutFrom(article) {
+  const messages = [...article.parentElement.querySelectorAll(".message")];
+  const removed = messages.slice(messages.indexOf(article));
+  for (const each of removed) each.remove();
+  return removed;
+}
+
 /** Return a copy of one of the page's templates. */
 export function fromTemplate(id) {
   return document.getElementById(id).content.firstElementChild.cloneNode(true);

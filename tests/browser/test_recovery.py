@@ -192,3 +192,46 @@ def test_a_draft_stays_until_its_message_has_started(site: Site, counted: Page) 
     wait_for_answer(page, 2)
     page.reload()
     expect(page.locator("#composer-text")).to_have_value("")
+
+
+def test_a_refused_edit_keeps_its_text_in_the_open_editor(
+    site: Site, page: Page
+) -> None:
+    page.goto(f"{site.url}/c/{make_chat(site)}")
+    edit = page.get_by_role("button", name="Edit this message")
+    page.locator(".mine").hover()
+    edit.click()
+    area = page.get_by_role("textbox", name="Your message")
+    area.press("Escape")
+    expect(edit).to_be_focused()
+    edit.press("Enter")
+    text = "漢" * 25_000
+    area.fill(text)
+    page.get_by_role("button", name="Save and answer").click()
+    expect(page.locator("#notice")).to_contain_text("too long")
+    expect(area).to_be_focused()
+    assert area.input_value() == text
+    expect(page.locator(".message")).to_have_count(2)
+    area.fill("two")
+    page.get_by_role("button", name="Save and answer").click()
+    expect(page.locator(".mine .sibling-count")).to_have_text("2/2")
+    expect(page.locator(".editor")).to_have_count(0)
+    wait_for_answer(page)
+
+
+def test_an_edit_waits_in_its_editor_while_an_answer_is_written(
+    site: Site, page: Page
+) -> None:
+    page.goto(f"{site.url}/c/{make_chat(site)}")
+    page.locator(".mine").hover()
+    page.get_by_role("button", name="Edit this message").click()
+    area = page.get_by_role("textbox", name="Your message")
+    area.fill("another")
+    page.select_option("#route", "model:tokens-400-20ms")
+    send(page, "count")
+    expect(page.locator(".live")).to_have_count(1)
+    page.get_by_role("button", name="Save and answer").click()
+    expect(page.locator("#notice")).to_contain_text("when Inara has finished")
+    expect(area).to_have_value("another")
+    page.click("#stop")
+    wait_for_answer(page, 1, "interrupted")
