@@ -183,6 +183,7 @@ export class GrowingText {
   #settledChars = 0;
   #openNodes = [];
   #frame = 0;
+  #endsInReturn = false;
   #onRender;
 
   /**
@@ -200,7 +201,12 @@ export class GrowingText {
 
   /** Add text at the end. */
   append(text) {
-    this.#source += text.replace(/\r\n?/g, "\n");
+    if (text) {
+      // A line end of two characters may come in two pieces.
+      const rest = this.#endsInReturn ? text.replace(/^\n/, "") : text;
+      this.#endsInReturn = text.endsWith("\r");
+      this.#source += rest.replace(/\r\n?/g, "\n");
+    }
     this.#frame ||= requestAnimationFrame(() => this.#render(toLiveNodes));
   }
 

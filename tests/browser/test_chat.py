@@ -103,6 +103,21 @@ def test_growing_text_equals_the_text_rendered_at_once(site: Site, page: Page) -
     assert equal[0].replace("\n", "") == equal[1].replace("\n", "")
 
 
+def test_a_line_end_in_two_pieces_is_one(site: Site, page: Page) -> None:
+    start(page, site)
+    source = page.evaluate(
+        """async () => {
+          const { GrowingText } = await import("/static/js/markdown.js");
+          const growing = new GrowingText(document.createElement("div"));
+          for (const piece of ["a\\r", "", "\\nb\\r", "c\\r\\n", "\\nd"]) {
+            growing.append(piece);
+          }
+          return growing.finish();
+        }"""
+    )
+    assert source == "a\nb\nc\n\nd"
+
+
 def test_settled_blocks_are_not_drawn_again(site: Site, page: Page) -> None:
     start(page, site)
     kept = page.evaluate(
