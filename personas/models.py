@@ -11,7 +11,16 @@ from django.utils import timezone
 
 from accounts.names import validate_name
 
-TIER_VALIDATORS = [MinValueValidator(1), MaxValueValidator(3)]
+CONTEXT_TIER_VALIDATORS = [MinValueValidator(1), MaxValueValidator(3)]
+
+
+class TierPolicy(models.IntegerChoices):
+    """How capable a model must be; no policy = as the role's chain says."""
+
+    AUTOMATIC = 0, "Automatic: judged anew for each message"
+    QUICK = 1, "Quick"
+    BALANCED = 2, "Balanced"
+    DEEP = 3, "Deep"
 
 
 class Persona(models.Model):
@@ -51,11 +60,11 @@ class Persona(models.Model):
     tier = models.PositiveSmallIntegerField(
         null=True,
         blank=True,
-        validators=TIER_VALIDATORS,
-        help_text="Empty = automatic.",
+        choices=TierPolicy,
+        help_text="Empty = as the model role's chain says.",
     )
     context_tier = models.PositiveSmallIntegerField(
-        default=2, validators=TIER_VALIDATORS
+        default=2, validators=CONTEXT_TIER_VALIDATORS
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -143,7 +152,7 @@ class Conversation(models.Model):
     private = models.BooleanField(default=False)
     temporary = models.BooleanField(default=False)
     model_label = models.CharField(max_length=200, blank=True)
-    tier = models.PositiveSmallIntegerField(null=True, blank=True)
+    tier = models.PositiveSmallIntegerField(null=True, blank=True, choices=TierPolicy)
     current_message = models.ForeignKey(
         "Message",
         null=True,
@@ -210,6 +219,10 @@ class Message(models.Model):
     tier = models.PositiveSmallIntegerField(null=True)
     reason = models.CharField(max_length=200, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
+    seams = models.JSONField(
+        default=list,
+        help_text='Where another model went on: [{"at": characters, "model": label}].',
+    )
     input_tokens = models.BigIntegerField(null=True)
     output_tokens = models.BigIntegerField(null=True)
     cost_nano_usd = models.BigIntegerField(null=True)

@@ -176,7 +176,7 @@ class Attempts:
             max_output_tokens=attempt.max_output_tokens,
             tier=model.tier,
             attempt_number=attempt.number,
-            billing="local" if model.host.is_local else "metered",
+            billing=model.host.billing,
             preview=_preview(attempt.prompt) if job.preview else None,
         )
 

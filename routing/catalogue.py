@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from ledger.types import Prices
+from ledger.types import Billing, Prices
 from routing.addresses import origin_of
 
 BUILTIN_LABEL = "builtin"
@@ -34,6 +35,17 @@ class HostInfo:
     """``None`` = shared with everybody."""
     trusted_origin: bool = False
     """An administrator saved this address, so it may be private or loopback."""
+    credential: str = "key"
+    """What the key is, one of ``routing.models.Host.Credential``."""
+    cooling_until: datetime | None = None
+    """It asked to be left alone until then."""
+
+    @property
+    def billing(self) -> Billing:
+        """How its calls are paid: a program with a login is paid by subscription."""
+        if self.is_local:
+            return "local"
+        return "metered" if self.credential == "key" else "notional"
 
     @property
     def trusted_origins(self) -> frozenset[str]:

@@ -8,6 +8,7 @@ for a stand-in owner, and later calls only put the person's id in its place.
 from __future__ import annotations
 
 import functools
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
@@ -40,6 +41,8 @@ class ModelRow(NamedTuple):
     key_encrypted: str
     is_local: bool
     flagged: str
+    credential: str
+    cooling_until: datetime | None
     owner_id: int | None
     owner_is_active: bool | None
     owner_is_superuser: bool | None
@@ -72,6 +75,8 @@ _MODEL_FIELDS: Final = (
     "host__key_encrypted",
     "host__is_local",
     "host__flagged",
+    "host__credential",
+    "host__cooling_until",
     "host__owner_id",
     "host__owner__is_active",
     "host__owner__is_superuser",

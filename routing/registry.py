@@ -123,6 +123,8 @@ def info_for(user: User, host: Host) -> HostInfo:
         key_encrypted=host.key_encrypted,
         is_local=host.is_local,
         flagged=host.flagged,
+        credential=host.credential,
+        cooling_until=host.cooling_until,
         owner_id=host.owner_id,
         trusted_origin=_is_listed(host.base_url, listed),
     )
@@ -171,6 +173,8 @@ def _host_of(row: ModelRow, listed: frozenset[str]) -> HostInfo:
         key_encrypted=row.key_encrypted,
         is_local=bool(row.is_local),
         flagged=row.flagged,
+        credential=row.credential,
+        cooling_until=row.cooling_until,
         owner_id=row.owner_id,
         trusted_origin=_is_listed(row.base_url, listed),
     )

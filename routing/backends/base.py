@@ -27,11 +27,50 @@ from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A complete request of the model to call a tool."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+    error: str = ""
+    """Why the arguments cannot be used (``arguments`` is empty then), for the model."""
+    signature: str = ""
+    """A mark that the vendor wants back with the call, such as Gemini's signature of
+    a thought; opaque, and only for the host type that gave it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool said to one call."""
+
+    call_id: str
+    name: str
+    text: str
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool that the model may call; ``parameters`` is a JSON Schema object."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class PromptMessage:
-    """One earlier or current message as the model sees it."""
+    """One earlier or current message as the model sees it.
+
+    An assistant's message may carry the calls it made; the message after it is then
+    the user's, with their results.
+    """
 
     role: Literal["user", "assistant"]
     text: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_results: tuple[ToolResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +83,8 @@ class Prompt:
     """How many older messages did not fit."""
     left_out_files: tuple[str, ...] = ()
     """Names of persona files that did not fit, in the order they were dropped."""
+    tools: tuple[ToolSpec, ...] = ()
+    """Tools on offer; hosts that know none ignore them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +98,13 @@ class Target:
     context_tokens: int
     trusted_origin: bool
     """An administrator typed the address, so it may be private or loopback."""
+    host_id: int | None = None
+    """Row of the host; programs keep a folder of their own for each."""
+    credential: str = "key"
+    """What ``api_key`` is, one of ``routing.models.Host.Credential``."""
+    user_id: int | None = None
+    persona_id: int | None = None
+    """On whose behalf, so that nothing kept ready is ever used across people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +145,6 @@ class ThinkingDelta:
     """A piece of the model's reasoning, never part of the answer."""
 
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """A complete request of the model to call a tool."""
-
-    id: str
-    name: str
-    arguments: dict[str, Any]
-    error: str = ""
-    """Why the arguments cannot be used (``arguments`` is empty then), for the model."""
 
 
 @dataclass(frozen=True, slots=True)
