@@ -4,25 +4,46 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('personas', '0001_initial'),
+        ("personas", "0001_initial"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='message',
-            name='seams',
-            field=models.JSONField(default=list, help_text='Where another model went on: [{"at": characters, "model": label}].'),
+            model_name="message",
+            name="seams",
+            field=models.JSONField(
+                default=list,
+                help_text='Where another model went on: [{"at": characters, "model": label}].',
+            ),
         ),
         migrations.AlterField(
-            model_name='conversation',
-            name='tier',
-            field=models.PositiveSmallIntegerField(blank=True, choices=[(0, 'Automatic: judged anew for each message'), (1, 'Quick'), (2, 'Balanced'), (3, 'Deep')], null=True),
+            model_name="conversation",
+            name="tier",
+            field=models.PositiveSmallIntegerField(
+                blank=True,
+                choices=[
+                    (0, "Automatic: judged anew for each message"),
+                    (1, "Quick"),
+                    (2, "Balanced"),
+                    (3, "Deep"),
+                ],
+                null=True,
+            ),
         ),
         migrations.AlterField(
-            model_name='persona',
-            name='tier',
-            field=models.PositiveSmallIntegerField(blank=True, choices=[(0, 'Automatic: judged anew for each message'), (1, 'Quick'), (2, 'Balanced'), (3, 'Deep')], help_text="Empty = as the model role's chain says.", null=True),
+            model_name="persona",
+            name="tier",
+            field=models.PositiveSmallIntegerField(
+                blank=True,
+                choices=[
+                    (0, "Automatic: judged anew for each message"),
+                    (1, "Quick"),
+                    (2, "Balanced"),
+                    (3, "Deep"),
+                ],
+                help_text="Empty = as the model role's chain says.",
+                null=True,
+            ),
         ),
     ]
