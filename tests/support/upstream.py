@@ -1,7 +1,10 @@
-"""An OpenAI-compatible server on loopback whose behaviour the model's name chooses.
+"""A model's host on loopback whose behaviour the model's name chooses.
 
-It is raw asyncio, so that it is never the slow part of a measurement. Tests run it in
-a thread (``Upstream``), benchmarks in a process of its own::
+One server speaks three wire formats, so that every kind of back end meets the same
+trouble: OpenAI's (``…/v1/chat/completions``), Anthropic's (``…/v1/messages``) and
+Gemini's (``…/v1beta/models/NAME:streamGenerateContent``), each with its list of
+models. It is raw asyncio, so that it is never the slow part of a measurement. Tests
+run it in a thread (``Upstream``), benchmarks in a process of its own::
 
     python -m tests.support.upstream        # prints "ready http://127.0.0.1:PORT"
 
@@ -9,15 +12,18 @@ which ends with its standard input and shows its journal at ``GET /journal``
 (``DELETE`` empties it). What a model's name means:
 
 =====================  ==============================================================
-``echo``               the last user message, four characters a chunk
+``echo``               the last user message, four characters a chunk; so do all
+                       names that begin with ``claude-`` or ``gemini-``
 ``say:TEXT``           TEXT
 ``tokens-N-Mms``       N chunks of 4 characters, one every M ms; ``tokens-N`` unpaced
-``think``              reasoning first, then ``tokens-8``
+``cached``             as ``echo``; half of the input was cached, a quarter is now
+``think``              reasoning first (2 tokens), then ``tokens-8``
 ``no-usage``           never reports usage
 ``length``             stops with finish reason ``length``
-``filtered``           stops with finish reason ``content_filter``
+``filtered``           stops because the host or the model refuses, without text
 ``empty``              finishes without any text
-``tool``               asks for the tool ``lookup`` in pieces
+``tool``               asks for the tool ``lookup`` in pieces (Gemini: whole)
+``two-tools``          says ``Let me look.`` and asks for ``lookup`` and ``clock``
 ``slow-Mms``           as ``echo``, but the first byte comes after M ms
 ``hang``               takes the request and never answers
 ``stall-after-N``      N chunks, then silence
@@ -28,8 +34,9 @@ which ends with its standard input and shows its journal at ``GET /journal``
 ``long-line``          one event of 1.2 MB
 ``big-N``              N events of 50 KB
 ``split-bytes``        multi-byte characters, written 7 bytes at a time
-``too-long``           HTTP 400 ``exceed_context_size_error``
-``status-NNN``         HTTP NNN with an error body; 429 carries ``Retry-After: 7``
+``too-long``           HTTP 400 that says the prompt is too long
+``status-NNN``         HTTP NNN with an error body; 429 says to wait 7 s, and
+                       ``status-429-bare`` does not
 ``redirect``           HTTP 302 to another port
 =====================  ==============================================================
 
@@ -38,8 +45,6 @@ each of the names in turn. Token texts count up in base 36 (``0000``, ``0001`` �
 receiver can tell which chunk a character came from; the journal holds the moment each
 chunk was sent on ``CLOCK_MONOTONIC``, which all processes of a machine share.
 Unknown names answer 404, as real servers do.
-
-Source for the wire format: the OpenAI API reference, chat completions, streaming.
 """
 
 from __future__ import annotations
@@ -47,108 +52,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import sys
 import threading
 import time
-from array import array
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
-CHUNK_CHARACTERS = 4
-UNPACED_BATCH = 32
-"""Chunks handed to the network at once when no cadence is asked for."""
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+from tests.support.anthropic_upstream import AnthropicWire
+from tests.support.gemini_upstream import GeminiWire
+from tests.support.openai_upstream import OpenAIWire
+from tests.support.upstream_behaviours import behave, refusal
+from tests.support.wire import CHUNK_CHARACTERS, Call, Wire, token_text
 
+__all__ = ["CHUNK_CHARACTERS", "Call", "Upstream", "texts", "token_text"]
 
-def token_text(index: int) -> str:
-    """Return the text of chunk ``index``: four base-36 digits."""
-    result = ""
-    for _ in range(CHUNK_CHARACTERS):
-        index, digit = divmod(index, 36)
-        result = _DIGITS[digit] + result
-    return result
+OPENAI: Final = OpenAIWire()
+ANTHROPIC: Final = AnthropicWire()
+GEMINI: Final = GeminiWire()
 
 
-def _event(model: str, delta: dict[str, Any], finish: str | None = None) -> bytes:
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    payload = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": model,
-        "choices": [choice],
-    }
-    return b"data: " + json.dumps(payload).encode() + b"\n\n"
-
-
-def _http_chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-@dataclass
-class Call:
-    """One request that arrived, and what became of it; times in ns, monotonic."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    body: dict[str, Any]
-    started_ns: int
-    tokens_sent: int = 0
-    text: str = ""
-    """What was sent; empty for ``tokens-…`` models, whose text is known."""
-    sent_ns: array[int] = field(default_factory=lambda: array("q"))
-    finished_ns: int | None = None
-    """When the answer was complete."""
-    disconnected_ns: int | None = None
-    """When the client left before the answer was complete."""
-
-    @property
-    def model(self) -> str:
-        """The model that was asked for."""
-        return str(self.body.get("model", ""))
-
-    @property
-    def prompt(self) -> str:
-        """The text of the last user message."""
-        return _last_user_text(self.body)
-
-    @property
-    def input_tokens(self) -> int:
-        """The count that is reported as usage: a quarter of all characters sent."""
-        texts = [_content(message) for message in self.body.get("messages", [])]
-        return max(1, sum(map(len, texts)) // 4)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the journal's view of the call."""
-        return {
-            "method": self.method,
-            "path": self.path,
-            "model": self.model,
-            "prompt": self.prompt,
-            "tokens_sent": self.tokens_sent,
-            "started_ns": self.started_ns,
-            "finished_ns": self.finished_ns,
-            "disconnected_ns": self.disconnected_ns,
-            "sent_ns": self.sent_ns.tolist(),
-        }
-
-
-def _content(message: dict[str, Any]) -> str:
-    content = message.get("content") or ""
-    if isinstance(content, str):
-        return content
-    return "".join(part.get("text", "") for part in content)
-
-
-def _last_user_text(body: dict[str, Any]) -> str:
-    for message in reversed(body.get("messages", [])):
-        if message.get("role") == "user":
-            return _content(message)
-    return ""
+def _wire_of(path: str, headers: dict[str, str]) -> Wire:
+    """Return the format of a request; two vendors list models at one address."""
+    if path.startswith("/v1beta/") or "x-goog-api-key" in headers:
+        return GEMINI
+    if "anthropic-version" in headers or "/v1/messages" in path:
+        return ANTHROPIC
+    return OPENAI
 
 
 class _Connection(asyncio.Protocol):
@@ -201,7 +131,7 @@ class _Connection(asyncio.Protocol):
         method, path, _ = request_line.split(" ", 2)
         body = json.loads(rest[:length]) if length else {}
         self.buffer = rest[length:]
-        self.call = Call(method, path, headers, body, time.monotonic_ns())
+        self.call = Call(method, path, headers, body, _wire_of(path, headers))
         self.task = asyncio.ensure_future(self._answer(self.call))
 
     async def _answer(self, call: Call) -> None:
@@ -222,6 +152,7 @@ class _Connection(asyncio.Protocol):
         self, status: int, payload: Any, headers: dict[str, str] | None = None
     ) -> None:
         """Send a whole JSON response."""
+        self._note_status(status)
         data = json.dumps(payload).encode()
         head = [f"HTTP/1.1 {status} -", "Content-Type: application/json"]
         head += [f"{name}: {value}" for name, value in (headers or {}).items()]
@@ -231,6 +162,7 @@ class _Connection(asyncio.Protocol):
 
     async def start_stream(self) -> None:
         """Send the head of an event stream."""
+        self._note_status(200)
         await self.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
             b"Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -241,19 +173,9 @@ class _Connection(asyncio.Protocol):
         if self.call:
             self.call.finished_ns = time.monotonic_ns()
 
-
-Behaviour = Callable[
-    ["_Server", _Connection, Call, "re.Match[str]"], Coroutine[Any, Any, None]
-]
-_BEHAVIOURS: list[tuple[re.Pattern[str], Behaviour]] = []
-
-
-def _behaviour(pattern: str) -> Callable[[Behaviour], Behaviour]:
-    def register(function: Behaviour) -> Behaviour:
-        _BEHAVIOURS.append((re.compile(pattern, re.S), function))
-        return function
-
-    return register
+    def _note_status(self, status: int) -> None:
+        if self.call:
+            self.call.status = status
 
 
 class _Server:
@@ -275,318 +197,17 @@ class _Server:
             await connection.respond(200, [item.as_json() for item in self.calls])
             return
         self.calls.append(call)
-        if self.api_key and call.headers.get("authorization") != (
-            f"Bearer {self.api_key}"
-        ):
-            await connection.respond(401, {"error": {"message": "Wrong key."}})
-        elif path.endswith("/models"):
-            data = [{"id": name, "object": "model"} for name in self.models]
-            await connection.respond(200, {"object": "list", "data": data})
-        elif path.endswith("/chat/completions") and call.method == "POST":
-            await self._complete(connection, call)
+        if self.api_key and call.key != self.api_key:
+            await connection.respond(*refusal(call, 401, "Wrong key."))
+        elif path.endswith("/models") and call.method == "GET":
+            await connection.respond(200, call.wire.listing(self.models))
+        elif call.asks:
+            name = call.model
+            if script := self.scripts.get(name):
+                name = script.popleft()
+            await behave(name, connection, call)
         else:
-            await connection.respond(404, {"error": {"message": "No such page."}})
-
-    async def _complete(self, connection: _Connection, call: Call) -> None:
-        name = call.model
-        if script := self.scripts.get(name):
-            name = script.popleft()
-        for pattern, function in _BEHAVIOURS:
-            if match := pattern.fullmatch(name):
-                await function(self, connection, call, match)
-                return
-        message = f"The model '{name}' does not exist."
-        await connection.respond(
-            404, {"error": {"message": message, "code": "model_not_found"}}
-        )
-
-    async def stream_text(
-        self, connection: _Connection, call: Call, text: str, finish: str = "stop"
-    ) -> None:
-        """Stream a text in chunks of four characters and end properly."""
-        if not call.body.get("stream"):
-            call.text, call.tokens_sent = text, -(-len(text) // CHUNK_CHARACTERS)
-            await connection.respond(200, _whole_answer(call, text, finish))
-            return
-        await connection.start_stream()
-        await connection.write(
-            _http_chunk(_event(call.model, {"role": "assistant", "content": ""}))
-        )
-        await self.send_pieces(connection, call, text)
-        await self.end_stream(connection, call, finish)
-
-    async def send_pieces(self, connection: _Connection, call: Call, text: str) -> None:
-        """Send the chunks of a text inside a stream that has begun."""
-        for start in range(0, len(text), CHUNK_CHARACTERS):
-            piece = text[start : start + CHUNK_CHARACTERS]
-            call.sent_ns.append(time.monotonic_ns())
-            await connection.write(_http_chunk(_event(call.model, {"content": piece})))
-            call.tokens_sent += 1
-            call.text += piece
-
-    async def end_stream(
-        self,
-        connection: _Connection,
-        call: Call,
-        finish: str = "stop",
-        *,
-        usage: bool = True,
-    ) -> None:
-        """Send the finish reason, the usage if it was asked for, and the end mark."""
-        data = _event(call.model, {}, finish)
-        options = call.body.get("stream_options") or {}
-        if usage and options.get("include_usage"):
-            payload = {"choices": [], "model": call.model, "usage": _usage(call)}
-            data += b"data: " + json.dumps(payload).encode() + b"\n\n"
-        data += b"data: [DONE]\n\n"
-        await connection.write(_http_chunk(data) + b"0\r\n\r\n")
-        connection.finish()
-
-
-def _usage(call: Call) -> dict[str, int]:
-    return {
-        "prompt_tokens": call.input_tokens,
-        "completion_tokens": call.tokens_sent,
-        "total_tokens": call.input_tokens + call.tokens_sent,
-    }
-
-
-def _whole_answer(call: Call, text: str, finish: str) -> dict[str, Any]:
-    message = {"role": "assistant", "content": text}
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "model": call.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
-        "usage": _usage(call),
-    }
-
-
-@_behaviour(r"echo")
-async def _echo(server: _Server, connection: _Connection, call: Call, _: Any) -> None:
-    await server.stream_text(connection, call, call.prompt)
-
-
-@_behaviour(r"say:(.*)")
-async def _say(
-    server: _Server, connection: _Connection, call: Call, match: re.Match[str]
-) -> None:
-    await server.stream_text(connection, call, match[1])
-
-
-@_behaviour(r"tokens-(\d+)(?:-(\d+)ms)?")
-async def _tokens(
-    server: _Server, connection: _Connection, call: Call, match: re.Match[str]
-) -> None:
-    count, interval_ms = int(match[1]), int(match[2] or 0)
-    if not call.body.get("stream"):
-        text = "".join(map(token_text, range(count)))
-        await server.stream_text(connection, call, text)
-        return
-    await connection.start_stream()
-    if interval_ms:
-        await _send_paced(connection, call, count, interval_ms / 1000)
-    else:
-        await _send_unpaced(connection, call, count)
-    await server.end_stream(connection, call)
-
-
-def _token_parts(call: Call) -> tuple[bytes, bytes]:
-    """Return what stands before and after a token's text in its HTTP chunk."""
-    before, _, after = _event(call.model, {"content": "@@@@"}).partition(b"@@@@")
-    length = len(before) + CHUNK_CHARACTERS + len(after)
-    return b"%x\r\n%b" % (length, before), after + b"\r\n"
-
-
-async def _send_paced(
-    connection: _Connection, call: Call, count: int, interval_s: float
-) -> None:
-    """Send one chunk per interval, each at its own moment, without drift."""
-    before, after = _token_parts(call)
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    for index in range(count):
-        delay = start + index * interval_s - loop.time()
-        if delay > 0:
-            await asyncio.sleep(delay)
-        if not connection.writable.is_set():
-            await connection.writable.wait()
-        call.sent_ns.append(time.monotonic_ns())
-        connection.transport.write(before + token_text(index).encode() + after)
-        call.tokens_sent += 1
-
-
-async def _send_unpaced(connection: _Connection, call: Call, count: int) -> None:
-    """Send chunks as fast as the other side reads, some at a time."""
-    before, after = _token_parts(call)
-    for first in range(0, count, UNPACED_BATCH):
-        indexes = range(first, min(first + UNPACED_BATCH, count))
-        data = b"".join(
-            before + token_text(index).encode() + after for index in indexes
-        )
-        now = time.monotonic_ns()
-        call.sent_ns.extend([now] * len(indexes))
-        await connection.write(data)
-        call.tokens_sent += len(indexes)
-        await asyncio.sleep(0)
-
-
-@_behaviour(r"think")
-async def _think(server: _Server, connection: _Connection, call: Call, _: Any) -> None:
-    await connection.start_stream()
-    for piece in ("Let me ", "think."):
-        event = _event(call.model, {"reasoning_content": piece})
-        await connection.write(_http_chunk(event))
-    await server.send_pieces(connection, call, "".join(map(token_text, range(8))))
-    await server.end_stream(connection, call)
-
-
-@_behaviour(r"no-usage")
-async def _no_usage(
-    server: _Server, connection: _Connection, call: Call, _: Any
-) -> None:
-    await connection.start_stream()
-    await server.send_pieces(connection, call, call.prompt)
-    await server.end_stream(connection, call, usage=False)
-
-
-@_behaviour(r"length|filtered")
-async def _cut_short(
-    server: _Server, connection: _Connection, call: Call, match: re.Match[str]
-) -> None:
-    finish = "length" if match[0] == "length" else "content_filter"
-    text = call.prompt if match[0] == "length" else ""
-    await server.stream_text(connection, call, text, finish)
-
-
-@_behaviour(r"empty")
-async def _empty(server: _Server, connection: _Connection, call: Call, _: Any) -> None:
-    await server.stream_text(connection, call, "")
-
-
-@_behaviour(r"tool")
-async def _tool(server: _Server, connection: _Connection, call: Call, _: Any) -> None:
-    await connection.start_stream()
-    function = {"name": "lookup", "arguments": ""}
-    first = {"index": 0, "id": "call_1", "type": "function", "function": function}
-    pieces: list[dict[str, Any]] = [first]
-    for arguments in ('{"word": ', '"cortex"}'):
-        pieces.append({"index": 0, "function": {"arguments": arguments}})
-    for piece in pieces:
-        event = _event(call.model, {"tool_calls": [piece]})
-        await connection.write(_http_chunk(event))
-    await server.end_stream(connection, call, "tool_calls")
-
-
-@_behaviour(r"slow-(\d+)ms")
-async def _slow(
-    server: _Server, connection: _Connection, call: Call, match: re.Match[str]
-) -> None:
-    await asyncio.sleep(int(match[1]) / 1000)
-    await server.stream_text(connection, call, call.prompt)
-
-
-@_behaviour(r"hang")
-async def _hang(server: _Server, connection: _Connection, call: Call, _: Any) -> None:
-    await asyncio.Event().wait()
-
-
-@_behaviour(r"(stall|cut|end)-after-(\d+)")
-async def _break_off(
-    server: _Server, connection: _Connection, call: Call, match: re.Match[str]
-) -> None:
-    await connection.start_stream()
-    text = "".join(map(token_text, range(int(match[2]))))
-    await server.send_pieces(connection, call, text)
-    if match[1] == "stall":
-        await asyncio.Event().wait()
-    elif match[1] == "cut":
-        await asyncio.sleep(0.05)  # the text must be on its way before the reset
-        connection.finish()
-        connection.transport.abort()
-    else:
-        await connection.write(b"0\r\n\r\n")
-        connection.finish()
-
-
-@_behaviour(r"error-in-stream|malformed")
-async def _bad_event(
-    server: _Server, connection: _Connection, call: Call, match: re.Match[str]
-) -> None:
-    await connection.start_stream()
-    await server.send_pieces(connection, call, "".join(map(token_text, range(3))))
-    data = b"data: {this is no JSON\n\n"
-    if match[0] == "error-in-stream":
-        data = b'data: {"error": {"message": "The model fell over.", "code": 500}}\n\n'
-    await connection.write(_http_chunk(data) + b"0\r\n\r\n")
-    connection.finish()
-
-
-@_behaviour(r"long-line")
-async def _long_line(
-    server: _Server, connection: _Connection, call: Call, _: Any
-) -> None:
-    await connection.start_stream()
-    call.text, call.tokens_sent = "x" * 1_200_000, 1
-    await connection.write(_http_chunk(_event(call.model, {"content": call.text})))
-    await server.end_stream(connection, call)
-
-
-@_behaviour(r"big-(\d+)")
-async def _big(
-    server: _Server, connection: _Connection, call: Call, match: re.Match[str]
-) -> None:
-    await connection.start_stream()
-    event = _http_chunk(_event(call.model, {"content": "x" * 50_000}))
-    for _ in range(int(match[1])):
-        await connection.write(event)
-        call.tokens_sent += 1
-    await server.end_stream(connection, call)
-
-
-@_behaviour(r"split-bytes")
-async def _split_bytes(
-    server: _Server, connection: _Connection, call: Call, _: Any
-) -> None:
-    await connection.start_stream()
-    call.text, call.tokens_sent = "Grüße, 世界! 🙂", 1
-    payload = {"choices": [{"index": 0, "delta": {"content": call.text}}]}
-    event = b"data: " + json.dumps(payload, ensure_ascii=False).encode() + b"\n\n"
-    for start in range(0, len(event), 7):
-        await connection.write(_http_chunk(event[start : start + 7]))
-        await asyncio.sleep(0.002)
-    await server.end_stream(connection, call)
-
-
-@_behaviour(r"too-long")
-async def _too_long(
-    server: _Server, connection: _Connection, call: Call, _: Any
-) -> None:
-    error = {
-        "code": 400,
-        "type": "exceed_context_size_error",
-        "message": "the request exceeds the available context size",
-        "n_prompt_tokens": call.input_tokens,
-        "n_ctx": 1024,
-    }
-    await connection.respond(400, {"error": error})
-
-
-@_behaviour(r"status-(\d{3})")
-async def _status(
-    server: _Server, connection: _Connection, call: Call, match: re.Match[str]
-) -> None:
-    status = int(match[1])
-    headers = {"Retry-After": "7"} if status == 429 else {}
-    error = {"message": f"Status {status}, as asked.", "type": "scripted"}
-    await connection.respond(status, {"error": error}, headers)
-
-
-@_behaviour(r"redirect")
-async def _redirect(
-    server: _Server, connection: _Connection, call: Call, _: Any
-) -> None:
-    await connection.respond(302, {}, {"Location": "http://127.0.0.1:9/elsewhere"})
+            await connection.respond(*refusal(call, 404, "No such page."))
 
 
 class Upstream:
@@ -613,7 +234,7 @@ class Upstream:
 
     @property
     def url(self) -> str:
-        """Scheme, host and port, without a trailing slash."""
+        """Scheme, host and port; what the vendors' addresses are set to."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -629,7 +250,7 @@ class Upstream:
     @property
     def completions(self) -> list[Call]:
         """The requests for an answer, oldest first."""
-        return [call for call in self.calls if call.path.endswith("/completions")]
+        return [call for call in self.calls if call.asks]
 
     def clear(self) -> None:
         """Empty the journal."""
@@ -640,7 +261,7 @@ class Upstream:
         self._server.scripts[model] = deque(behaviours)
 
     def list_models(self, *names: str) -> None:
-        """Choose what ``/v1/models`` lists."""
+        """Choose what the lists of models hold."""
         self._server.models = list(names)
 
     def require_key(self, key: str) -> None:
