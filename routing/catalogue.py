@@ -2,18 +2,35 @@
 
 ``registry.catalogue_for`` fills it from the database; ``router.route`` chooses from
 it without one. Keys stay encrypted here until an attempt needs one.
+
+A chain names models, or types of host by their plain id (``claude_cli``): then the
+type's model of the tier that the router decides is meant. Plain ids always resolve,
+if only to "not set up".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from ledger.types import Billing, Prices
 from routing.addresses import origin_of
 
 BUILTIN_LABEL = "builtin"
+PLAIN_IDS = {
+    BUILTIN_LABEL: "Built-in model",
+    "claude_cli": "Claude CLI",
+    "gemini_cli": "Gemini CLI",
+    "gemini_api": "Gemini API",
+}
+"""Plain id → what people call it."""
+PROGRAM_TYPES = frozenset({"claude_cli", "gemini_cli"})
+"""Types of host that are a program on this machine."""
+VENDOR_TYPES = PROGRAM_TYPES | {"gemini_api", "anthropic_api"}
+"""Types whose texts go to a vendor's fixed address unless another one is typed."""
+ABILITIES = {"tools": "Can call tools", "images": "Can read images"}
+"""Tag of a model → what it says; other tags are only words."""
 BUILTIN_INPUT_TOKENS = 900
 """Its prompts stay short, because it reads only some 270 tokens a second."""
 BUILTIN_OUTPUT_TOKENS = 512
@@ -79,6 +96,13 @@ class ModelInfo:
         return self.context_tokens - self.output_tokens
 
     @property
+    def abilities(self) -> frozenset[str]:
+        """What it can do of ``ABILITIES``; programs are run without any tools."""
+        if self.host.type in PROGRAM_TYPES:
+            return frozenset()
+        return frozenset(self.tags) & ABILITIES.keys()
+
+    @property
     def typical_cost_nano_usd(self) -> int | None:
         """What 1,000 tokens in and 500 out cost, to compare models; None = unknown."""
         if self.prices.input is None or self.prices.output is None:
@@ -98,25 +122,30 @@ BUILTIN = ModelInfo(
 )
 
 
+ChainEntry = ModelInfo | str
+"""A model, or the plain id of a type of host."""
+
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """All enabled models of a person, their own before the shared ones."""
 
     models: tuple[ModelInfo, ...] = ()
-    own_chains: Mapping[str, tuple[ModelInfo, ...]] = field(default_factory=dict)
-    shared_chains: Mapping[str, tuple[ModelInfo, ...]] = field(default_factory=dict)
+    own_chains: Mapping[str, tuple[ChainEntry, ...]] = field(default_factory=dict)
+    shared_chains: Mapping[str, tuple[ChainEntry, ...]] = field(default_factory=dict)
     role_settings: Mapping[str, str] = field(default_factory=dict)
-    """Labels from ``CORTEX_ROLE_<NAME>``, for roles without a chain."""
+    """Labels or plain ids from ``CORTEX_ROLE_<NAME>``, for roles without a chain."""
     default_tier: int = 1
 
-    def find(self, name: str) -> ModelInfo | None:
+    def find(self, name: str, tier: int | None = None) -> ModelInfo | None:
         """Return the model that people mean by ``name``: its label, or host and label.
 
-        ``builtin`` always resolves. One's own model wins over a shared one with the
-        same label; ``<host>:<label>`` tells several apart.
+        One's own model wins over a shared one with the same label; ``<host>:<label>``
+        tells several apart. A plain id means its type's model of ``tier``, by default
+        the default tier; ``builtin`` is always there.
         """
-        if name == BUILTIN_LABEL:
-            return BUILTIN
+        if name in PLAIN_IDS:
+            return self.plain(name, tier or self.default_tier)
         for model in self.models:
             if model.label == name:
                 return model
@@ -124,3 +153,51 @@ class Catalogue:
             if name in {f"{model.host.name}:{model.label}", model.name}:
                 return model
         return None
+
+    def plain(self, plain_id: str, tier: int) -> ModelInfo | None:
+        """Return the model that a plain id means for a tier; ``None`` = not set up.
+
+        The one of that tier, else the nearest above, else the nearest below; of
+        several one's own, then the one whose host has no complaint.
+        """
+        if plain_id == BUILTIN_LABEL:
+            return BUILTIN
+        return min(
+            (model for model in self.models if model.host.type == plain_id),
+            key=lambda model: (
+                model.tier < tier,
+                abs(model.tier - tier),
+                model.host.owner_id is None,
+                bool(model.host.flagged),
+            ),
+            default=None,
+        )
+
+    def without(self, host_ids: Collection[int | None]) -> Catalogue:
+        """Return what is left when these hosts are down; the built-in one stays."""
+
+        def left(
+            chains: Mapping[str, tuple[ChainEntry, ...]],
+        ) -> dict[str, tuple[ChainEntry, ...]]:
+            kept = {
+                role: tuple(
+                    entry
+                    for entry in chain
+                    if isinstance(entry, str) or entry.host.id not in host_ids
+                )
+                for role, chain in chains.items()
+            }
+            return {role: chain for role, chain in kept.items() if chain}
+
+        return replace(
+            self,
+            models=tuple(m for m in self.models if m.host.id not in host_ids),
+            own_chains=left(self.own_chains),
+            shared_chains=left(self.shared_chains),
+        )
+
+
+def not_set_up(plain_id: str) -> str:
+    """Return the sentence for a plain id with nothing behind it."""
+    name = PLAIN_IDS.get(plain_id, plain_id)
+    return f"{name} is not set up: no host of this kind with a model is in use."

@@ -8,7 +8,7 @@ for a stand-in owner, and later calls only put the person's id in its place.
 from __future__ import annotations
 
 import functools
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from django.db import connection
@@ -49,10 +49,11 @@ class ModelRow(NamedTuple):
 
 
 class SlotRow(NamedTuple):
-    """One place in a chain."""
+    """One place in a chain: a model or a plain id."""
 
     role: str
-    model_id: int
+    model_id: int | None
+    plain_id: str
     owner_id: int | None
 
 
@@ -87,13 +88,21 @@ _MODEL_FIELDS: Final = (
 def model_rows(owner_id: int, types: tuple[str, ...]) -> list[ModelRow]:
     """Return the enabled models on a person's and the shared hosts, own ones first."""
     statement = _model_statement(types, connection.vendor)
-    return [ModelRow(*row) for row in _fetch(statement, owner_id)]
+    return [_model_row(row) for row in _fetch(statement, owner_id)]
 
 
 def slot_rows(owner_id: int) -> list[SlotRow]:
     """Return the places of a person's and the shared chains, in order."""
     statement = _slot_statement(connection.vendor)
     return [SlotRow(*row) for row in _fetch(statement, owner_id)]
+
+
+def _model_row(values: tuple[Any, ...]) -> ModelRow:
+    """Name the columns; SQLite gives times without their zone, which is always UTC."""
+    row = ModelRow(*values)
+    if row.cooling_until is not None and row.cooling_until.tzinfo is None:
+        return row._replace(cooling_until=row.cooling_until.replace(tzinfo=UTC))
+    return row
 
 
 Statement = tuple[str, tuple[Any, ...]]

@@ -3,6 +3,7 @@
 Hosts and models are shared (owner NULL, kept by administrators) or one's own. A host
 at an address of a person's own choice counts only while that person may add such
 addresses (the permission ``routing.add_free_url``, which administrators always have).
+Vendors have fixed addresses, so a host of theirs with a key of one's own needs none.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from accounts.models import User
 from ledger.types import Prices
 from routing.addresses import origin_of
 from routing.backends import backend_types
-from routing.catalogue import Catalogue, HostInfo, ModelInfo
+from routing.catalogue import (
+    PROGRAM_TYPES,
+    VENDOR_TYPES,
+    Catalogue,
+    ChainEntry,
+    HostInfo,
+    ModelInfo,
+)
 from routing.catalogue_rows import ModelRow, model_rows, slot_rows
 from routing.errors import BadAddress
 from routing.models import Host, Model
@@ -39,12 +47,29 @@ def may_add_free_url(user: User) -> bool:
 
 def may_call(user: User, host: HostInfo) -> bool:
     """Say whether a person may still call a host that they see."""
-    return not _is_own_choice(host.owner_id, host.type) or may_add_free_url(user)
+    if borrows_login(host.owner_id, host.type, host.credential):
+        return False
+    own_choice = _is_own_choice(host.owner_id, host.type, host.base_url)
+    return not own_choice or may_add_free_url(user)
 
 
-def _is_own_choice(owner_id: int | None, host_type: str) -> bool:
+def _is_own_choice(owner_id: int | None, host_type: str, base_url: str) -> bool:
     """Say whether a person, not an administrator, may have chosen a host's address."""
-    return owner_id is not None and host_type in FREE_URL_TYPES
+    return owner_id is not None and (host_type in FREE_URL_TYPES or bool(base_url))
+
+
+def borrows_login(owner_id: int | None, host_type: str, credential: str) -> bool:
+    """Say whether one's own host would use a login made on the machine by hand.
+
+    Only the operator of the machine can have made it, so it is for shared hosts.
+    """
+    by_hand = host_type in PROGRAM_TYPES and credential == Host.Credential.LOGIN
+    return owner_id is not None and by_hand
+
+
+def is_in_the_house(host_type: str, base_url: str, is_local: bool) -> bool:
+    """Say whether text stays here; at a vendor's own address it never does."""
+    return is_local and (host_type not in VENDOR_TYPES or bool(base_url))
 
 
 def hosts_visible_to(user: User) -> QuerySet[Host]:
@@ -96,12 +121,13 @@ def catalogue_for(user: User) -> Catalogue:
         if host is None:
             host = hosts[row.host_id] = _host_of(row, listed)
         models[row.id] = _model_of(row, host)
-    own: dict[str, list[ModelInfo]] = {}
-    shared: dict[str, list[ModelInfo]] = {}
+    own: dict[str, list[ChainEntry]] = {}
+    shared: dict[str, list[ChainEntry]] = {}
     for slot in slot_rows(user.id):
-        if slot.model_id in models:
+        entry = slot.plain_id or models.get(slot.model_id or 0)
+        if entry:
             chains = shared if slot.owner_id is None else own
-            chains.setdefault(slot.role, []).append(models[slot.model_id])
+            chains.setdefault(slot.role, []).append(entry)
     return Catalogue(
         models=tuple(models.values()),
         own_chains={role: tuple(chain) for role, chain in own.items()},
@@ -121,7 +147,7 @@ def info_for(user: User, host: Host) -> HostInfo:
         type=host.type,
         base_url=host.base_url,
         key_encrypted=host.key_encrypted,
-        is_local=host.is_local,
+        is_local=is_in_the_house(host.type, host.base_url, host.is_local),
         flagged=host.flagged,
         credential=host.credential,
         cooling_until=host.cooling_until,
@@ -158,7 +184,12 @@ def _is_admin(row: ModelRow) -> bool:
 
 def _usable(user: User, rows: list[ModelRow]) -> list[ModelRow]:
     """Leave out own hosts at addresses that the person may no longer choose."""
-    free = [_is_own_choice(row.owner_id, row.host_type) for row in rows]
+    rows = [
+        row
+        for row in rows
+        if not borrows_login(row.owner_id, row.host_type, row.credential)
+    ]
+    free = [_is_own_choice(row.owner_id, row.host_type, row.base_url) for row in rows]
     if any(free) and not may_add_free_url(user):
         return [row for row, is_free in zip(rows, free, strict=True) if not is_free]
     return rows
@@ -171,7 +202,7 @@ def _host_of(row: ModelRow, listed: frozenset[str]) -> HostInfo:
         type=row.host_type,
         base_url=row.base_url,
         key_encrypted=row.key_encrypted,
-        is_local=bool(row.is_local),
+        is_local=is_in_the_house(row.host_type, row.base_url, bool(row.is_local)),
         flagged=row.flagged,
         credential=row.credential,
         cooling_until=row.cooling_until,
@@ -190,14 +221,14 @@ def _model_of(row: ModelRow, host: HostInfo) -> ModelInfo:
         context_tokens=row.context_tokens,
         max_output_tokens=row.max_output_tokens,
         tier=row.tier,
-        prices=_prices_of(row),
+        prices=_prices_of(row, is_local=host.is_local),
         tags=tuple(tags),
     )
 
 
-def _prices_of(row: ModelRow) -> Prices:
+def _prices_of(row: ModelRow, *, is_local: bool) -> Prices:
     """Return what a model costs: nothing in the house, else as it was registered."""
-    if row.is_local:
+    if is_local:
         return Prices.local()
     return Prices(
         input=row.input_price,

@@ -25,6 +25,7 @@ from accounts.roles import set_role
 from personas.models import Persona
 from personas.personas import create_persona
 from routing.db_pool import DB_POOL
+from routing.models import Host
 from tests.support import missing, sockets
 from tests.support.environment import DATABASE_FOR_TESTS
 from tests.support.flush import quick_flush
@@ -118,7 +119,12 @@ def django_db_modify_db_settings(
 def django_db_setup(
     django_db_setup: None, django_db_blocker: DjangoDbBlocker
 ) -> Iterator[None]:
-    """Close what pool threads hold open before the test database is removed."""
+    """Begin without the seeded hosts, which a flush would remove anyway.
+
+    At the end close what pool threads hold open, before the database is removed.
+    """
+    with django_db_blocker.unblock():
+        Host.objects.all().delete()
     yield
     with django_db_blocker.unblock():
         close_all(DB_POOL)

@@ -11,6 +11,7 @@ from accounts.models import User
 from accounts.secrets import encrypt
 from ledger.types import Caller
 from routing.backends.base import Prompt, PromptMessage
+from routing.catalogue import VENDOR_TYPES
 from routing.models import Host, Model, RoleSlot
 
 PROMPT = Prompt("Be kind.", (PromptMessage("user", "Hello, who are you?"),))
@@ -27,6 +28,16 @@ def _scripted_back_end(settings: Any) -> None:
     settings.MODEL_BACKENDS = {
         **settings.MODEL_BACKENDS,
         "scripted": "routing.backends.scripted.Scripted",
+    }
+
+
+@pytest.fixture
+def vendor_types(settings: Any) -> None:
+    """Let the scripted back end answer for every type of host, whoever calls it."""
+    scripted = settings.MODEL_BACKENDS["scripted"]
+    settings.MODEL_BACKENDS = {
+        **settings.MODEL_BACKENDS,
+        **dict.fromkeys(sorted(VENDOR_TYPES), scripted),
     }
 
 
