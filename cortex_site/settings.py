@@ -28,6 +28,11 @@ CORTEX_TRUSTED_PROXIES = env.words(
 CORTEX_DEFAULT_TIER = env.integer("CORTEX_DEFAULT_TIER", 1, low=1, high=3)
 CORTEX_CLAUDE_CLI = env.text("CORTEX_CLAUDE_CLI", "claude")
 CORTEX_GEMINI_CLI = env.text("CORTEX_GEMINI_CLI", "gemini")
+CORTEX_CLAUDE_WARM = env.flag("CORTEX_CLAUDE_WARM", default=True)
+CORTEX_ANTHROPIC_URL = env.text("CORTEX_ANTHROPIC_URL", "https://api.anthropic.com")
+CORTEX_GEMINI_URL = env.text(
+    "CORTEX_GEMINI_URL", "https://generativelanguage.googleapis.com"
+)
 CORTEX_HEARTBEAT_S = env.integer("CORTEX_HEARTBEAT_S", 300, low=10)
 CORTEX_QUEUE_BATCH = env.integer("CORTEX_QUEUE_BATCH", 5, low=1, high=100)
 CORTEX_ROLES = env.words("CORTEX_ROLES")
