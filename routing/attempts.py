@@ -31,7 +31,7 @@ from routing.attempt import Attempt, prompt_tokens
 from routing.backends.base import AuthenticationFailed, BackendError, Prompt, Usage
 from routing.catalogue import Catalogue
 from routing.models import Host
-from routing.registry import catalogue_for
+from routing.registry import catalogue_for, catalogue_of_host
 from routing.router import Candidate, RoutePlan, RouteRequest, after_failure, route
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,14 @@ class Job:
     request: RouteRequest
     preview: bool
     max_output_tokens: int | None
+    only_host: int | None = None
+    """A host to test: nothing but its models."""
+
+    def catalogue(self) -> Catalogue:
+        """Read what may be called."""
+        if self.only_host is not None:
+            return catalogue_of_host(self.user, self.only_host)
+        return catalogue_for(self.user)
 
 
 class Attempts:
@@ -83,7 +91,7 @@ class Attempts:
             BudgetExceeded: The person's budget does not allow it; nothing was booked.
         """
         if self.plan is None:
-            self.plan = self._route(catalogue_for(self.job.user))
+            self.plan = self._route(self.job.catalogue())
             self._rest = self.plan.candidates
         attempt = self._prepare_next()
         entries.reserve(self._reservation(attempt))

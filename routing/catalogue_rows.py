@@ -91,6 +91,12 @@ def model_rows(owner_id: int, types: tuple[str, ...]) -> list[ModelRow]:
     return [_model_row(row) for row in _fetch(statement, owner_id)]
 
 
+def host_model_rows(host_id: int) -> list[ModelRow]:
+    """Return the enabled models of one host, whether or not the host is in use."""
+    rows = Model.objects.filter(host=host_id, enabled=True).order_by("tier", "label")
+    return [_model_row(row) for row in rows.values_list(*_MODEL_FIELDS)]
+
+
 def slot_rows(owner_id: int) -> list[SlotRow]:
     """Return the places of a person's and the shared chains, in order."""
     statement = _slot_statement(connection.vendor)

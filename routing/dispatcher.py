@@ -258,6 +258,7 @@ async def stream(
     preview: bool = True,
     max_output_tokens: int | None = None,
     timeouts: Timeouts | None = None,
+    only_host: int | None = None,
 ) -> AsyncIterator[Dispatch]:
     """Open one dispatch; iterate what it gives, then read ``result`` after the context.
 
@@ -272,9 +273,11 @@ async def stream(
         preview: Whether the start of the last message is kept for the owner.
         max_output_tokens: Below the model's own limit.
         timeouts: Instead of those for hosts in or outside the house.
+        only_host: Id of a host to test: its models alone count, also while it is not
+            in use.
     """
     request = RouteRequest(role, model, tier, private)
-    job = Job(prompt, caller, user, request, preview, max_output_tokens)
+    job = Job(prompt, caller, user, request, preview, max_output_tokens, only_host)
     dispatch = Dispatch(job, timeouts)
     try:
         yield dispatch

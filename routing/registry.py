@@ -28,7 +28,12 @@ from routing.catalogue import (
     HostInfo,
     ModelInfo,
 )
-from routing.catalogue_rows import ModelRow, model_rows, slot_rows
+from routing.catalogue_rows import (
+    ModelRow,
+    host_model_rows,
+    model_rows,
+    slot_rows,
+)
 from routing.errors import BadAddress
 from routing.models import Host, Model
 
@@ -135,6 +140,21 @@ def catalogue_for(user: User) -> Catalogue:
         role_settings=settings.CORTEX_ROLE_MODELS,
         default_tier=settings.CORTEX_DEFAULT_TIER,
     )
+
+
+def catalogue_of_host(user: User, host_id: int) -> Catalogue:
+    """Return the models of one host that a person sees, also while it is not in use.
+
+    For tests of a host, so that it can prove itself before anybody relies on it; there
+    are no chains.
+    """
+    host = hosts_visible_to(user).filter(id=host_id, type__in=backend_types()).first()
+    if host is None:
+        return Catalogue()
+    info = info_for(user, host)
+    if not may_call(user, info):
+        return Catalogue()
+    return Catalogue(tuple(_model_of(row, info) for row in host_model_rows(host_id)))
 
 
 def info_for(user: User, host: Host) -> HostInfo:
