@@ -18,7 +18,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from django.db import Error, connection
@@ -64,6 +64,10 @@ class Job:
     max_output_tokens: int | None
     only_host: int | None = None
     """A host to test: nothing but its models."""
+    thread_id: uuid.UUID | None = None
+    attachments: int = 0
+    redo_of: uuid.UUID | None = None
+    background: bool = False
 
     def catalogue(self) -> Catalogue:
         """Read what may be called."""
@@ -130,9 +134,7 @@ class Attempts:
         request = self.job.request
         if isinstance(self.job.prompt, Prompt) and not request.input_tokens:
             size = prompt_tokens(self.job.prompt)
-            request = RouteRequest(
-                request.role, request.model, request.tier, request.private, size
-            )
+            request = replace(request, input_tokens=size)
         return route(request, catalogue)
 
     def _prepare_next(self) -> Attempt:

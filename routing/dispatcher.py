@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from typing import Literal
 
 from django.db import Error
 
@@ -33,22 +34,21 @@ from routing.backends.base import (
     Prompt,
     PromptMessage,
     TextDelta,
-    ThinkingDelta,
     Timeouts,
-    ToolCall,
     UpstreamFailed,
-    Usage,
 )
 from routing.db_pool import finish_in_db_pool
 from routing.errors import ErrorInfo, RoutingError
+from routing.events import Completion, DispatchEvent, DispatchResult, Notice, Routed
 from routing.interrupts import Interrupt, Interrupted
-from routing.router import RouteRequest, Tier
+from routing.router import AskedBy, RouteRequest, Tier
 
 __all__ = [
     "Completion",
     "Dispatch",
     "DispatchEvent",
     "DispatchResult",
+    "Notice",
     "PromptBuilder",
     "Routed",
     "complete",
@@ -57,47 +57,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Routed:
-    """An attempt begins: who is asked, and why."""
-
-    model: str
-    tier: int
-    reason: str
-    attempt: int
-    """Counts from 1."""
-    fallback: bool
-
-
-DispatchEvent = Routed | TextDelta | ThinkingDelta | ToolCall
-
-
-@dataclass(frozen=True, slots=True)
-class DispatchResult:
-    """How a dispatch ended."""
-
-    outcome: Outcome
-    model: str
-    """Label of the model of the last attempt; empty when there was none."""
-    tier: int | None
-    reason: str
-    attempts: int
-    usage: Usage | None
-    """Of the last attempt."""
-    cost_nano_usd: int | None
-    """Of all attempts; ``None`` = unknown."""
-    estimated: bool
-    """Some count or cost is an estimate."""
-    error: ErrorInfo | None
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A whole answer, without its thinking."""
-
-    text: str
-    result: DispatchResult
+TierSource = Literal["asked", "policy"]
 
 
 class Dispatch:
@@ -259,6 +219,12 @@ async def stream(
     max_output_tokens: int | None = None,
     timeouts: Timeouts | None = None,
     only_host: int | None = None,
+    thread_id: uuid.UUID | None = None,
+    attachments: int = 0,
+    needs: frozenset[str] = frozenset(),
+    policy: TierSource = "asked",
+    redo_of: uuid.UUID | None = None,
+    background: bool = False,
 ) -> AsyncIterator[Dispatch]:
     """Open one dispatch; iterate what it gives, then read ``result`` after the context.
 
@@ -275,9 +241,30 @@ async def stream(
         timeouts: Instead of those for hosts in or outside the house.
         only_host: Id of a host to test: its models alone count, also while it is not
             in use.
+        thread_id: The conversation; its tier stays the same for some minutes.
+        attachments: How many files came with the message, for the rules.
+        needs: Abilities that the model must have: ``tools``, ``images``.
+        policy: Who set ``tier``: the person for this message (``asked``), or the
+            persona or conversation (``policy``).
+        redo_of: The answer that this one is asked to better; kept as a label.
+        background: Nobody waits for it; it counts against its own daily amount.
     """
-    request = RouteRequest(role, model, tier, private)
-    job = Job(prompt, caller, user, request, preview, max_output_tokens, only_host)
+    asked_by: AskedBy = "policy" if policy == "policy" else "explicit"
+    job = Job(
+        prompt=prompt,
+        caller=caller,
+        user=user,
+        request=RouteRequest(
+            role, model, tier, private, needs=needs, asked_by=asked_by
+        ),
+        preview=preview,
+        max_output_tokens=max_output_tokens,
+        only_host=only_host,
+        thread_id=thread_id,
+        attachments=attachments,
+        redo_of=redo_of,
+        background=background,
+    )
     dispatch = Dispatch(job, timeouts)
     try:
         yield dispatch

@@ -23,6 +23,9 @@ from routing.catalogue import BUILTIN, Catalogue, ModelInfo
 from routing.errors import RoutingError
 
 Tier = int | Literal["auto"] | None
+AskedBy = Literal["explicit", "policy", "rules", "classifier", "sticky", "default"]
+"""Who decided the tier: the person for this message, the persona or conversation, or
+one of the steps of ``routing.tiers``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,10 @@ class RouteRequest:
     """Only hosts marked local may see the text."""
     input_tokens: int = 0
     """Size of the prompt; 0 when it adapts to the model."""
+    needs: frozenset[str] = frozenset()
+    """Abilities that the model must have: ``tools``, ``images``."""
+    asked_by: AskedBy = "explicit"
+    """Who decided the tier."""
 
 
 @dataclass(frozen=True, slots=True)

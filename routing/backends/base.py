@@ -16,6 +16,7 @@ Error tree (``code`` is the machine code of the API, see ``ErrorInfo``)::
      ├─ Refused             refused                the model declined to answer
      ├─ BadRequest          bad_request            other 4xx: the call itself is wrong
      └─ UpstreamFailed      upstream_unavailable   5xx, malformed or error event
+         └─ Overloaded      upstream_unavailable   503, 529: too busy for now
 """
 
 from __future__ import annotations
@@ -180,6 +181,14 @@ class ConnectionFailed(BackendError):
 
 class UpstreamFailed(BackendError):
     """The host answered with a server error or with something unreadable."""
+
+
+class Overloaded(UpstreamFailed):
+    """The host is too busy for now; ``retry_after_s`` when it said for how long."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class TimedOut(BackendError):

@@ -20,6 +20,7 @@ from routing.backends.base import (
     BackendError,
     BadRequest,
     ContextTooLong,
+    Overloaded,
     RateLimited,
     Refused,
     UnknownModel,
@@ -65,6 +66,10 @@ def error_of(
     if 400 <= status < 500 and status != 408:
         return BadRequest(f"The host refused the request (status {status}).")
     shown = f" (status {status})" if status else ""
+    if status in {503, 529}:
+        return Overloaded(
+            f"The host is overloaded{shown}.", retry_after_s=seconds_of(retry_after)
+        )
     return UpstreamFailed(f"The host reported an error{shown}.")
 
 
