@@ -66,6 +66,10 @@ class Reservation:
     billing: Billing = "metered"
     preview: str | None = None
     """Start of the prompt; ``None`` for private, temporary and shared conversations."""
+    background: bool = False
+    """Nobody waits for it (classifier, distillation, schedules): has a cap of its own."""
+    stand_in_prices: Prices | None = None
+    """The dearest metered prices known, for budgets where ``prices`` are unknown."""
 
 
 @dataclass(frozen=True, slots=True)
