@@ -26,7 +26,8 @@ from personas.models import Persona
 from personas.personas import create_persona
 from routing.db_pool import DB_POOL
 from routing.models import Host
-from tests.support import missing, sockets
+from tests.support import missing, programs, sockets
+from tests.support.aimock import AIMock
 from tests.support.environment import DATABASE_FOR_TESTS
 from tests.support.flush import quick_flush
 from tests.support.pools import close_all
@@ -39,7 +40,15 @@ PASSWORD = "correct horse battery staple"
 """The password of the whole cast."""
 
 DATABASE_FIXTURES = {"db", "transactional_db", "django_db_reset_sequences"}
-SLOW_FIXTURES = {"live_server_process", "start_server", "postgres_url", "redis_url"}
+SLOW_FIXTURES = {
+    "live_server_process",
+    "start_server",
+    "postgres_url",
+    "redis_url",
+    "claude_program",
+    "gemini_program",
+    "aimock",
+}
 
 
 # --- the run ---------------------------------------------------------------------
@@ -193,6 +202,34 @@ def client_for() -> Callable[[User], Client]:
 def upstream() -> Iterator[Upstream]:
     """Run an OpenAI-compatible server on loopback for one test."""
     with Upstream() as server:
+        yield server
+
+
+@pytest.fixture
+def vendors(upstream: Upstream, settings: Any) -> Upstream:
+    """Let the mock answer at the fixed addresses of the vendors."""
+    settings.CORTEX_ANTHROPIC_URL = settings.CORTEX_GEMINI_URL = upstream.url
+    return upstream
+
+
+@pytest.fixture
+def claude_program(settings: Any) -> Path:
+    """Let hosts of the type ``claude_cli`` start the real, pinned program."""
+    settings.CORTEX_CLAUDE_CLI = str(programs.claude_program())
+    return Path(settings.CORTEX_CLAUDE_CLI)
+
+
+@pytest.fixture
+def gemini_program(settings: Any) -> Path:
+    """Let hosts of the type ``gemini_cli`` start the real, pinned program."""
+    settings.CORTEX_GEMINI_CLI = str(programs.gemini_program())
+    return Path(settings.CORTEX_GEMINI_CLI)
+
+
+@pytest.fixture
+def aimock() -> Iterator[AIMock]:
+    """Run the vendors' mock with every kind of its chaos at 20 %."""
+    with AIMock(chaos=0.2) as server:
         yield server
 
 
