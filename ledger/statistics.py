@@ -93,6 +93,38 @@ def by_model(
     return {row["key"]: _totals(row) for row in _grouped(rows)}
 
 
+def by_persona(
+    user: User | None = None, *, since: datetime | None = None
+) -> dict[str, Totals]:
+    """Return sums by the persona's name; "" = calls on behalf of none."""
+    rows = rows_of(user, since=since).values(key=F("persona_name"))
+    return {row["key"]: _totals(row) for row in _grouped(rows)}
+
+
+def by_role(
+    user: User | None = None, *, since: datetime | None = None
+) -> dict[str, Totals]:
+    """Return sums by model role, such as ``chat`` or ``classify``."""
+    rows = rows_of(user, since=since).values(key=F("role"))
+    return {row["key"]: _totals(row) for row in _grouped(rows)}
+
+
+def by_channel(
+    user: User | None = None, *, since: datetime | None = None
+) -> dict[str, Totals]:
+    """Return sums by the way in, such as ``web``."""
+    rows = rows_of(user, since=since).values(key=F("channel"))
+    return {row["key"]: _totals(row) for row in _grouped(rows)}
+
+
+def by_tier(
+    user: User | None = None, *, since: datetime | None = None
+) -> dict[int | None, Totals]:
+    """Return sums by tier; ``None`` = calls without one."""
+    rows = rows_of(user, since=since).values(key=F("tier"))
+    return {row["key"]: _totals(row) for row in _grouped(rows)}
+
+
 def by_user(*, since: datetime | None = None) -> dict[str, Totals]:
     """Return sums by user name, in the order of names; for administrators."""
     rows = rows_of(since=since).values(key=F("user_name"))
