@@ -20,53 +20,38 @@ from accounts import audit
 from accounts.models import User
 from accounts.secrets import encrypt
 from ledger.prices import price_for
-from routing.addresses import origin_of, parse_url, refuse_private_literal
-from routing.backends import backend_types
-from routing.catalogue import BUILTIN_LABEL
-from routing.errors import BadAddress, BlockedAddress
-from routing.models import Host, Model, RoleSlot
-from routing.registry import (
-    FREE_URL_PERMISSION,
-    FREE_URL_TYPES,
-    NO_PERMISSION,
-    may_add_free_url,
-    models_visible_to,
+from routing.catalogue import PLAIN_IDS, PROGRAM_TYPES
+from routing.host_rules import (
+    addable_types,
+    check_host,
+    check_model,
+    keeps_key,
 )
+from routing.models import Host, Model, RoleSlot
+from routing.registry import FREE_URL_PERMISSION, models_visible_to
 
+__all__ = [
+    "CHAIN_LENGTH",
+    "ChainRow",
+    "add_to_chain",
+    "addable_types",
+    "allow_free_urls",
+    "chain_of",
+    "check_host",
+    "check_model",
+    "delete_host",
+    "enable_host",
+    "fill_price",
+    "save_host",
+    "save_model",
+    "set_chain",
+]
+
+ChainRow = Model | str
+"""One place of a chain: a model, or the plain id of a type of host."""
 CHAIN_LENGTH = 5
 """Primary and four backups."""
 MEANWHILE = "Somebody else changed this at the same moment; please try again."
-
-
-def addable_types() -> list[str]:
-    """Return the host types that can be added: all but the built-in one."""
-    return [name for name in backend_types() if name != Host.Type.BUILTIN]
-
-
-def check_host(host: Host, *, actor: User | None) -> None:
-    """Refuse a host that ``actor`` may not save; ``None`` = the command line.
-
-    Raises:
-        ValidationError: One sentence for each field.
-    """
-    if host.type not in addable_types():
-        raise ValidationError({"type": "Hosts of this type cannot be added."})
-    is_admin = actor is None or actor.is_admin
-    same_name = Host.objects.filter(owner=host.owner, name=host.name)
-    if same_name.exclude(id=host.id).exists():
-        raise ValidationError({"name": "There is already a host with this name."})
-    if host.type not in FREE_URL_TYPES:
-        return
-    if actor is not None and not may_add_free_url(actor):
-        raise ValidationError(NO_PERMISSION)
-    try:
-        url = parse_url(host.base_url)
-        if not is_admin and not _is_listed(url_origin=origin_of(host.base_url)):
-            refuse_private_literal(url)
-    except (BadAddress, BlockedAddress) as error:
-        raise ValidationError({"base_url": str(error)}) from None
-    if url.query_string or url.fragment:
-        raise ValidationError({"base_url": "Leave out everything after ? or #."})
 
 
 def save_host(host: Host, *, key: str | None, actor: User | None) -> Host:
@@ -74,7 +59,7 @@ def save_host(host: Host, *, key: str | None, actor: User | None) -> Host:
 
     Args:
         key: A new key; ``""`` removes it; ``None`` keeps the stored one, unless the
-            host moved to another origin or owner.
+            host moved to another origin, type, owner or kind of key.
         actor: Who does it; ``None`` = the command line.
 
     Raises:
@@ -82,10 +67,14 @@ def save_host(host: Host, *, key: str | None, actor: User | None) -> Host:
             change by somebody else at the same moment.
     """
     host.base_url = host.base_url.strip().rstrip("/")
+    if host.type not in PROGRAM_TYPES:
+        host.credential = Host.Credential.KEY
     check_host(host, actor=actor)
     before = Host.objects.filter(id=host.id).first() if host.id else None
-    if key is None and before is not None and _moved(before, host):
+    if key is None and before is not None and not keeps_key(before, host):
         key = ""
+    if before is not None and before.enabled != host.enabled:
+        host.auto_enable = False  # somebody has decided
     if key is not None:
         if not key.isascii() or not key.isprintable() or " " in key:
             raise ValidationError({"key": "A key has no spaces or special characters."})
@@ -103,28 +92,27 @@ def save_host(host: Host, *, key: str | None, actor: User | None) -> Host:
     return host
 
 
+def enable_host(host: Host) -> bool:
+    """Put a host in use that has proved itself; False if somebody decided otherwise.
+
+    For hosts that wait for it (``auto_enable``); the audit log names no actor.
+    """
+    waiting = Host.objects.filter(id=host.id, auto_enable=True, enabled=False)
+    with transaction.atomic():
+        if not waiting.update(enabled=True, auto_enable=False, flagged=""):
+            return False
+        shared = host.owner_id is None
+        audit.record("host.enabled", subject=host.name, shared=shared)
+    host.enabled, host.auto_enable, host.flagged = True, False, ""
+    return True
+
+
 def delete_host(host: Host, *, actor: User | None) -> None:
     """Delete a host with its key, its models and their places in chains."""
     with transaction.atomic():
         shared = host.owner_id is None
         audit.record("host.deleted", actor=actor, subject=host.name, shared=shared)
         host.delete()
-
-
-def check_model(model: Model) -> None:
-    """Refuse a label or name that is taken.
-
-    Raises:
-        ValidationError: One sentence for the field.
-    """
-    label = model.label
-    if label == BUILTIN_LABEL or label != label.strip() or not label.isprintable():
-        raise ValidationError({"label": "This label cannot be used."})
-    others = Model.objects.exclude(id=model.id)
-    if others.filter(host__owner=model.host.owner, label=label).exists():
-        raise ValidationError({"label": "There is already a model with this label."})
-    if others.filter(host=model.host, name=model.name).exists():
-        raise ValidationError({"name": "This host already has this model."})
 
 
 def save_model(model: Model) -> Model:
@@ -134,29 +122,49 @@ def save_model(model: Model) -> Model:
         ValidationError: See ``check_model``.
     """
     check_model(model)
-    if model.input_price_nano_usd_per_mtok is None and not model.host.is_local:
-        known = price_for(model.host.type, model.name)
-        if known is not None:
-            model.input_price_nano_usd_per_mtok = known.input
-            model.output_price_nano_usd_per_mtok = known.output
-            model.cache_read_price_nano_usd_per_mtok = known.cache_read
-            model.cache_write_price_nano_usd_per_mtok = known.cache_write
+    fill_price(model)
     with _saving():
         model.save()
     return model
 
 
-def set_chain(owner: User | None, role: str, models: Sequence[Model]) -> None:
+def fill_price(model: Model) -> bool:
+    """Set the list prices of a model without prices, unsaved; say whether it did."""
+    if model.input_price_nano_usd_per_mtok is not None or model.host.is_local:
+        return False
+    known = price_for(model.host.type, model.name)
+    if known is None:
+        return False
+    model.input_price_nano_usd_per_mtok = known.input
+    model.output_price_nano_usd_per_mtok = known.output
+    model.cache_read_price_nano_usd_per_mtok = known.cache_read
+    model.cache_write_price_nano_usd_per_mtok = known.cache_write
+    return True
+
+
+def chain_of(owner: User | None, role: str) -> list[ChainRow]:
+    """Return a person's chain for a role, or the shared one, in order."""
+    slots = RoleSlot.objects.filter(owner=owner, role=role)
+    rows = slots.select_related("model__host").order_by("position")
+    return [slot.model or slot.plain_id for slot in rows]
+
+
+def set_chain(owner: User | None, role: str, chain: Sequence[ChainRow]) -> None:
     """Replace a person's chain for a role, or the shared one; empty removes it.
 
     Raises:
-        ValidationError: Too long, a model twice, or a model the owner cannot see.
+        ValidationError: Too long, a place twice, an unknown plain id, or a model the
+            owner cannot see.
     """
-    ids = [model.id for model in models]
-    if len(ids) > CHAIN_LENGTH:
+    if len(chain) > CHAIN_LENGTH:
         raise ValidationError(f"A chain has at most {CHAIN_LENGTH} models.")
-    if len(set(ids)) != len(ids):
+    models = [row for row in chain if isinstance(row, Model)]
+    plain_ids = [row for row in chain if isinstance(row, str)]
+    ids = [model.id for model in models]
+    if len({*ids, *plain_ids}) != len(chain):
         raise ValidationError("Each model can stand in a chain only once.")
+    if not set(plain_ids) <= PLAIN_IDS.keys():
+        raise ValidationError("There is no such kind of host.")
     if owner is None:
         if any(model.host.owner_id is not None for model in models):
             raise ValidationError("A shared chain takes shared models only.")
@@ -165,23 +173,28 @@ def set_chain(owner: User | None, role: str, models: Sequence[Model]) -> None:
     with _saving():
         RoleSlot.objects.filter(owner=owner, role=role).delete()
         RoleSlot.objects.bulk_create(
-            RoleSlot(owner=owner, role=role, position=position, model=model)
-            for position, model in enumerate(models)
+            _slot(owner, role, position, row) for position, row in enumerate(chain)
         )
 
 
-def add_to_chain(owner: User | None, role: str, model: Model) -> None:
-    """Put a model behind the others of a chain.
+def _slot(owner: User | None, role: str, position: int, row: ChainRow) -> RoleSlot:
+    slot = RoleSlot(owner=owner, role=role, position=position)
+    if isinstance(row, Model):
+        slot.model = row
+    else:
+        slot.plain_id = row
+    return slot
+
+
+def add_to_chain(owner: User | None, role: str, row: ChainRow) -> None:
+    """Put a model, or the plain id of a type, behind the others of a chain.
 
     Raises:
         ValidationError: The chain is full.
     """
-    slots = RoleSlot.objects.filter(owner=owner, role=role).select_related(
-        "model__host"
-    )
-    chain = [slot.model for slot in slots]
-    if model not in chain:
-        set_chain(owner, role, [*chain, model])
+    chain = chain_of(owner, role)
+    if row not in chain:
+        set_chain(owner, role, [*chain, row])
 
 
 def allow_free_urls(user: User, allowed: bool, *, actor: User | None) -> None:
@@ -210,23 +223,3 @@ def _saving() -> Iterator[None]:
             yield
     except IntegrityError:
         raise ValidationError(MEANWHILE) from None
-
-
-def _is_listed(*, url_origin: str) -> bool:
-    """Say whether a shared host has this origin, so that anybody may use it."""
-    for base_url in Host.objects.filter(owner=None).values_list("base_url", flat=True):
-        try:
-            if base_url and origin_of(base_url) == url_origin:
-                return True
-        except BadAddress:
-            continue
-    return False
-
-
-def _moved(before: Host, after: Host) -> bool:
-    if (before.type, before.owner_id) != (after.type, after.owner_id):
-        return True
-    try:
-        return origin_of(before.base_url) != origin_of(after.base_url)
-    except BadAddress:
-        return before.base_url != after.base_url

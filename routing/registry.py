@@ -54,6 +54,8 @@ def may_call(user: User, host: HostInfo) -> bool:
     """Say whether a person may still call a host that they see."""
     if borrows_login(host.owner_id, host.type, host.credential):
         return False
+    if leaves_unguarded(host.owner_id, host.type, host.base_url):
+        return False
     own_choice = _is_own_choice(host.owner_id, host.type, host.base_url)
     return not own_choice or may_add_free_url(user)
 
@@ -70,6 +72,14 @@ def borrows_login(owner_id: int | None, host_type: str, credential: str) -> bool
     """
     by_hand = host_type in PROGRAM_TYPES and credential == Host.Credential.LOGIN
     return owner_id is not None and by_hand
+
+
+def leaves_unguarded(owner_id: int | None, host_type: str, base_url: str) -> bool:
+    """Say whether one's own host would point a program at an address.
+
+    Programs do their own networking, past the guard of ``routing.net``.
+    """
+    return owner_id is not None and host_type in PROGRAM_TYPES and bool(base_url)
 
 
 def is_in_the_house(host_type: str, base_url: str, is_local: bool) -> bool:
@@ -208,6 +218,7 @@ def _usable(user: User, rows: list[ModelRow]) -> list[ModelRow]:
         row
         for row in rows
         if not borrows_login(row.owner_id, row.host_type, row.credential)
+        and not leaves_unguarded(row.owner_id, row.host_type, row.base_url)
     ]
     free = [_is_own_choice(row.owner_id, row.host_type, row.base_url) for row in rows]
     if any(free) and not may_add_free_url(user):
