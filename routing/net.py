@@ -49,9 +49,17 @@ from routing.errors import (
 )
 
 ALLOWED_HEADERS: Final = frozenset(
-    {"accept", "authorization", "content-type", "user-agent", "x-api-key"}
+    {
+        "accept",
+        "anthropic-version",
+        "authorization",
+        "content-type",
+        "user-agent",
+        "x-api-key",
+        "x-goog-api-key",
+    }
 )
-SECRET_HEADERS: Final = frozenset({"authorization", "x-api-key"})
+SECRET_HEADERS: Final = frozenset({"authorization", "x-api-key", "x-goog-api-key"})
 """Never sent on to another origin by a redirect."""
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 CONNECT_S: Final = 5.0

@@ -10,7 +10,7 @@ Error tree (``code`` is the machine code of the API, see ``ErrorInfo``)::
      ├─ ConnectionFailed    upstream_unavailable   refused, reset, cut in mid-stream
      ├─ TimedOut            upstream_timeout       connect, first token, between, total
      ├─ RateLimited         too_many               429, with retry_after_s when given
-     ├─ AuthenticationFailed upstream_auth         401, 403, missing key
+     ├─ AuthenticationFailed upstream_auth         401, 402, 403, missing key
      ├─ UnknownModel        no_model               the host does not know the model
      ├─ ContextTooLong      too_long               413 or the host's own "too long"
      ├─ Refused             refused                the model declined to answer
@@ -160,6 +160,9 @@ class Finished:
     """The host ended the answer; ``complete`` is False when a limit cut it short."""
 
     complete: bool = True
+    note: str = ""
+    """One sentence for the person on how the host treated the call, if it did not do
+    as it was asked."""
 
 
 Event = TextDelta | ThinkingDelta | ToolCall | UsageReported | Finished
@@ -209,7 +212,7 @@ class RateLimited(BackendError):
 
 
 class AuthenticationFailed(BackendError):
-    """The host refused the key, or there is none."""
+    """The host refused the key, or there is none, or its account cannot pay."""
 
     code = "upstream_auth"
     retryable = False

@@ -30,6 +30,7 @@ from routing.backends.base import (
 )
 from routing.backends.local_openai import open_chat
 from routing.backends.openai_wire import request_body
+from routing.backends.plain_texts import spelled_out, texts_of
 from routing.errors import NetError, Unreachable
 from routing.tokens import estimate_tokens
 
@@ -57,6 +58,7 @@ class Builtin:
         timeouts: Timeouts,
     ) -> AsyncIterator[AsyncIterator[Event]]:
         """Open one call, see ``routing.backends.base.Backend.stream``."""
+        prompt = spelled_out(prompt)
         _refuse_long(prompt)
         body = request_body(prompt, "builtin", max_output_tokens=max_output_tokens)
         async with AsyncExitStack() as stack:
@@ -111,8 +113,7 @@ async def _ask_supervisor() -> str:
 
 
 def _refuse_long(prompt: Prompt) -> None:
-    texts = [prompt.system, *(message.text for message in prompt.messages)]
-    if sum(map(estimate_tokens, texts)) > HARD_INPUT_TOKENS:
+    if sum(map(estimate_tokens, texts_of(prompt))) > HARD_INPUT_TOKENS:
         raise ContextTooLong(
             "The built-in model reads only short messages; choose a larger model."
         )

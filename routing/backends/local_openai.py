@@ -3,47 +3,37 @@
 The base URL is the part before ``/chat/completions``: ``http://box:11434/v1`` for
 Ollama, llama.cpp and vLLM, ``http://box:8080/api`` for Open WebUI. Redirects are not
 followed, so the key reaches its own host only.
+
+Ollama reads no more than its own context and drops the rest without a word; where the
+count it reports gives that away, the answer ends with a note.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import (
-    AsyncExitStack,
-    aclosing,
-    asynccontextmanager,
-    contextmanager,
-    suppress,
-)
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
-from routing import net
-from routing.addresses import origin_of
+from routing.backends.api_call import Dialect, Request, open_call
 from routing.backends.base import (
-    BackendError,
-    ConnectionFailed,
     Event,
+    Finished,
     Prompt,
     Target,
-    TimedOut,
     Timeouts,
-    UpstreamFailed,
+    Usage,
+    UsageReported,
 )
 from routing.backends.openai_errors import error_of
-from routing.backends.openai_wire import ChatStream, request_body, whole_answer
-from routing.errors import CutOff, NetError, TookTooLong, TooLarge
-from routing.interrupts import Patience
+from routing.backends.openai_wire import ChatStream, as_stream, request_body
+from routing.backends.plain_texts import texts_of
+from routing.backends.vendors import target_address
+from routing.tokens import estimate_tokens
 
-logger = logging.getLogger(__name__)
-
-MAX_ERROR_BYTES: Final = 256 * 1024
-MAX_WHOLE_ANSWER_BYTES: Final = 16 * 1024 * 1024
-LAST_WORDS_S: Final = 1.5
-"""How long to wait for usage and end mark once the host said why the answer ends."""
-GOODBYE_S: Final = 0.02
-"""How long to wait for the end of the response, so that its connection can be kept."""
+CHAT: Final = Dialect(ChatStream, error_of, as_stream)
+SUSPICIOUS_TOKENS: Final = 2000
+"""Below this an estimate says too little about what a host should have read."""
 
 
 class LocalOpenAI:
@@ -64,39 +54,28 @@ class LocalOpenAI:
         body = request_body(
             prompt, target.model_name, max_output_tokens=max_output_tokens
         )
-        async with open_chat(target, body, timeouts) as events:
-            yield events
+        async with (
+            open_chat(target, body, timeouts) as events,
+            aclosing(_watched(events, prompt)) as watched,
+        ):
+            yield watched
 
 
-@asynccontextmanager
-async def open_chat(
+def open_chat(
     target: Target, body: dict[str, Any], timeouts: Timeouts
-) -> AsyncIterator[AsyncIterator[Event]]:
+) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
     """Send ``body`` to the target and hand over the answer's events.
 
     Raises:
         BackendError: On opening, or while the events are read.
     """
-    patience = Patience(timeouts)
-    async with AsyncExitStack() as stack:
-        stack.callback(patience.close)
-        with _as_backend_errors():
-            request = net.stream(
-                "POST",
-                target.base_url.rstrip("/") + "/chat/completions",
-                headers=bearer(target.api_key),
-                json_body=body,
-                trusted_origins=trusted_origins_of(target),
-                connect_s=timeouts.connect_s,
-            )
-            answer = await patience.wait(lambda: stack.enter_async_context(request))
-            if answer.status != 200:
-                raise await _refusal(answer, patience)
-        content_type = answer.headers.get("Content-Type", "").partition(";")[0]
-        whole = content_type.strip() in {"application/json", "text/html"}
-        reader = (_whole if whole else _events)(answer, patience)
-        events = await stack.enter_async_context(aclosing(reader))
-        yield events
+
+    def request() -> Request:
+        address, origins = target_address(target)
+        url = address + "/chat/completions"
+        return Request(url, bearer(target.api_key), body, origins)
+
+    return open_call(request, CHAT, timeouts)
 
 
 def bearer(api_key: str) -> dict[str, str]:
@@ -104,93 +83,31 @@ def bearer(api_key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
 
-def trusted_origins_of(target: Target) -> frozenset[str]:
-    """Return the target's own origin if an administrator saved it."""
-    return frozenset({origin_of(target.base_url)} if target.trusted_origin else ())
-
-
-async def _events(
-    answer: net.Stream, patience: Patience
+async def _watched(
+    events: AsyncIterator[Event], prompt: Prompt
 ) -> AsyncGenerator[Event, None]:
-    chat = ChatStream()
-    while not chat.ended and (data := await _read(answer, patience, chat)):
-        events = chat.feed(data)
-        if events:
-            patience.progress()
-            for event in events:
-                yield event
-        if chat.failure is not None:
-            raise chat.failure
-        if chat.finishing:
-            patience.hasten(LAST_WORDS_S)
-    if chat.ended:
-        await _say_goodbye(answer)
-    last = chat.close()
-    if not last:
-        raise ConnectionFailed("The host cut the answer short.")
-    for event in last:
+    """Pass the events on; tell at the end if the prompt seems to have been cut."""
+    usage = Usage()
+    async for event in events:
+        if isinstance(event, UsageReported):
+            usage = event.usage
+        elif isinstance(event, Finished):
+            event = replace(event, note=note_on(prompt, usage))
         yield event
 
 
-async def _read(answer: net.Stream, patience: Patience, chat: ChatStream) -> bytes:
-    """Return the next bytes, ``b""`` at the end.
+def note_on(prompt: Prompt, usage: Usage) -> str:
+    """Return a sentence if a host read far less of a prompt than was sent, else "".
 
-    A host that said why the answer ends may then fall silent or break off: the answer
-    is whole.
+    Half of the estimate is far beyond the error that estimates have. Hosts that count
+    only what they had not kept from the call before say so, and are believed.
     """
-    try:
-        with _as_backend_errors():
-            return await patience.wait(answer.read)
-    except (ConnectionFailed, TimedOut):
-        if chat.finishing:
-            return b""
-        raise
-
-
-async def _whole(answer: net.Stream, patience: Patience) -> AsyncGenerator[Event, None]:
-    """Read an answer from a server that does not stream."""
-    with _as_backend_errors():
-        body = await patience.wait(lambda: answer.read_all(MAX_WHOLE_ANSWER_BYTES))
-    for event in whole_answer(body):
-        yield event
-
-
-async def _say_goodbye(answer: net.Stream) -> None:
-    with suppress(TimeoutError, NetError):
-        async with asyncio.timeout(GOODBYE_S):
-            while await answer.read():
-                pass
-
-
-async def _refusal(answer: net.Stream, patience: Patience) -> BackendError:
-    """Return the error that a response without an answer means."""
-    try:
-        body = await patience.wait(lambda: answer.read_all(MAX_ERROR_BYTES))
-    except NetError:
-        body = b""
-    try:
-        data = net.parse_json(body)
-    except ValueError:
-        data = body.decode(errors="replace")
-    error = error_of(answer.status, data, retry_after=answer.headers.get("Retry-After"))
-    logger.warning("model host answered %d: %s", answer.status, error.code)
-    return error
-
-
-@contextmanager
-def _as_backend_errors() -> Iterator[None]:
-    """Turn errors of the network into errors of a back end."""
-    try:
-        yield
-    except TookTooLong as error:
-        late = TimedOut(str(error))
-        late.worked = False
-        raise late from None
-    except TooLarge as error:
-        raise UpstreamFailed(str(error)) from None
-    except CutOff as error:
-        cut = ConnectionFailed(str(error))
-        cut.worked = True
-        raise cut from None
-    except NetError as error:
-        raise ConnectionFailed(str(error)) from None
+    if not usage.input_tokens or usage.cache_read_tokens:
+        return ""
+    sent = sum(map(estimate_tokens, texts_of(prompt)))
+    if sent < SUSPICIOUS_TOKENS or usage.input_tokens * 2 > sent:
+        return ""
+    return (
+        f"The host seems to have read only {usage.input_tokens:,} of about {sent:,} "
+        "tokens; its context is smaller than the one registered here."
+    )

@@ -11,21 +11,18 @@ Source: OpenAI API reference, "Error codes"; llama.cpp, server README; FastAPI,
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-from routing.backends.base import (
-    AuthenticationFailed,
-    BackendError,
-    BadRequest,
-    ContextTooLong,
-    Overloaded,
-    RateLimited,
-    Refused,
-    UnknownModel,
-    UpstreamFailed,
+from routing.backends.api_errors import (
+    error_of_status,
+    no_credit,
+    refused,
+    seconds_of,
+    status_in,
+    too_long,
+    unknown_model,
 )
+from routing.backends.base import BackendError
 
 _TOO_LONG = re.compile(
     r"exceed_context_size|context_length_exceeded|context (?:length|size|window)"
@@ -34,6 +31,7 @@ _TOO_LONG = re.compile(
 )
 _NO_MODEL = re.compile(r"model_not_found|model[^.]{0,80}not (?:found|exist)", re.I)
 _FILTERED = re.compile(r"content_filter|content_policy|content management policy", re.I)
+_NO_CREDIT = re.compile(r"insufficient_quota|insufficient (?:credit|balance)", re.I)
 
 
 def error_of(
@@ -46,31 +44,16 @@ def error_of(
     """
     code, words = _error_words(body)
     if status is None:
-        status = int(code) if re.fullmatch(r"[45]\d\d", code) else 0
+        status = status_in(code)
     if status == 413 or _TOO_LONG.search(words) and status < 500:
-        return ContextTooLong("The conversation is longer than this model takes.")
+        return too_long()
     if _FILTERED.search(words):
-        return Refused("The model's host refused to answer this.")
+        return refused()
     if status == 404 or _NO_MODEL.search(words):
-        return UnknownModel(
-            "The host does not know this model; check name and address."
-        )
-    if status in {401, 403}:
-        return AuthenticationFailed("The host refused the key.")
-    if status == 429:
-        return RateLimited(
-            "The host is asked too often.", retry_after_s=seconds_of(retry_after)
-        )
-    if 300 <= status < 400:
-        return BadRequest("The host redirects elsewhere; enter its final address.")
-    if 400 <= status < 500 and status != 408:
-        return BadRequest(f"The host refused the request (status {status}).")
-    shown = f" (status {status})" if status else ""
-    if status in {503, 529}:
-        return Overloaded(
-            f"The host is overloaded{shown}.", retry_after_s=seconds_of(retry_after)
-        )
-    return UpstreamFailed(f"The host reported an error{shown}.")
+        return unknown_model()
+    if _NO_CREDIT.search(words) and status < 500:
+        return no_credit()
+    return error_of_status(status, retry_after_s=seconds_of(retry_after))
 
 
 def _error_words(body: Any) -> tuple[str, str]:
@@ -80,23 +63,3 @@ def _error_words(body: Any) -> tuple[str, str]:
         return "", str(error or "")
     words = [str(error.get(key) or "") for key in ("code", "type", "message", "param")]
     return words[0], " ".join(words)
-
-
-def seconds_of(retry_after: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header means, ``None`` if unusable.
-
-    Source: RFC 9110, section 10.2.3.
-    """
-    if not retry_after:
-        return None
-    try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        pass
-    try:
-        moment = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -1,7 +1,8 @@
-"""Joins the pieces in which a streamed answer asks for tools.
+"""Joins the pieces in which a streamed chat completion asks for tools.
 
 Most servers send a call in pieces that share an ``index``; some local ones send it
-whole, without an index or an id. Both end as complete ``ToolCall`` events.
+whole, without an index or an id, or all calls with the same index. All end as
+complete ``ToolCall`` events.
 
 Source: OpenAI API reference, "Function calling", streaming.
 """
@@ -9,17 +10,11 @@ Source: OpenAI API reference, "Function calling", streaming.
 from __future__ import annotations
 
 import json
-import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
 from routing.backends.base import ToolCall
-from routing.net import parse_json
-
-
-def as_object(value: Any) -> dict[str, Any]:
-    """Return a JSON object of a host; an empty one for anything else."""
-    return value if isinstance(value, dict) else {}
+from routing.backends.wire import as_object, tool_call
 
 
 @dataclass(slots=True)
@@ -32,10 +27,11 @@ class _Pieces:
 class ToolCallCollector:
     """Collects the calls of one answer, in the order in which they began."""
 
-    __slots__ = ("_calls",)
+    __slots__ = ("_by_index", "_calls")
 
     def __init__(self) -> None:
-        self._calls: dict[int, _Pieces] = {}
+        self._calls: list[_Pieces] = []
+        self._by_index: dict[int, _Pieces] = {}
 
     def add(self, pieces: list[Any]) -> None:
         """Take the ``tool_calls`` of one chunk."""
@@ -52,24 +48,31 @@ class ToolCallCollector:
 
     def finish(self) -> list[ToolCall]:
         """Return the complete calls."""
-        return [_complete(call) for _, call in sorted(self._calls.items())]
+        return [
+            tool_call(call.id, call.name, "".join(call.arguments))
+            for call in self._calls
+        ]
 
     def _call_for(self, piece: dict[str, Any], function: dict[str, Any]) -> _Pieces:
+        """Return the call that a piece belongs to."""
         index = piece.get("index")
-        last = max(self._calls, default=-1)
-        if not isinstance(index, int):
+        if isinstance(index, int):
+            call = self._by_index.get(index)
+            if call is None or _is_another(call, piece, function):
+                call = self._by_index[index] = self._begin()
+            return call
+        if function.get("name") or not self._calls:
             # Without an index a piece that names a function begins a new call.
-            index = last + 1 if function.get("name") or last < 0 else last
-        return self._calls.setdefault(index, _Pieces())
+            return self._begin()
+        return self._calls[-1]
+
+    def _begin(self) -> _Pieces:
+        self._calls.append(_Pieces())
+        return self._calls[-1]
 
 
-def _complete(call: _Pieces) -> ToolCall:
-    call_id = call.id or f"call_{uuid.uuid4().hex[:24]}"
-    text = "".join(call.arguments).strip() or "{}"
-    try:
-        arguments = parse_json(text)
-    except ValueError:
-        arguments = None
-    if isinstance(arguments, dict):
-        return ToolCall(call_id, call.name, arguments)
-    return ToolCall(call_id, call.name, {}, "The arguments are not a JSON object.")
+def _is_another(call: _Pieces, piece: dict[str, Any], function: dict[str, Any]) -> bool:
+    """Say whether a piece begins a new call though its index was used before."""
+    call_id = str(piece.get("id") or "")
+    is_new = bool(call.id and call_id and call.id != call_id)
+    return is_new and bool(function.get("name"))

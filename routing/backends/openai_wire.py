@@ -13,27 +13,28 @@ compatibility"; Open WebUI, "API endpoints"; llama.cpp, server README.
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any
 
+from routing.backends.api_errors import refused
 from routing.backends.base import (
-    BackendError,
-    Event,
     Finished,
     Prompt,
-    Refused,
-    TextDelta,
-    ThinkingDelta,
+    PromptMessage,
     UpstreamFailed,
     Usage,
-    UsageReported,
 )
 from routing.backends.openai_errors import error_of
 from routing.backends.openai_thinking import ThinkingSplitter
-from routing.backends.openai_tools import ToolCallCollector, as_object
-from routing.net import parse_json
-
-MAX_LINE_BYTES: Final = 16 * 1024 * 1024
-_raw_decode = json.JSONDecoder().raw_decode
+from routing.backends.openai_tools import ToolCallCollector
+from routing.backends.wire import (
+    AnswerStream,
+    as_count,
+    as_list,
+    as_object,
+    as_text,
+    decoded,
+)
 
 
 def request_body(
@@ -41,164 +42,124 @@ def request_body(
 ) -> dict[str, Any]:
     """Return the JSON body that asks for a streamed answer with usage."""
     messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
-    messages += [{"role": m.role, "content": m.text} for m in prompt.messages]
-    return {
+    body: dict[str, Any] = {
         "model": model_name,
-        "messages": messages,
+        "messages": [
+            *messages,
+            *(row for message in prompt.messages for row in _rows(message)),
+        ],
         "max_tokens": max_output_tokens,
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    if prompt.tools:
+        body["tools"] = [
+            {
+                "type": "function",
+                "function": {
+                    "name": tool.name,
+                    "description": tool.description,
+                    "parameters": tool.parameters,
+                },
+            }
+            for tool in prompt.tools
+        ]
+    return body
 
 
-class ChatStream:
-    """Turns the bytes of one streamed answer into events.
+def _rows(message: PromptMessage) -> Iterator[dict[str, Any]]:
+    """Yield the rows that one message makes: each tool's result is one of its own."""
+    for result in message.tool_results:
+        # The format has no place to say that a tool failed.
+        text = f"Error: {result.text}" if result.is_error else result.text
+        yield {"role": "tool", "tool_call_id": result.call_id, "content": text}
+    if message.tool_results and not message.text:
+        return
+    row: dict[str, Any] = {"role": message.role, "content": message.text}
+    if message.tool_calls:
+        row["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {
+                    "name": call.name,
+                    "arguments": json.dumps(call.arguments, ensure_ascii=False),
+                },
+            }
+            for call in message.tool_calls
+        ]
+    yield row
 
-    ``feed`` joins all text that one network read brought into one delta. ``ended``
-    becomes true at ``[DONE]``; ``close`` gives the events that end the answer. What
-    came before an error is still given; ``failure`` then holds the error.
-    """
 
-    __slots__ = (
-        "_data", "_finish", "_produced", "_splitter", "_tools", "ended", "failure",
-    )  # fmt: skip
+class ChatStream(AnswerStream):
+    """Turns the bytes of one streamed chat completion into events."""
+
+    __slots__ = ("_finish", "_splitter", "_tools")
 
     def __init__(self) -> None:
-        self._data = bytearray()
-        self._finish: str | None = None
-        self._produced = False
+        super().__init__()
+        self._finish = ""
         self._splitter = ThinkingSplitter()
         self._tools = ToolCallCollector()
-        self.ended = False
-        self.failure: BackendError | None = None
 
     @property
     def finishing(self) -> bool:
         """Whether the host said why the answer ends; usage and end mark may follow."""
-        return self._finish is not None
+        return bool(self._finish)
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Return the events that became complete with ``data``, oldest first."""
-        if b"\n" not in data:
-            self._hold(data)
-            return []
-        if self._data:
-            data = bytes(self._data) + data
-            self._data.clear()
-        *lines, rest = data.split(b"\n")
-        self._hold(rest)
-        events: list[Event] = []
-        text: list[str] = []
-        thinking: list[str] = []
-        try:
-            for line in lines:
-                if line.startswith(b"data:"):
-                    self._line(line[5:], events, text, thinking)
-        except BackendError as error:
-            self.failure = error
-        if thinking:
-            events.append(ThinkingDelta("".join(thinking)))
-        if text:
-            self._produced = True
-            events.append(TextDelta("".join(text)))
-        return events
-
-    def close(self) -> list[Event]:
-        """Return the last events; call it at ``[DONE]`` or at the end of the bytes.
-
-        An empty list means that the answer was cut: neither an end mark nor a finish
-        reason came.
-
-        Raises:
-            BackendError: The host's filter refused the answer before any text.
-        """
-        if not self.ended and self._finish is None:
-            return []
-        thinking, text = self._splitter.finish()
-        events: list[Event] = [ThinkingDelta(thinking)] if thinking else []
-        if text:
-            self._produced = True
-            events.append(TextDelta(text))
-        events.extend(self._tools.finish())
-        if self._finish == "content_filter" and not self._produced:
-            raise Refused("The model's host refused to answer this.")
-        complete = self._finish not in {"length", "content_filter"}
-        events.append(Finished(complete=complete))
-        return events
-
-    def _hold(self, data: bytes) -> None:
-        self._data += data
-        if len(self._data) > MAX_LINE_BYTES:
-            self.failure = UpstreamFailed("The host sent a piece that is too large.")
-
-    def _line(
-        self, line: bytes, events: list[Event], text: list[str], thinking: list[str]
-    ) -> None:
-        line = line.strip()
-        if line == b"[DONE]":
+    def _take(self, name: str, data: bytes) -> None:
+        if data.strip() == b"[DONE]":
             self.ended = True
             return
-        if not line or self.ended:
-            return
-        try:
-            text_of_line = line.decode()
-            # Half the time of json.loads, once for every token.
-            chunk, end = _raw_decode(text_of_line)
-        except (ValueError, RecursionError):
-            raise UpstreamFailed("The host sent something unreadable.") from None
-        if not isinstance(chunk, dict) or end != len(text_of_line):
-            raise UpstreamFailed("The host sent something unreadable.")
+        chunk = decoded(data)
         if chunk.get("error"):
             raise error_of(None, chunk)
         choices = chunk.get("choices")
         if choices and isinstance(choices, list):
-            self._choice(as_object(choices[0]), text, thinking)
+            self._choice(as_object(choices[0]))
         usage = chunk.get("usage")
         if usage and isinstance(usage, dict):
-            events.append(UsageReported(usage_of(usage)))
+            self._count(usage_of(usage))
 
-    def _choice(
-        self, choice: dict[str, Any], text: list[str], thinking: list[str]
-    ) -> None:
+    def _choice(self, choice: dict[str, Any]) -> None:
         delta = as_object(choice.get("delta"))
         content = delta.get("content")
         if content and isinstance(content, str):
             thought, said = self._splitter.feed(content)
-            if said:
-                text.append(said)
-            if thought:
-                thinking.append(thought)
+            self._think(thought)
+            self._say(said)
         else:
             reasoning = delta.get("reasoning_content") or delta.get("reasoning")
-            if isinstance(reasoning, str) and reasoning:
-                thinking.append(reasoning)
-        pieces = delta.get("tool_calls")
-        if isinstance(pieces, list):
-            self._tools.add(pieces)
+            self._think(as_text(reasoning))
+        if pieces := delta.get("tool_calls"):
+            self._tools.add(as_list(pieces))
         if choice.get("finish_reason"):
             self._finish = str(choice["finish_reason"])
 
+    def _conclude(self) -> None:
+        thinking, text = self._splitter.finish()
+        self._think(thinking)
+        self._say(text)
+        for call in self._tools.finish():
+            self._emit(call)
+        if self._finish == "content_filter":
+            raise refused()
+        self._emit(Finished(complete=self._finish != "length"))
 
-def whole_answer(body: bytes) -> list[Event]:
-    """Return the events of an answer that came in one piece, without streaming.
+
+def as_stream(data: Any) -> bytes:
+    """Return the stream that would have brought an answer which came in one piece.
 
     Raises:
-        BackendError: It is an error, or no answer at all.
+        UpstreamFailed: It is no answer.
     """
-    try:
-        data = as_object(parse_json(body))
-    except ValueError:
-        data = {}
-    if data.get("error"):
-        raise error_of(None, data)
-    choices = data.get("choices")
-    if not choices or not isinstance(choices, list):
+    choices = as_list(as_object(data).get("choices"))
+    if not choices:
         raise UpstreamFailed(
             "The host did not answer as an OpenAI-compatible server does; "
             "check its address."
         )
     choice = as_object(choices[0])
-    stream = ChatStream()
     chunk = {
         "choices": [
             {
@@ -206,21 +167,16 @@ def whole_answer(body: bytes) -> list[Event]:
                 "finish_reason": choice.get("finish_reason") or "stop",
             }
         ],
-        "usage": data.get("usage"),
+        "usage": as_object(data).get("usage"),
     }
-    events = stream.feed(b"data: " + json.dumps(chunk).encode() + b"\n")
-    return events + stream.close()
+    return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
     """Return the host's count; what it does not say stays ``None``."""
     details = as_object(usage.get("prompt_tokens_details"))
     return Usage(
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
-        cache_read_tokens=_count(details.get("cached_tokens")),
+        input_tokens=as_count(usage.get("prompt_tokens")),
+        output_tokens=as_count(usage.get("completion_tokens")),
+        cache_read_tokens=as_count(details.get("cached_tokens")),
     )
-
-
-def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from routing.backends import local_openai
+from routing.backends import api_call
 from routing.backends.base import (
     BackendError,
     BadRequest,
@@ -142,7 +142,7 @@ COUNT = b'data: {"choices": [], "usage": {"prompt_tokens": 3}}\n\n'
 async def test_answer_with_a_finish_reason_is_whole_without_an_end_mark(
     then: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local_openai, "LAST_WORDS_S", 0.2)
+    monkeypatch.setattr(api_call, "LAST_WORDS_S", 0.2)
     async with sending(SAID, WHY, COUNT, then=then) as target:
         async with asyncio.timeout(20):
             events = await call(target)
