@@ -11,6 +11,7 @@ import os
 import secrets
 import tempfile
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -49,6 +50,22 @@ def integer(name: str, default: int, *, low: int = 0, high: int = 2**31) -> int:
         raise EnvError(f"{name} must be a whole number, not {raw!r}.") from None
     if not low <= value <= high:
         raise EnvError(f"{name} must be between {low} and {high}, not {value}.")
+    return value
+
+
+def dollars(name: str) -> Decimal | None:
+    """Return an amount of dollars from 0 to a million; ``None`` where it is unset."""
+    raw = text(name)
+    if not raw:
+        return None
+    try:
+        value = Decimal(raw)
+    except InvalidOperation:
+        value = Decimal("NaN")
+    if not (value.is_finite() and 0 <= value <= 1_000_000):
+        raise EnvError(
+            f"{name} must be an amount of dollars such as 0.50, not {raw!r}."
+        )
     return value
 
 

@@ -12,6 +12,7 @@ and only where it is not NULL, so that earlier rows keep their hashes.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import uuid
 from collections.abc import Sequence
@@ -59,7 +60,11 @@ FIELDS = (
     "note",
     "previous_hash",
 )
-"""Every column but ``hash``, in the order in which they are hashed."""
+"""The columns that every row hashes, in this order."""
+ADDED_FIELDS = ("background", "budget", "granted_nano_usd")
+"""Columns of later versions; only those that are not NULL are hashed."""
+ALL_FIELDS = FIELDS + ADDED_FIELDS
+"""Every column but ``hash``."""
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 
@@ -78,10 +83,13 @@ def canonical_value(value: Any) -> Any:
 
 
 def hash_values(values: Sequence[Any]) -> str:
-    """Return the hash of canonical values that stand in the order of ``FIELDS``."""
-    return hashlib.sha256(_encode([VERSION, *values]).encode("ascii")).hexdigest()
+    """Return the hash of canonical values that stand in the order of ``ALL_FIELDS``."""
+    added = zip(ADDED_FIELDS, values[len(FIELDS) :], strict=False)
+    pairs = [pair for pair in added if pair[1] is not None]
+    form = [VERSION, *values[: len(FIELDS)], *itertools.chain(*pairs)]
+    return hashlib.sha256(_encode(form).encode("ascii")).hexdigest()
 
 
 def hash_entry(entry: LedgerEntry) -> str:
     """Return the hash that the row must carry."""
-    return hash_values([canonical_value(getattr(entry, name)) for name in FIELDS])
+    return hash_values([canonical_value(getattr(entry, name)) for name in ALL_FIELDS])

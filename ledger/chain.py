@@ -47,8 +47,10 @@ def _storable(entry: LedgerEntry) -> None:
     PostgreSQL refuses texts that are too long, NUL characters and lone surrogates.
     """
     for field in _TEXT_FIELDS:
-        value = str(getattr(entry, field.name))
-        clean = value.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+        value = getattr(entry, field.name)
+        if value is None:
+            continue
+        clean = str(value).replace("\0", "").encode("utf-8", "replace").decode("utf-8")
         setattr(entry, field.name, clean[: field.max_length])
 
 

@@ -16,10 +16,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from ledger import budgets, chain, previews
-from ledger.canonical import FIELDS
+from ledger.canonical import ALL_FIELDS
 from ledger.errors import AlreadyClosed, NotReserved
 from ledger.models import LedgerEntry
-from ledger.money import MAX_NANO_USD, cost_of, reserved_for, usable_tokens
+from ledger.money import MAX_NANO_USD, cost_of, usable_tokens
 from ledger.open_attempts import CLOSINGS, older_than, open_attempts
 from ledger.types import Cost, Prices, Reservation, Settlement
 
@@ -50,9 +50,11 @@ _OF_ONE_ROW = {
     "estimated",
     "cost_nano_usd",
     "note",
+    "budget",
+    "granted_nano_usd",
     "previous_hash",
 }
-_COPIED = [name for name in FIELDS if name not in _OF_ONE_ROW]
+_COPIED = [name for name in ALL_FIELDS if name not in _OF_ONE_ROW]
 """What every row about an attempt says again: who asked whom, at which prices."""
 
 
@@ -66,9 +68,7 @@ def reserve(reservation: Reservation) -> None:
         IntegrityError: The attempt has been reserved before.
     """
     caller, prices = reservation.caller, reservation.prices
-    reserved = reserved_for(
-        prices, reservation.estimated_input_tokens, reservation.max_output_tokens
-    )
+    reserved = budgets.estimate(reservation)
     entry = LedgerEntry(
         kind=LedgerEntry.Kind.RESERVE,
         attempt_id=reservation.attempt_id,
@@ -90,6 +90,7 @@ def reserve(reservation: Reservation) -> None:
         cache_read_price_nano_usd_per_mtok=prices.cache_read,
         cache_write_price_nano_usd_per_mtok=prices.cache_write,
         reserved_nano_usd=reserved,
+        background=True if reservation.background else None,
     )
     preview = None
     if reservation.preview and caller.user_id is not None:
@@ -98,7 +99,7 @@ def reserve(reservation: Reservation) -> None:
         )
     with transaction.atomic():
         chain.lock()
-        budgets.check(caller.user_id, reservation.billing, reserved)
+        budgets.check(reservation, reserved)
         if preview is not None:
             preview.save(force_insert=True)
         chain.append(entry)

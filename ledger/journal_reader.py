@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from ledger import journal
-from ledger.canonical import FIELDS
+from ledger.canonical import ADDED_FIELDS, FIELDS
 from ledger.records import NAMES
 
 _MARKER = b'{"event":'
@@ -33,7 +33,7 @@ class JournalRow:
     number: int
     """The line's number in the file, from 1."""
     values: list[Any]
-    """The row's canonical values in the order of ``FIELDS``."""
+    """The row's canonical values in the order of ``ALL_FIELDS``."""
 
 
 def journal_rows() -> Iterator[JournalRow]:
@@ -108,6 +108,7 @@ def _parse(line: bytes, number: int) -> JournalRow:
     found = _load(line, number)
     try:
         values = [found[name] for name in NAMES.values()]
+        values += [found.get(name) for name in ADDED_FIELDS]
         values[_TIME] = values[_TIME].replace("T", " ", 1).removesuffix("Z")
         values[_ATTEMPT] = values[_ATTEMPT].replace("-", "")
         if values[_TURN] is not None:

@@ -1,9 +1,13 @@
 """The append-only ledger of model calls, its previews, and budgets.
 
-Rows hold plain values instead of foreign keys, so that they outlive what they name.
+Rows of the ledger hold plain values instead of foreign keys, so that they outlive what
+they name. A budget is named there, in requests and in notices by its key: scope and
+period with a colon between, such as ``person:day``.
 """
 
 from __future__ import annotations
+
+import uuid
 
 from django.conf import settings
 from django.db import models
@@ -11,11 +15,12 @@ from django.utils import timezone
 
 
 class LedgerEntry(models.Model):
-    """One immutable row: a reservation, its closing, or a correction.
+    """One immutable row: a reservation, its closing, a correction, or a grant.
 
     ``reserve`` is written before the network call, exactly one ``settle`` or
-    ``release`` closes it; ``adjust`` corrects a closed attempt. Token counts and cost
-    are NULL when unknown. Input tokens include cache reads and writes.
+    ``release`` closes it; ``adjust`` corrects a closed attempt; ``grant`` adds to a
+    budget and is no call. Token counts and cost are NULL when unknown. Input tokens
+    include cache reads and writes.
     """
 
     class Kind(models.TextChoices):
@@ -23,6 +28,7 @@ class LedgerEntry(models.Model):
         SETTLE = "settle"
         RELEASE = "release"
         ADJUST = "adjust"
+        GRANT = "grant"
 
     class Outcome(models.TextChoices):
         COMPLETE = "complete"
@@ -74,6 +80,12 @@ class LedgerEntry(models.Model):
     note = models.CharField(
         max_length=200, blank=True, help_text="Why an adjustment was made."
     )
+    # only where they apply, else NULL: rows without them hash as they always did
+    background = models.BooleanField(null=True)
+    budget = models.CharField(
+        max_length=20, null=True, help_text="Key of the budget that a grant adds to."
+    )
+    granted_nano_usd = models.BigIntegerField(null=True)
     # the chain
     previous_hash = models.CharField(max_length=64, unique=True)
     hash = models.CharField(max_length=64, unique=True)
@@ -91,6 +103,11 @@ class LedgerEntry(models.Model):
                 fields=["attempt_id"],
                 condition=models.Q(kind__in=["settle", "release"]),
                 name="ledger_one_closing_per_attempt",
+            ),
+            models.UniqueConstraint(
+                fields=["attempt_id"],
+                condition=models.Q(kind="grant"),
+                name="ledger_one_row_per_grant",
             ),
         ]
         indexes = [
@@ -116,30 +133,116 @@ class LedgerPreview(models.Model):
 
 
 class Budget(models.Model):
-    """How much a person may spend in a period; NULL ``user`` is everybody's default."""
+    """How much may be spent in a period.
+
+    ``user`` NULL: for each person who has none of their own for this scope and period;
+    for the scope ``shared``, which has no person: for everybody together.
+    """
+
+    class Scope(models.TextChoices):
+        PERSON = "person", "all calls of a person"
+        SHARED = "shared", "everybody together"
+        BACKGROUND = "background", "background work of a person"
 
     class Period(models.TextChoices):
         DAY = "day"
+        WEEK = "week"
         MONTH = "month"
 
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE
     )
+    scope = models.CharField(max_length=10, choices=Scope, default=Scope.PERSON)
     period = models.CharField(max_length=8, choices=Period)
     limit_nano_usd = models.BigIntegerField()
-    counts_notional = models.BooleanField(default=False)
+    hard = models.BooleanField(
+        default=True,
+        help_text="Refuse what does not fit. Otherwise warn, and choose cheap models.",
+    )
+    roll_over = models.BooleanField(
+        default=False,
+        help_text="What is left moves on to the next period, up to one period's limit.",
+    )
+    counts_notional = models.BooleanField(
+        default=False, help_text="Also count calls that a subscription covers."
+    )
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["user", "period"], name="ledger_budget_once_per_period"
+                fields=["user", "scope", "period"], name="ledger_budget_once"
             ),
             models.UniqueConstraint(
-                fields=["period"],
+                fields=["scope", "period"],
                 condition=models.Q(user=None),
-                name="ledger_default_budget_once_per_period",
+                name="ledger_budget_once_for_all",
+            ),
+            models.CheckConstraint(
+                condition=~models.Q(scope="shared") | models.Q(user=None),
+                name="ledger_shared_budget_has_no_person",
             ),
         ]
 
     def __str__(self) -> str:
         return f"{self.limit_nano_usd / 1e9:.2f} USD a {self.period}"
+
+    @property
+    def key(self) -> str:
+        """How rows name this budget: scope and period, such as ``shared:month``."""
+        return f"{self.scope}:{self.period}"
+
+
+class BudgetRequest(models.Model):
+    """Somebody asks for more in the present period; one open request a person."""
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        GRANTED = "granted"
+        DECLINED = "declined"
+        WITHDRAWN = "withdrawn"
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    budget = models.CharField(max_length=20)
+    amount_nano_usd = models.BigIntegerField()
+    reason = models.CharField(max_length=300, blank=True)
+    state = models.CharField(max_length=10, choices=State, default=State.OPEN)
+    grant_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    decided_at = models.DateTimeField(null=True, editable=False)
+    decided_by = models.CharField(max_length=32, blank=True, editable=False)
+    granted_nano_usd = models.BigIntegerField(null=True, editable=False)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user"],
+                condition=models.Q(state="open"),
+                name="ledger_one_open_request",
+            )
+        ]
+        indexes = [models.Index(fields=["state"], name="ledger_request_by_state")]
+
+    def __str__(self) -> str:
+        return f"request {self.pk} ({self.state})"
+
+
+class BudgetNotice(models.Model):
+    """Somebody was told how far a budget is used up: once a period and threshold."""
+
+    budget = models.CharField(max_length=20)
+    user_id = models.BigIntegerField()
+    period_start = models.DateTimeField()
+    percent = models.PositiveSmallIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user_id", "budget", "period_start", "percent"],
+                name="ledger_told_once",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.budget} at {self.percent} %"

@@ -16,7 +16,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from ledger.canonical import FIELDS
+from ledger.canonical import ADDED_FIELDS, FIELDS
 from ledger.models import LedgerEntry
 from ledger.money import NANO_PER_USD
 
@@ -63,13 +63,22 @@ def own_record(entry: LedgerEntry) -> dict[str, Any]:
     return {name: _plain(getattr(entry, field)) for field, name in _OWN.items()}
 
 
+def added_record(entry: LedgerEntry) -> dict[str, Any]:
+    """Return the later fields that this row uses; most rows use none."""
+    values = {name: getattr(entry, name) for name in ADDED_FIELDS}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def journal_record(entry: LedgerEntry) -> dict[str, Any]:
     """Return a row as ``ledger.jsonl`` holds it: no text of a person."""
-    return symbiont_record(entry) | own_record(entry)
+    return symbiont_record(entry) | own_record(entry) | added_record(entry)
 
 
 def export_record(entry: LedgerEntry, prompt_preview: str = "") -> dict[str, Any]:
     """Return a row as exports and the API show it to somebody who may see it."""
     return (
-        symbiont_record(entry) | {"prompt_preview": prompt_preview} | own_record(entry)
+        symbiont_record(entry)
+        | {"prompt_preview": prompt_preview}
+        | own_record(entry)
+        | {"background": bool(entry.background)}
     )

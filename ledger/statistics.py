@@ -19,6 +19,7 @@ from ledger.models import LedgerEntry
 from ledger.money import NANO_PER_USD
 from ledger.open_attempts import CLOSINGS
 
+_COUNTED = (*CLOSINGS, LedgerEntry.Kind.ADJUST)
 _CLOSING = Q(kind__in=CLOSINGS)
 _CORRECTED = Exists(
     LedgerEntry.objects.filter(
@@ -74,7 +75,7 @@ def rows_of(
     user: User | None = None, *, since: datetime | None = None
 ) -> QuerySet[LedgerEntry]:
     """Return closing rows and corrections of a person, or of everybody."""
-    rows = LedgerEntry.objects.exclude(kind=LedgerEntry.Kind.RESERVE).order_by()
+    rows = LedgerEntry.objects.filter(kind__in=_COUNTED).order_by()
     if user is not None:
         rows = rows.filter(user_id=user.pk)
     return rows if since is None else rows.filter(created_at__gte=since)

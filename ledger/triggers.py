@@ -28,6 +28,7 @@ _TAKEN = f"""EXISTS (
     SELECT 1 FROM {TABLE}
     WHERE id = NEW.id OR hash = NEW.hash OR previous_hash = NEW.previous_hash
        OR (attempt_id = NEW.attempt_id AND kind = 'reserve' AND NEW.kind = 'reserve')
+       OR (attempt_id = NEW.attempt_id AND kind = 'grant' AND NEW.kind = 'grant')
        OR (attempt_id = NEW.attempt_id AND kind IN {_CLOSINGS}
            AND NEW.kind IN {_CLOSINGS})
 )"""  # noqa: S608

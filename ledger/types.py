@@ -67,7 +67,7 @@ class Reservation:
     preview: str | None = None
     """Start of the prompt; ``None`` for private, temporary and shared conversations."""
     background: bool = False
-    """Nobody waits for it (classifier, distillation, schedules): has a cap of its own."""
+    """Nobody waits for it (classifier, distillation, schedules); has its own cap."""
     stand_in_prices: Prices | None = None
     """The dearest metered prices known, for budgets where ``prices`` are unknown."""
 

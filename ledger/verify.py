@@ -21,19 +21,18 @@ from typing import Any
 from django.db import DatabaseError, connection
 
 from ledger import triggers
-from ledger.canonical import FIELDS, GENESIS, canonical_time, hash_values
+from ledger.canonical import ALL_FIELDS, FIELDS, GENESIS, canonical_time, hash_values
 from ledger.journal_reader import JournalFault, JournalRow, journal_rows
 
 BATCH_ROWS = 2000
-_COLUMNS = (*FIELDS, "hash")
+_COLUMNS = (*ALL_FIELDS, "hash")
 _ID = FIELDS.index("id")
 _KIND = FIELDS.index("kind")
 _ATTEMPT = FIELDS.index("attempt_id")
 _TIME = FIELDS.index("created_at")
 _TURN = FIELDS.index("turn_id")
-_ESTIMATED = FIELDS.index("estimated")
+_TRUTHS = [ALL_FIELDS.index(name) for name in ("estimated", "background")]
 _PREVIOUS = FIELDS.index("previous_hash")
-_HASH = len(FIELDS)
 _TRUTH = {0: False, 1: True}
 
 
@@ -128,7 +127,8 @@ def _from_sqlite(row: list[Any]) -> None:
     moment = row[_TIME]
     if isinstance(moment, str) and len(moment) == 19:
         row[_TIME] = f"{moment}.000000"
-    row[_ESTIMATED] = _TRUTH.get(row[_ESTIMATED], row[_ESTIMATED])
+    for position in _TRUTHS:
+        row[position] = _TRUTH.get(row[position], row[position])
     for position, value in enumerate(row):
         if isinstance(value, bytes):
             row[position] = ["blob", value.hex()]
@@ -157,7 +157,7 @@ def _check_row(walk: _Walk, row: list[Any]) -> None:
         if attempt in walk.open_attempts:
             raise Fault(f"Row {row_id} reserves an attempt that is already open.")
         walk.open_attempts.add(attempt)
-    elif kind != "adjust":
+    elif kind not in ("adjust", "grant"):
         if attempt not in walk.open_attempts:
             raise Fault(f"Row {row_id} closes an attempt that is not open.")
         walk.open_attempts.remove(attempt)
