@@ -1,104 +1,144 @@
-"""The page about money: what one's own calls cost; for administrators, all sums.
+"""The pages about money: what one's own calls cost; for administrators, all sums.
 
-Figures and rows come from the ledger. The start of a prompt is shown to its owner
-alone; administrators see amounts of other people and never a text.
+Figures and rows come from the ledger. The start of a prompt and the titles of
+conversations are shown to their owner alone; administrators see amounts of other
+people and never a text.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
+from datetime import datetime, tzinfo
 from typing import Any
 
-from asgiref.sync import sync_to_async
 from django.contrib.auth.decorators import login_required
-from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from accounts import audit
 from accounts.models import User
 from accounts.requests import AuthenticatedHttpRequest
 from accounts.zones import zone_of
-from ledger import budgets, export, previews, statistics
+from channels_app.web import money_periods
+from channels_app.web.money_amounts import Figure, figures_of, write_amount
+from ledger import export, previews, statistics
+from ledger.allowances import Standing, standings_of
+from ledger.budget_words import name_of
 from ledger.models import LedgerEntry
-from ledger.money import format_usd
 from ledger.periods import start_of
-from ledger.statistics import Totals
+from personas.costs import ConversationCost, costliest_conversations
+from routing.savings import Saving, saving_of
 
 LATEST_ROWS = 50
-_CHUNK_LINES = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A sum with its name and its amount as it is written on the page."""
-
-    name: str
-    sums: Totals
-
-    @property
-    def amount(self) -> str:
-        """The known cost in dollars, or ``unknown``."""
-        return write_amount(None if self.sums.is_unknown else self.sums.cost_nano_usd)
-
-    @property
-    def unknown_beside(self) -> int:
-        """How many calls of unknown cost come on top of the amount."""
-        return 0 if self.sums.is_unknown else self.sums.unknown_cost_calls
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One closed call as its owner sees it."""
+    """One closed call as its owner sees it; without preview for everybody else."""
 
     entry: LedgerEntry
     amount: str
-    preview: str
+    preview: str = ""
 
 
-def write_amount(nano: int | None) -> str:
-    """Write an amount for people: at least cents, more digits only where they matter.
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of several links, of which one is the page that is shown."""
 
-    Example: ``$12.50``, ``$0.0031``, ``$0.00``, ``unknown``.
-    """
-    if nano is None:
-        return "unknown"
-    sign = "-" if nano < 0 else ""
-    digits = 2
-    while digits < 9 and 0 < abs(nano) < 10 ** (11 - digits):
-        digits += 1
-    unit = 10 ** (9 - digits)
-    rounded = (abs(nano) + unit // 2) // unit * unit
-    whole, _, part = str(format_usd(rounded)).partition(".")
-    return f"{sign}${whole}.{part:0<2}"
+    label: str
+    href: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Sums by one thing, such as the model, the most expensive first."""
+
+    title: str
+    column: str
+    figures: list[Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """One budget in its present period, as a figure with a bar."""
+
+    standing: Standing
+
+    @property
+    def name(self) -> str:
+        """What it is called: ``your budget for today``."""
+        return name_of(self.standing.budget, own=True)
+
+    @property
+    def left(self) -> str:
+        """What may still be spent, in dollars."""
+        return write_amount(max(0, self.standing.left))
+
+    @property
+    def allowed(self) -> str:
+        """What may be spent altogether, in dollars."""
+        return write_amount(self.standing.allowed)
+
+    @property
+    def percent(self) -> int:
+        """The part that is left."""
+        return round(100 * self.standing.fraction_left)
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """The bars of the chart and of the table that says the same."""
+
+    bars: list[money_periods.Bar]
+    by: str
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether there is anything to draw."""
+        return any(bar.calls for bar in self.bars)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What an address asks to see: whose sums, of which time, in whose zone."""
+
+    now: datetime
+    zone: tzinfo
+    period: str
+    chart: str
+    user: User | None
+    """``None`` = everybody's."""
+
+    @property
+    def since(self) -> datetime | None:
+        """When the chosen period began."""
+        return money_periods.since_of(self.period, self.now, self.zone)
 
 
 @never_cache
 @login_required
 @require_safe
 def money(request: AuthenticatedHttpRequest) -> HttpResponse:
-    """Show one's own sums, models and latest calls; to administrators also people."""
+    """Show one's own sums, chart, shares, dearest conversations and latest calls."""
     user = request.user
-    zone = zone_of(user)
-    now = timezone.now()
-    month = start_of("month", now, zone)
-    left = budgets.left_nano_usd(user)
-    context: dict[str, Any] = {
-        "zone": zone,
-        "figures": [
-            Figure("Today", statistics.totals(user, since=start_of("day", now, zone))),
-            Figure("This month", statistics.totals(user, since=month)),
-            Figure("Since the beginning", statistics.totals(user)),
-        ],
-        "budget_left": None if left is None else write_amount(left),
-        "models": _figures(statistics.by_model(user, since=month)),
+    view = _view(request, user)
+    saving = saving_of(user, view.since)
+    tables = [
+        _table("Models", "Model", statistics.by_model(user, since=view.since)),
+        _table("Personas", "Persona", statistics.by_persona(user, since=view.since)),
+        _table("Model roles", "Role", statistics.by_role(user, since=view.since)),
+        _table("Channels", "Channel", statistics.by_channel(user, since=view.since)),
+    ]
+    context = _context(view, tables) | {
+        "budgets": [Allowance(each) for each in standings_of(user)],
+        "saving": saving,
+        "saved": _saved(saving),
+        "conversations": _conversations(user, view.since),
         "rows": _latest(user),
-        "people": _figures(statistics.by_user(since=month)) if user.is_admin else [],
     }
     return render(request, "money/index.html", context)
 
@@ -106,31 +146,92 @@ def money(request: AuthenticatedHttpRequest) -> HttpResponse:
 @never_cache
 @login_required
 @require_safe
-def download(request: AuthenticatedHttpRequest) -> StreamingHttpResponse:
-    """Send all of one's own calls as a CSV file."""
-    user = request.user
-    if request.method == "GET":
-        audit.record("ledger.exported", actor=user, subject=user.username)
-    lines = export.lines("csv", user, owner=user)
-    is_async = isinstance(request, ASGIRequest)
-    response = StreamingHttpResponse(
-        _chunks_async(lines) if is_async else lines,
-        content_type="text/csv; charset=utf-8",
+def everybody(request: AuthenticatedHttpRequest) -> HttpResponse:
+    """Show administrators what all people's calls cost: amounts, and no text."""
+    if not request.user.is_admin:
+        raise Http404("There is no such page.")
+    view = _view(request, None)
+    tables = [
+        _table("People", "Person", statistics.by_user(since=view.since)),
+        _table("Models", "Model", statistics.by_model(since=view.since)),
+        _table("Model roles", "Role", statistics.by_role(since=view.since)),
+        _table("Channels", "Channel", statistics.by_channel(since=view.since)),
+    ]
+    return render(request, "money/everybody.html", _context(view, tables))
+
+
+def _view(request: AuthenticatedHttpRequest, user: User | None) -> View:
+    asked = request.GET
+    return View(
+        now=timezone.now(),
+        zone=zone_of(request.user),
+        period=money_periods.chosen(
+            asked.get("period"), money_periods.PERIODS, money_periods.DEFAULT_PERIOD
+        ),
+        chart=money_periods.chosen(
+            asked.get("chart"), money_periods.CHARTS, money_periods.DEFAULT_CHART
+        ),
+        user=user,
     )
-    response["Content-Disposition"] = 'attachment; filename="cortex-ledger.csv"'
-    return response
 
 
-async def _chunks_async(lines: Iterator[str]) -> AsyncIterator[str]:
-    """Read the lines in the thread of the request, some hundred at a time."""
-    while chunk := await sync_to_async(lambda: "".join(islice(lines, _CHUNK_LINES)))():
-        yield chunk
+def _context(view: View, tables: list[Table]) -> dict[str, Any]:
+    """Return what both pages show."""
+    return {
+        "zone": view.zone,
+        "figures": _sums(view),
+        "chart": _chart(view),
+        "tables": [table for table in tables if table.figures],
+        "period_name": money_periods.PERIODS[view.period],
+        "periods": _choices(money_periods.PERIODS, "period", view),
+        "charts": _choices(money_periods.CHARTS, "chart", view),
+    }
 
 
-def _figures(groups: dict[str, Totals]) -> list[Figure]:
-    """Return the sums of each name, the most expensive first."""
-    figures = [Figure(name, sums) for name, sums in groups.items()]
-    return sorted(figures, key=lambda each: -each.sums.cost_nano_usd)
+def _sums(view: View) -> list[Figure]:
+    user = view.user
+    day = start_of("day", view.now, view.zone)
+    month = start_of("month", view.now, view.zone)
+    return [
+        Figure("Today", statistics.totals(user, since=day)),
+        Figure("This month", statistics.totals(user, since=month)),
+        Figure("Since the beginning", statistics.totals(user)),
+    ]
+
+
+def _chart(view: View) -> Chart:
+    since = money_periods.chart_since(view.chart, view.now, view.zone)
+    by_date = statistics.by_date(view.user, since=since, zone=view.zone)
+    today = view.now.astimezone(view.zone).date()
+    return Chart(money_periods.bars(by_date, view.chart, today), view.chart)
+
+
+def _choices(names: Mapping[str, str], kind: str, view: View) -> list[Choice]:
+    asked = {"period": view.period, "chart": view.chart}
+    links = []
+    for value, label in names.items():
+        wanted = asked | {kind: value}
+        query = "&".join(f"{name}={each}" for name, each in wanted.items())
+        links.append(Choice(label, f"?{query}", value == asked[kind]))
+    return links
+
+
+def _table(title: str, column: str, groups: dict[str, statistics.Totals]) -> Table:
+    return Table(title, column, figures_of(groups))
+
+
+def _saved(saving: Saving) -> str:
+    return "–" if saving.nano_usd is None else write_amount(saving.nano_usd)
+
+
+def _conversations(
+    user: User, since: datetime | None
+) -> list[tuple[ConversationCost, str]]:
+    """Return the costliest conversations with their amounts as they are written."""
+    return [
+        (each, write_amount(None if each.is_unknown else each.cost_nano_usd))
+        for each in costliest_conversations(user, since=since)
+    ]
 
 
 def _latest(user: User) -> list[Row]:

@@ -1,0 +1,84 @@
+"""How sums are written on the pages about money.
+
+Unknown is never written as zero, and what a subscription covers is never written as
+paid: it stands beside the amount.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ledger.money import format_usd
+from ledger.statistics import Totals
+
+
+def write_amount(nano: int | None) -> str:
+    """Write an amount for people: at least cents, more digits only where they matter.
+
+    Example: ``$12.50``, ``$0.0031``, ``$0.00``, ``unknown``.
+    """
+    if nano is None:
+        return "unknown"
+    sign = "-" if nano < 0 else ""
+    digits = 2
+    while digits < 9 and 0 < abs(nano) < 10 ** (11 - digits):
+        digits += 1
+    unit = 10 ** (9 - digits)
+    rounded = (abs(nano) + unit // 2) // unit * unit
+    whole, _, part = str(format_usd(rounded)).partition(".")
+    return f"{sign}${whole}.{part:0<2}"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A sum with its name and its amount as it is written on the page."""
+
+    name: str
+    sums: Totals
+    largest_nano_usd: int = 0
+    """The largest cost beside which this one stands; 0 = there is nothing to draw."""
+    all_nano_usd: int = 0
+    """The cost of which this one is a part."""
+
+    @property
+    def amount(self) -> str:
+        """What was paid in dollars, as far as it is known, or ``unknown``."""
+        return write_amount(None if self.sums.is_unknown else self._paid)
+
+    @property
+    def by_subscription(self) -> str:
+        """What a subscription covered, at list prices; empty = nothing."""
+        covered = self.sums.notional_nano_usd
+        return write_amount(covered) if covered else ""
+
+    @property
+    def unknown_beside(self) -> int:
+        """How many calls of unknown cost come on top of the amount."""
+        return 0 if self.sums.is_unknown else self.sums.unknown_cost_calls
+
+    @property
+    def bar(self) -> int:
+        """The length of this sum's bar, where the largest one has 1000."""
+        if self.largest_nano_usd <= 0:
+            return 0
+        return max(0, 1000 * self.sums.cost_nano_usd // self.largest_nano_usd)
+
+    @property
+    def share(self) -> str:
+        """The share of the whole: ``42 %``, ``< 1 %``; empty without a known cost."""
+        if self.all_nano_usd <= 0 or self.sums.cost_nano_usd <= 0:
+            return ""
+        percent = round(100 * self.sums.cost_nano_usd / self.all_nano_usd)
+        return f"{percent} %" if percent else "< 1 %"
+
+    @property
+    def _paid(self) -> int:
+        return self.sums.cost_nano_usd - self.sums.notional_nano_usd
+
+
+def figures_of(groups: dict[str, Totals]) -> list[Figure]:
+    """Return the sums of each name with their shares, the most expensive first."""
+    costs = [sums.cost_nano_usd for sums in groups.values()]
+    largest, whole = max(costs, default=0), sum(costs)
+    figures = [Figure(name, sums, largest, whole) for name, sums in groups.items()]
+    return sorted(figures, key=lambda each: (-each.sums.cost_nano_usd, each.name))

@@ -1,0 +1,161 @@
+"""How well routing judges: what each class of request cost, saved, and was redone.
+
+A class is what the rules or the classifier took a message for (``RouteDecision.kind``).
+An answer that its reader asked to redo one or more tiers up was judged too low; the
+share of these is the figure to watch. Only sums are read, never a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
+
+from accounts.models import User
+from ledger.money import format_usd
+from routing.catalogue import ModelInfo
+from routing.models import RouteDecision
+from routing.registry import catalogue_for
+from routing.savings import Used, compare
+
+NOT_JUDGED = "not judged"
+"""The class of requests for which a model or tier was asked outright."""
+ALL = "all"
+_NO_FIGURE = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassReport:
+    """Sums over the requests of one class."""
+
+    kind: str
+    calls: int
+    redone_upward: int
+    """Answers of which a better one was asked for, one or more tiers up."""
+    cost_nano_usd: int
+    """Sum of the known costs."""
+    unknown_cost_calls: int
+    saved_nano_usd: int | None
+    """Against always the top tier; ``None`` where a price is unknown."""
+
+    @property
+    def redone_percent(self) -> float:
+        """The share of answers that were redone upward."""
+        return 100 * self.redone_upward / self.calls if self.calls else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report's row for ``--json``; unknown is null."""
+        all_unknown = self.unknown_cost_calls == self.calls > 0
+        return {
+            "class": self.kind,
+            "calls": self.calls,
+            "redone_upward": self.redone_upward,
+            "redone_upward_percent": round(self.redone_percent, 1),
+            "cost_usd": None if all_unknown else format_usd(self.cost_nano_usd),
+            "unknown_cost_calls": self.unknown_cost_calls,
+            "saved_usd": format_usd(self.saved_nano_usd),
+        }
+
+
+def report(
+    user: User | None = None, *, since: datetime | None = None
+) -> list[ClassReport]:
+    """Return one row for each class, the most frequent first, and then their sum.
+
+    Without ``user`` everybody's decisions count, each compared with the models that
+    its own person may call; that is for administrators. Empty without decisions.
+    """
+    catalogues: dict[int, Sequence[ModelInfo]] = {}
+    parts: dict[str, list[ClassReport]] = {}
+    for row in _sums(_decisions(user, since)):
+        owner_id = row["owner_id"]
+        if owner_id not in catalogues:
+            owner = user or User.objects.get(pk=owner_id)
+            catalogues[owner_id] = catalogue_for(owner).models
+        kind = row["kind"] or NOT_JUDGED
+        parts.setdefault(kind, []).append(_part(kind, row, catalogues[owner_id]))
+    rows = [_joined(kind, each) for kind, each in parts.items()]
+    rows.sort(key=lambda row: (-row.calls, row.kind))
+    return [*rows, _joined(ALL, rows)] if rows else []
+
+
+def _decisions(
+    user: User | None, since: datetime | None
+) -> QuerySet[RouteDecision, RouteDecision]:
+    """Return decisions that came to a call, of a person or of everybody."""
+    rows = RouteDecision.objects.exclude(attempts=[])
+    if user is not None:
+        rows = rows.filter(owner=user)
+    return rows if since is None else rows.filter(created_at__gte=since)
+
+
+def _sums(rows: QuerySet[RouteDecision, RouteDecision]) -> list[dict[str, Any]]:
+    """Return the sums of each person's decisions of each class."""
+    better = RouteDecision.objects.filter(
+        owner_id=OuterRef("owner_id"), redo_of=OuterRef("turn_id"), redo_step__gt=0
+    )
+    grouped = rows.annotate(is_redone=Exists(better)).values("owner_id", "kind")
+    return list(
+        grouped.annotate(
+            calls=Count("id"),
+            redone=Count("id", filter=Q(is_redone=True)),
+            unknown=Count("id", filter=Q(cost_nano_usd=None)),
+            cost=Sum("cost_nano_usd", default=0),
+            input=Sum("input_tokens", default=0),
+            output=Sum("output_tokens", default=0),
+        ).order_by("owner_id", "kind")
+    )
+
+
+def _part(kind: str, row: dict[str, Any], models: Sequence[ModelInfo]) -> ClassReport:
+    used = Used(
+        input_tokens=row["input"],
+        output_tokens=row["output"],
+        cost_nano_usd=row["cost"],
+        unknown_cost_calls=row["unknown"],
+    )
+    saved = compare(models, used).nano_usd
+    return ClassReport(
+        kind, row["calls"], row["redone"], row["cost"], row["unknown"], saved
+    )
+
+
+def _joined(kind: str, parts: Sequence[ClassReport]) -> ClassReport:
+    """Add rows up; one unknown saving makes the sum unknown."""
+    saved = [part.saved_nano_usd for part in parts]
+    known = [each for each in saved if each is not None]
+    return ClassReport(
+        kind=kind,
+        calls=sum(part.calls for part in parts),
+        redone_upward=sum(part.redone_upward for part in parts),
+        cost_nano_usd=sum(part.cost_nano_usd for part in parts),
+        unknown_cost_calls=sum(part.unknown_cost_calls for part in parts),
+        saved_nano_usd=sum(known) if len(known) == len(saved) else None,
+    )
+
+
+def table(rows: Iterable[ClassReport]) -> str:
+    """Write the report as aligned columns, amounts in dollars."""
+    lines = [("class", "calls", "redone up", "cost USD", "saved USD")]
+    for row in rows:
+        data = row.as_json()
+        cost = "unknown" if data["cost_usd"] is None else data["cost_usd"]
+        if row.unknown_cost_calls and data["cost_usd"] is not None:
+            cost += f" + {row.unknown_cost_calls} unknown"
+        share = f"{data['redone_upward_percent']:g} %"
+        saved = data["saved_usd"] or _NO_FIGURE
+        lines.append((row.kind, str(row.calls), share, cost, saved))
+    widths = [max(len(line[column]) for line in lines) for column in range(5)]
+    return "\n".join(_aligned(line, widths) for line in lines)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Write the first cell to the left and the figures to the right."""
+    first, *rest = (
+        cell.rjust(width) if column else cell.ljust(width)
+        for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join([first, *rest]).rstrip()
