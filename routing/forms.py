@@ -1,4 +1,4 @@
-"""The forms of hosts, models and chains; keys are write-only in all of them."""
+"""The forms of models and chains, and of who may enter addresses."""
 
 from __future__ import annotations
 
@@ -11,106 +11,13 @@ from django.core.exceptions import ValidationError
 from accounts.models import User
 from ledger.money import format_usd, nano_usd
 from routing import hosts
-from routing.addresses import looks_local
-from routing.models import Host, Model
+from routing.catalogue import ABILITIES, PLAIN_IDS, PROGRAM_TYPES, VENDOR_TYPES
+from routing.form_errors import RefusalForm
+from routing.host_forms import NO_AUTOFILL
+from routing.model_facts import context_of, tier_of_name
+from routing.models import Model
 from routing.registry import may_add_free_url, models_visible_to
-
-NO_AUTOFILL = {"autocomplete": "off", "data-1p-ignore": "", "data-lpignore": "true"}
-
-
-class _PlainErrors:
-    """Takes a refusal of ``routing.hosts`` over into a form."""
-
-    def add_refusal(self, error: ValidationError) -> None:
-        """Show each sentence at its field, or above the form."""
-        assert isinstance(self, forms.BaseForm)  # noqa: S101 -- a mixin of forms
-        if not hasattr(error, "error_dict"):
-            self.add_error(None, error)
-            return
-        for name, errors in error.error_dict.items():
-            field = name if name in self.fields else None
-            self.add_error(field, errors)
-
-
-class HostForm(_PlainErrors, forms.ModelForm):  # type: ignore[type-arg]
-    """A host; the key field is always empty and changes the key only when filled."""
-
-    shared = forms.BooleanField(
-        label="Shared with everybody",
-        required=False,
-        help_text="Only administrators change shared hosts.",
-    )
-    key = forms.CharField(
-        label="API key",
-        required=False,
-        max_length=2000,
-        strip=True,
-        widget=forms.PasswordInput(
-            attrs={**NO_AUTOFILL, "autocomplete": "new-password"}
-        ),
-    )
-    remove_key = forms.BooleanField(label="Remove the stored key", required=False)
-
-    class Meta:
-        model = Host
-        fields = ["name", "type", "base_url", "is_local", "enabled"]
-        labels = {
-            "name": "Name",
-            "type": "Kind",
-            "base_url": "Address",
-            "is_local": "In the house",
-            "enabled": "In use",
-        }
-        help_texts = {
-            "base_url": (
-                "The part before /chat/completions: http://box:11434/v1 for Ollama, "
-                "llama.cpp and vLLM, http://box:8080/api for Open WebUI."
-            ),
-        }
-        widgets = {"base_url": forms.URLInput(attrs={"autocapitalize": "none"})}
-
-    def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.user = user
-        choices = [
-            (name, label)
-            for name, label in Host.Type.choices
-            if name in hosts.addable_types()
-        ]
-        self.fields["type"].choices = choices  # type: ignore[attr-defined]
-        self.fields["type"].initial = choices[0][0] if choices else ""
-        self.fields["key"].help_text = (
-            "A key is stored. Type another one to replace it."
-            if self.instance.key_encrypted
-            else "Leave it empty if the server wants none. It is stored encrypted."
-        )
-        if not self.instance.key_encrypted:
-            del self.fields["remove_key"]
-        if not user.is_admin or self.instance.pk:
-            del self.fields["shared"]
-
-    def save_for(self, user: User) -> Host | None:
-        """Save the host; ``None`` if the registry refuses, with the reason shown."""
-        data, host = self.cleaned_data, self.instance
-        if host.pk is None:
-            host.owner = None if data.get("shared") else user
-        key = data["key"] or ("" if data.get("remove_key") else None)
-        try:
-            return hosts.save_host(host, key=key, actor=user)
-        except ValidationError as error:
-            self.add_refusal(error)
-            return None
-
-    @property
-    def hint(self) -> str:
-        """What to say about the host that was saved; mostly nothing."""
-        host = self.instance
-        if host.is_local or not looks_local(host.base_url):
-            return ""
-        return (
-            "Its address looks as if it were in the house; tick “In the house” "
-            "if private personas may use it."
-        )
+from routing.seeds import MAX_OUTPUT_TOKENS
 
 
 class PriceField(forms.DecimalField):
@@ -136,15 +43,25 @@ class PriceField(forms.DecimalField):
         return None if dollars is None else nano_usd(dollars)
 
 
-class ModelForm(_PlainErrors, forms.ModelForm):  # type: ignore[type-arg]
+class ModelForm(RefusalForm, forms.ModelForm):  # type: ignore[type-arg]
     """A model on a host that is known already."""
 
     input_price_nano_usd_per_mtok = PriceField("Input")
     output_price_nano_usd_per_mtok = PriceField("Output")
     cache_read_price_nano_usd_per_mtok = PriceField("Cache read")
     cache_write_price_nano_usd_per_mtok = PriceField("Cache write")
+    abilities = forms.MultipleChoiceField(
+        label="What it can do",
+        choices=list(ABILITIES.items()),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Only such a model is asked when a message needs it.",
+    )
     tags = forms.CharField(
-        required=False, max_length=200, help_text="Words, separated by commas."
+        label="Other words",
+        required=False,
+        max_length=200,
+        help_text="For yourself, separated by commas.",
     )
     add_to_chat = forms.BooleanField(
         label="Use it for chat",
@@ -190,15 +107,56 @@ class ModelForm(_PlainErrors, forms.ModelForm):  # type: ignore[type-arg]
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Show a model; a new one comes with what its name tells."""
         super().__init__(*args, **kwargs)
+        model: Model = self.instance
         self.fields["label"].required = False
         self.fields["label"].help_text = "The name people pick; empty = as on the host."
-        self.initial["tags"] = ", ".join(self.instance.tags)
-        if self.instance.pk:
+        self.initial["abilities"] = [tag for tag in model.tags if tag in ABILITIES]
+        others = [tag for tag in model.tags if tag not in ABILITIES]
+        self.initial["tags"] = ", ".join(others)
+        if model.pk:
             del self.fields["add_to_chat"]
-        if self.instance.host.is_local:
+        elif model.name and not self.is_bound:
+            self._suggest(model)
+        if model.host.type in PROGRAM_TYPES:
+            del self.fields["abilities"]
+        if model.host.is_local:
             for name in [name for name in self.fields if "price" in name]:
                 del self.fields[name]
+
+    def _suggest(self, model: Model) -> None:
+        """Fill in what is known of a model by its name: tier, context, prices."""
+        self.initial["tier"] = tier_of_name(model.name)
+        default = Model().context_tokens
+        if model.context_tokens == default:  # the host has not told it
+            known = context_of(model.host.type, model.name)
+            self.initial["context_tokens"] = known or default
+        if model.host.type in VENDOR_TYPES:
+            self.initial["max_output_tokens"] = MAX_OUTPUT_TOKENS
+        hosts.fill_price(model)
+        for name in self.fields:
+            if "price" in name:
+                self.initial[name] = getattr(model, name)
+
+    @property
+    def price_is_unknown(self) -> bool:
+        """Whether a model whose name is given has no price that anybody knows."""
+        model: Model = self.instance
+        known = model.input_price_nano_usd_per_mtok is not None
+        return bool(model.name) and bool(self.price_fields) and not known
+
+    @property
+    def hint(self) -> str:
+        """What to say about the model that was saved; mostly nothing."""
+        model: Model = self.instance
+        prices = (
+            model.input_price_nano_usd_per_mtok,
+            model.output_price_nano_usd_per_mtok,
+        )
+        if model.host.is_local or None not in prices:
+            return ""
+        return "Its price is not known, so what its answers cost is shown as unknown."
 
     @property
     def price_fields(self) -> list[forms.BoundField]:
@@ -206,16 +164,16 @@ class ModelForm(_PlainErrors, forms.ModelForm):  # type: ignore[type-arg]
         return [self[name] for name in self.fields if "price" in name]
 
     def clean_tags(self) -> list[str]:
-        """Return the words."""
-        return [
-            word.strip()
-            for word in self.cleaned_data["tags"].split(",")
-            if word.strip()
-        ]
+        """Return the words, without those that a box stands for."""
+        words = [word.strip() for word in self.cleaned_data["tags"].split(",")]
+        if "abilities" in self.fields:
+            words = [word for word in words if word not in ABILITIES]
+        return [word for word in words if word]
 
     def clean(self) -> dict[str, Any]:
         """Check the sizes; name the model after its host's name if need be."""
         data = super().clean() or {}
+        data["tags"] = [*data.get("abilities", ()), *data.get("tags", ())]
         data["label"] = data.get("label") or str(data.get("name", ""))[:100]
         if data.get("context_tokens", 512) < 512:
             self.add_error("context_tokens", "A model needs at least 512 tokens.")
@@ -236,36 +194,56 @@ class ModelForm(_PlainErrors, forms.ModelForm):  # type: ignore[type-arg]
         return model
 
 
-class ChainForm(_PlainErrors, forms.Form):
-    """The chain of one role: a primary model and up to four backups."""
+class ChainForm(RefusalForm, forms.Form):
+    """The chain of one role: a primary and up to four backups.
+
+    Each place takes a model, or a kind of host by its plain id.
+    """
 
     def __init__(
         self,
         user: User,
         owner: User | None,
-        chain: list[Model],
+        chain: list[hosts.ChainRow],
         *args: Any,
         **kwargs: Any,
     ) -> None:
+        """Show ``chain`` to ``user``; it belongs to ``owner`` or is shared."""
         super().__init__(*args, **kwargs)
         self.owner = owner
         models = models_visible_to(user)
         if owner is None:
             models = models.filter(host__owner=None)
+        self.rows = {str(model.id): model for model in models}
+        choices = self._choices()
         for place in range(hosts.CHAIN_LENGTH):
-            self.fields[f"place_{place}"] = forms.ModelChoiceField(
-                models,
+            row = chain[place] if place < len(chain) else ""
+            self.fields[f"place_{place}"] = forms.ChoiceField(
+                choices=choices,
                 label="Primary" if place == 0 else f"Backup {place}",
                 required=False,
-                empty_label="–",
-                initial=chain[place] if place < len(chain) else None,
+                initial=row.id if isinstance(row, Model) else row,
             )
 
+    def _choices(self) -> list[Any]:
+        """Return nobody, the plain ids, then the models of each host."""
+        plain = [
+            (plain_id, f"{plain_id} ({name})") for plain_id, name in PLAIN_IDS.items()
+        ]
+        by_host: dict[int, list[tuple[str, str]]] = {}
+        for key, model in self.rows.items():
+            used = model.enabled and model.host.enabled
+            text = model.label if used else f"{model.label} (not in use)"
+            by_host.setdefault(model.host_id, []).append((key, text))
+        names = {model.host_id: model.host.name for model in self.rows.values()}
+        groups = [(names[host_id], rows) for host_id, rows in by_host.items()]
+        return [("", "–"), ("By kind, for the tier decided", plain), *groups]
+
     @property
-    def chosen(self) -> list[Model]:
-        """The models in order; gaps close."""
+    def chosen(self) -> list[hosts.ChainRow]:
+        """The places in order; gaps close."""
         places = [self.cleaned_data[f"place_{n}"] for n in range(hosts.CHAIN_LENGTH)]
-        return [model for model in places if model is not None]
+        return [self.rows.get(value, value) for value in places if value]
 
     def save_for(self, role: str) -> bool:
         """Save the chain; False if the registry refuses, with the reason shown."""
@@ -275,23 +253,6 @@ class ChainForm(_PlainErrors, forms.Form):
             self.add_refusal(error)
             return False
         return True
-
-
-class DeleteHostForm(forms.Form):
-    """The host's name, typed again."""
-
-    name = forms.CharField(label="Type its name to confirm", max_length=64)
-
-    def __init__(self, host: Host, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.host = host
-
-    def clean_name(self) -> str:
-        """Accept nothing but the host's name."""
-        name: str = self.cleaned_data["name"].strip()
-        if name != self.host.name:
-            raise ValidationError("This is not its name; nothing was deleted.")
-        return name
 
 
 class FreeUrlForm(forms.Form):

@@ -56,7 +56,7 @@ def seed_registry(host_table: Any = Host, model_table: Any = Model) -> list[str]
         model_table: The table of models, likewise.
     """
     added = []
-    for host_type, (models, context_tokens, tags) in SEEDS.items():
+    for host_type in SEEDS:
         shared = host_table.objects.filter(owner=None)
         name = PLAIN_IDS[host_type]
         if shared.filter(type=host_type).exists() or shared.filter(name=name).exists():
@@ -64,24 +64,34 @@ def seed_registry(host_table: Any = Host, model_table: Any = Model) -> list[str]
         host = host_table.objects.create(
             name=name, type=host_type, enabled=False, auto_enable=True
         )
-        labels = {f"{host_type}:{model.label}": model for model in models}
-        taken = set(
-            model_table.objects.filter(host__owner=None, label__in=labels).values_list(
-                "label", flat=True
-            )
-        )
-        model_table.objects.bulk_create(
-            model_table(
-                host=host,
-                label=label,
-                name=model.name,
-                tier=model.tier,
-                context_tokens=context_tokens,
-                max_output_tokens=MAX_OUTPUT_TOKENS,
-                tags=list(tags),
-            )
-            for label, model in labels.items()
-            if label not in taken
-        )
+        add_usual_models(host, model_table)
         added.append(name)
     return added
+
+
+def add_usual_models(host: Any, model_table: Any = Model) -> int:
+    """Add the usual models of a new host's type whose labels are free; return how many.
+
+    Their prices stay open here, because looking one up takes half a second.
+    """
+    if host.type not in SEEDS:
+        return 0
+    models, context_tokens, tags = SEEDS[host.type]
+    labels = {f"{host.type}:{model.label}": model for model in models}
+    same_owner = model_table.objects.filter(host__owner=host.owner_id)
+    taken = set(same_owner.filter(label__in=labels).values_list("label", flat=True))
+    rows = [
+        model_table(
+            host=host,
+            label=label,
+            name=model.name,
+            tier=model.tier,
+            context_tokens=context_tokens,
+            max_output_tokens=MAX_OUTPUT_TOKENS,
+            tags=list(tags),
+        )
+        for label, model in labels.items()
+        if label not in taken
+    ]
+    model_table.objects.bulk_create(rows)
+    return len(rows)

@@ -1,18 +1,21 @@
 """The worker process: one event loop for everything that happens without a request.
 
-Runs the tick every ten seconds. Stops after the tick that is running when a signal
-comes or its supervisor dies.
+Runs the tick every ten seconds, and beside it, so that neither waits for the other,
+looks every five minutes which hosts have become able to answer. Stops after the tick
+that is running when a signal comes or its supervisor dies.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from channels_app.jobs import tick
 from channels_app.server import lifeline
+from routing import discovery, net
 from routing.db_pool import run_in_db_pool
 
 logger = logging.getLogger("cortex.worker")
@@ -22,16 +25,23 @@ class Worker:
     """Runs the clocks of one process until it is asked to stop."""
 
     def __init__(
-        self, *, every_s: float = tick.EVERY_S, job: Callable[[], object] = tick.tick
+        self,
+        *,
+        every_s: float = tick.EVERY_S,
+        job: Callable[[], object] = tick.tick,
+        discover: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         """Describe the worker; ``run`` starts it.
 
         Args:
             every_s: Seconds between the starts of two ticks.
             job: The tick, run in the database pool.
+            discover: Looks for hosts that have become able to answer; cancelled at
+                the end. ``None`` = nobody looks.
         """
         self._every_s = every_s
         self._job = job
+        self._discover = discover
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -40,14 +50,28 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self.stop)
         lifeline.watch(loop, self.stop)
+        looking = asyncio.create_task(self._look())
         while not self._stop.is_set():
             started = loop.time()
             await self._tick()
-            left_s = max(0.0, self._every_s - (loop.time() - started))
+            await self._pause(self._every_s - (loop.time() - started))
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+        await net.close()
+
+    async def _look(self) -> None:
+        """Look at once and then regularly for hosts that can answer."""
+        while self._discover is not None and not self._stop.is_set():
             try:
-                await asyncio.wait_for(self._stop.wait(), left_s)
-            except TimeoutError:
-                continue
+                await self._discover()
+            except Exception:
+                logger.exception("the look for hosts failed")
+            await self._pause(discovery.EVERY_S)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait so long, or until ``stop``."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), max(0.0, seconds))
 
     async def _tick(self) -> None:
         try:

@@ -34,6 +34,11 @@ def host_fields(**fields: str) -> dict[str, str]:
     }
 
 
+def vendor_fields(type: str, **fields: str) -> dict[str, str]:
+    """Return what the form for a vendor's host sends."""
+    return {"name": "mine", "type": type, "key": "", "enabled": "on", **fields}
+
+
 def model_fields(**fields: str) -> dict[str, str]:
     """Return what the form for a model sends."""
     return {
@@ -184,18 +189,22 @@ def test_empty_key_field_keeps_the_key(
     assert host.key_encrypted == ""
 
 
-def test_member_without_permission_cannot_add_a_host(
+def test_member_without_permission_cannot_choose_an_address(
     alice: User, client_for: ClientFor
 ) -> None:
     client = client_for(alice)
     for response in (
-        client.get(URL + "hosts/add/"),
+        client.get(URL + "hosts/add/?type=local_openai"),
         client.post(URL + "hosts/add/", host_fields()),
     ):
         assert response.status_code == 403
         assert "permission of an administrator" in text(response)
-    assert not Host.objects.exists()
-    assert "Add a host" not in text(client.get(URL))
+    kinds = text(client.get(URL + "hosts/add/"))
+    assert "?type=gemini_api" in kinds
+    assert "?type=local_openai" not in kinds
+    typed = vendor_fields("gemini_api", base_url="https://gateway.example")
+    assert client.post(URL + "hosts/add/", typed).status_code == 302
+    assert Host.objects.get().base_url == ""
 
 
 def test_permission_is_given_and_taken_on_the_page(
@@ -214,7 +223,7 @@ def test_permission_is_given_and_taken_on_the_page(
     assert inside.status_code == 400
     assert "private network" in text(inside)
     client.post(URL + "people/", {})
-    assert client_for(alice).get(URL + "hosts/add/").status_code == 403
+    assert mine.post(URL + "hosts/add/", {**public, "name": "d"}).status_code == 403
     assert mine.post(URL + "people/", {"people": [alice.id]}).status_code == 404
 
 
@@ -441,7 +450,7 @@ def test_admin_offers_only_types_that_can_be_called(
 ) -> None:
     client = client_for(admin_user)
     add, one = "/admin/routing/host/add/", Host.objects.create(name="a", type="builtin")
-    assert _offered(client, add) == {"builtin", "local_openai", "scripted"}
+    assert _offered(client, add) == set(settings.MODEL_BACKENDS)
     kept = {name: settings.MODEL_BACKENDS[name] for name in ("builtin", "local_openai")}
     settings.MODEL_BACKENDS = kept
     assert _offered(client, add) == {"builtin", "local_openai"}

@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from channels_app.jobs.worker import Worker
+from routing.discovery import enable_hosts_that_answer
 
 
 class Command(BaseCommand):
@@ -21,4 +22,4 @@ class Command(BaseCommand):
         """Run the worker's event loop."""
         gc.collect()
         gc.freeze()
-        asyncio.run(Worker().run())
+        asyncio.run(Worker(discover=enable_hosts_that_answer).run())

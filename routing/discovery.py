@@ -1,0 +1,213 @@
+"""Puts hosts in use by themselves, once they are able to answer.
+
+A seeded host waits (``Host.auto_enable``) until its program is found and it has a key,
+a token or a login; then it is tested, and goes in use if the test's call is answered.
+Until then the host's page says in one sentence what is missing. Whoever switches such
+a host on or off has decided, and it is left alone from then on.
+
+The test's call is booked for nobody: the installation makes it. A host that fails its
+test is tried again at growing intervals, at once when its key or program changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from django.conf import settings
+
+from accounts.models import User
+from ledger.types import Caller
+from routing import hosts
+from routing.backends import backend_types, programs
+from routing.catalogue import PROGRAM_TYPES
+from routing.db_pool import run_in_db_pool
+from routing.host_check import HostReport, test_host
+from routing.models import Host, Model
+from routing.registry import info_for
+
+logger = logging.getLogger("cortex.discovery")
+
+EVERY_S: Final = 300.0
+"""Seconds between two looks."""
+TEST_WITHIN_S: Final = 90.0
+"""A test that takes longer counts as failed."""
+LONGEST_PAUSE_S: Final = 6 * 3600.0
+INSTALLATION: Final = Caller(None, "", channel="schedule")
+"""For whom the tests are booked."""
+NO_KEY: Final = "No API key is stored yet."
+NO_LOGIN: Final = "Nobody has logged the program in for this host yet."
+TOO_SLOW: Final = "Its test took too long."
+FLAG_CHARACTERS: Final = 200
+
+
+@dataclass(slots=True)
+class _Tried:
+    """The last failed test of a host."""
+
+    state: str
+    """What the host was like."""
+    again_s: float
+    """Not before this time of the monotonic clock."""
+    pause_s: float
+
+
+@dataclass(slots=True)
+class Discovery:
+    """The looks of one process, with what it remembers of failed tests."""
+
+    clock: Callable[[], float] = time.monotonic
+    _tried: dict[int, _Tried] = field(default_factory=dict)
+
+    async def look(self) -> int:
+        """Test each waiting host that is ready; return how many went in use.
+
+        Never raises for a host; two processes on one machine take turns.
+        """
+        with _turn_taken() as mine:
+            if not mine:
+                return 0
+            waiting, tester = await run_in_db_pool(_waiting)
+            enabled = 0
+            for host in waiting:
+                try:
+                    enabled += await self._look_at(host, tester)
+                except Exception:
+                    logger.exception("the host %s could not be looked at", host.name)
+            return enabled
+
+    async def _look_at(self, host: Host, tester: User | None) -> bool:
+        why = await asyncio.to_thread(missing, host)
+        if why:
+            await run_in_db_pool(_flag, host, why)
+            return False
+        state = await asyncio.to_thread(_state, host)
+        if tester is None or not self._is_due(host, state):
+            return False
+        report = await self._test(host, tester)
+        if report is not None and await run_in_db_pool(enable_if_proved, host, report):
+            self._tried.pop(host.id, None)
+            logger.info("the host %s answers and is in use", host.name)
+            return True
+        self._failed(host, state)
+        await run_in_db_pool(_flag, host, _why(report))
+        return False
+
+    async def _test(self, host: Host, tester: User) -> HostReport | None:
+        """Return the report, ``None`` when it took too long."""
+        await run_in_db_pool(fill_prices, host)
+        info = await run_in_db_pool(info_for, tester, host)
+        try:
+            async with asyncio.timeout(TEST_WITHIN_S):
+                return await test_host(tester, info, caller=INSTALLATION)
+        except TimeoutError:
+            return None
+
+    def _is_due(self, host: Host, state: str) -> bool:
+        tried = self._tried.get(host.id)
+        changed = tried is None or tried.state != state
+        return changed or (tried is not None and self.clock() >= tried.again_s)
+
+    def _failed(self, host: Host, state: str) -> None:
+        before = self._tried.get(host.id)
+        same = before is not None and before.state == state
+        pause_s = min(before.pause_s * 2, LONGEST_PAUSE_S) if before and same else 0
+        pause_s = pause_s or EVERY_S
+        self._tried[host.id] = _Tried(state, self.clock() + pause_s, pause_s)
+
+
+_DISCOVERY: Final = Discovery()
+
+
+async def enable_hosts_that_answer() -> int:
+    """Look once at all waiting hosts; return how many went in use."""
+    return await _DISCOVERY.look()
+
+
+def enable_if_proved(host: Host, report: HostReport) -> bool:
+    """Put a host in use that waited for a test and answered it; say whether it did."""
+    answered = any(step.name == "answer" and step.ok for step in report.steps)
+    if not answered or not host.auto_enable or not hosts.enable_host(host):
+        return False
+    fill_prices(host)
+    return True
+
+
+def missing(host: Host) -> str:
+    """Return in one sentence what a host lacks to be tested; empty = nothing.
+
+    Looks for files, so not in an event loop.
+    """
+    if host.type in PROGRAM_TYPES and programs.find_program(host.type) is None:
+        return programs.not_found_sentence(host.type)
+    if host.type in PROGRAM_TYPES and host.credential == Host.Credential.LOGIN:
+        return "" if programs.is_logged_in(host.type, host.id) else NO_LOGIN
+    return "" if host.key_encrypted else NO_KEY
+
+
+def fill_prices(host: Host) -> int:
+    """Give a host's models their list prices where they have none; return how many.
+
+    Each look-up takes up to half a second, so not in a turn.
+    """
+    filled = 0
+    rows = Model.objects.filter(host=host, input_price_nano_usd_per_mtok=None)
+    for model in rows.select_related("host"):
+        if hosts.fill_price(model):
+            model.save()
+            filled += 1
+    return filled
+
+
+def _waiting() -> tuple[list[Host], User | None]:
+    """Return the hosts that wait, and an administrator whose registry counts."""
+    rows = Host.objects.filter(auto_enable=True, enabled=False, owner=None)
+    waiting = list(rows.filter(type__in=backend_types()).order_by("id"))
+    admins = User.objects.filter(is_superuser=True, is_active=True)
+    return waiting, admins.order_by("id").first() if waiting else None
+
+
+def _flag(host: Host, why: str) -> None:
+    """Say on the page why a host is not in use; nobody else's decision is touched."""
+    why = why[:FLAG_CHARACTERS]
+    if host.flagged != why:
+        rows = Host.objects.filter(id=host.id, auto_enable=True, enabled=False)
+        rows.update(flagged=why)
+
+
+def _why(report: HostReport | None) -> str:
+    if report is None:
+        return TOO_SLOW
+    failed = next((step for step in report.steps if step.ok is False), None)
+    if failed is not None:
+        return f"Its test failed: {failed.detail}"
+    return "It has no model in use to test."
+
+
+def _state(host: Host) -> str:
+    """Return a mark that changes with all that a test depends on."""
+    path = programs.find_program(host.type)
+    program = (str(path), path.stat().st_mtime_ns) if path else None
+    values = (host.key_encrypted, host.credential, host.base_url, program)
+    return hashlib.sha256(repr(values).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _turn_taken() -> Iterator[bool]:
+    """Yield whether this process got the lock; it is freed when the process dies."""
+    path = Path(settings.DATA_DIR) / "discovery.lock"
+    with open(path, "w", encoding="ascii") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
