@@ -33,6 +33,12 @@ CORTEX_ANTHROPIC_URL = env.text("CORTEX_ANTHROPIC_URL", "https://api.anthropic.c
 CORTEX_GEMINI_URL = env.text(
     "CORTEX_GEMINI_URL", "https://generativelanguage.googleapis.com"
 )
+CORTEX_UNKNOWN_PRICE = env.choice(
+    "CORTEX_UNKNOWN_PRICE", "dearest", ("dearest", "refuse")
+)
+CORTEX_ROUTE_RULES = env.flag("CORTEX_ROUTE_RULES", True)
+CORTEX_ROUTE_CLASSIFIER = env.flag("CORTEX_ROUTE_CLASSIFIER", True)
+CORTEX_BACKGROUND_DAILY_USD = env.dollars("CORTEX_BACKGROUND_DAILY_USD")
 CORTEX_HEARTBEAT_S = env.integer("CORTEX_HEARTBEAT_S", 300, low=10)
 CORTEX_QUEUE_BATCH = env.integer("CORTEX_QUEUE_BATCH", 5, low=1, high=100)
 CORTEX_ROLES = env.words("CORTEX_ROLES")
@@ -46,6 +52,8 @@ CORTEX_ROLE_MODELS = {
 MODEL_BACKENDS = {
     "builtin": "routing.backends.builtin.Builtin",
     "local_openai": "routing.backends.local_openai.LocalOpenAI",
+    "anthropic_api": "routing.backends.anthropic_api.AnthropicAPI",
+    "gemini_api": "routing.backends.gemini_api.GeminiAPI",
 }
 if DEBUG:
     MODEL_BACKENDS["scripted"] = "routing.backends.scripted.Scripted"

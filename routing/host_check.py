@@ -1,20 +1,25 @@
 """“Test this host”: finds out step by step whether a host can be used.
 
-The steps are the address, the connection, the key, the list of models, and one short
-call to a registered model, which goes through the dispatcher and is booked like any
-other. The first step that fails ends the test, except that a host without a list of
-models may still answer.
+For hosts with an address the steps are address, connection, key and list of models;
+for programs the program, its key or login, and the names it takes. Then comes one
+short call to a registered model, which goes through the dispatcher and is booked like
+any other, and, where a server says how much it reads, whether that is what is
+registered. The first step that fails ends the test, except that a host without a list
+of models may still answer. No detail holds a host's own words or its key.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from accounts.models import User
+from ledger.money import format_usd
 from ledger.types import Caller
-from routing import dispatcher, net
+from routing import dispatcher
 from routing.backends.base import (
     AuthenticationFailed,
     Prompt,
@@ -22,16 +27,26 @@ from routing.backends.base import (
     TextDelta,
     ThinkingDelta,
 )
-from routing.backends.local_openai import bearer
-from routing.catalogue import HostInfo, ModelInfo
+from routing.backends.programs import (
+    find_program,
+    is_logged_in,
+    not_found_sentence,
+    version_of,
+)
+from routing.catalogue import PROGRAM_TYPES, HostInfo, ModelInfo
 from routing.db_pool import run_in_db_pool
 from routing.errors import BadAddress, BlockedAddress, NetError
+from routing.events import DispatchResult
 from routing.keys import key_of
-from routing.registry import NO_PERMISSION, catalogue_for, may_call
+from routing.model_lists import ModelList, NoList, can_list, fetch_models, known_models
+from routing.models import Host
+from routing.registry import NO_PERMISSION, catalogue_of_host, may_call
+from routing.server_context import context_said_by
 
-LIST_TIMEOUT_S = 10.0
 ANSWER_TOKENS = 16
+UNKNOWN_COST = "unknown"
 _HELLO = Prompt("", (PromptMessage("user", "Say OK."),))
+_NO_KEY = "The host has no key; enter one."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +57,8 @@ class Step:
     ok: bool | None
     detail: str
     elapsed_ms: int = 0
+    cost_usd: str = ""
+    """What a call cost, ``unknown`` without a price; empty = nothing was called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +68,8 @@ class HostReport:
     steps: tuple[Step, ...]
     models: tuple[str, ...] = ()
     """Names the host offers, in its order."""
+    contexts: Mapping[str, int] = field(default_factory=dict)
+    """Name → tokens that the model takes, where the host says so."""
 
     @property
     def ok(self) -> bool:
@@ -63,12 +82,17 @@ class HostReport:
         return next((step.name for step in self.steps if step.ok is False), "")
 
 
-async def test_host(user: User, host: HostInfo) -> HostReport:
-    """Try a host for a person and report each step; never raises for a bad host."""
-    steps, models = await _list_steps(user, host)
+async def test_host(
+    user: User, host: HostInfo, *, caller: Caller | None = None
+) -> HostReport:
+    """Try a host for a person and report each step; never raises for a bad host.
+
+    ``caller`` is who the call is booked for, if not the person.
+    """
+    steps, offered = await _first_steps(user, host)
     if all(step.ok for step in steps if step.name != "model list"):
-        steps.append(await _answer_step(user, host))
-    return HostReport(tuple(steps), tuple(models))
+        steps = await _call_steps(steps, offered, user, host, caller)
+    return HostReport(tuple(steps), offered.names, offered.contexts)
 
 
 test_host.__test__ = False  # type: ignore[attr-defined]
@@ -76,79 +100,163 @@ test_host.__test__ = False  # type: ignore[attr-defined]
 
 async def list_models(user: User, host: HostInfo) -> HostReport:
     """Ask a host for the names of its models, without any call."""
-    steps, models = await _list_steps(user, host)
-    return HostReport(tuple(steps), tuple(models))
+    steps, offered = await _first_steps(user, host)
+    return HostReport(tuple(steps), offered.names, offered.contexts)
 
 
-async def _list_steps(user: User, host: HostInfo) -> tuple[list[Step], list[str]]:
+async def _first_steps(user: User, host: HostInfo) -> tuple[list[Step], ModelList]:
     if not await run_in_db_pool(may_call, user, host):
-        return [Step("address", False, NO_PERMISSION)], []
+        return [Step("address", False, NO_PERMISSION)], ModelList()
+    if host.type in PROGRAM_TYPES:
+        return await _program_steps(host)
+    if can_list(host.type):
+        return await _address_steps(host)
+    return [], ModelList()
+
+
+async def _program_steps(host: HostInfo) -> tuple[list[Step], ModelList]:
     started = time.monotonic()
+    path, version = await asyncio.to_thread(_program_of, host.type)
+    if path is None:
+        return [Step("program", False, not_found_sentence(host.type))], ModelList()
+    found = f"{path.name} {version}".strip()
+    steps = [Step("program", True, f"{found} is there.", _since(started))]
+    ok, detail = await asyncio.to_thread(_credential_of, host)
+    steps.append(Step("key", ok, detail))
+    if not ok:
+        return steps, ModelList()
+    offered = known_models(host.type)
+    text = f"{len(offered.names)} names that the program takes."
+    return [*steps, Step("model list", True, text)], offered
+
+
+def _program_of(host_type: str) -> tuple[Path | None, str]:
+    path = find_program(host_type)
+    return path, version_of(path) if path else ""
+
+
+def _credential_of(host: HostInfo) -> tuple[bool, str]:
+    """Say whether a program has something to sign in with; a call shows if it works."""
+    if host.credential == Host.Credential.LOGIN:
+        if host.id is not None and is_logged_in(host.type, host.id):
+            return True, "The program is logged in."
+        return False, "Nobody has logged the program in for this host."
     try:
-        reply = await net.request(
-            "GET",
-            host.base_url.rstrip("/") + "/models",
-            headers=bearer(key_of(host)),
-            trusted_origins=host.trusted_origins,
-            timeout_s=LIST_TIMEOUT_S,
-            max_redirects=0,
-        )
-    except (BadAddress, BlockedAddress) as error:
-        return [Step("address", False, str(error), _since(started))], []
+        return (True, "A key is stored.") if key_of(host) else (False, _NO_KEY)
     except AuthenticationFailed as error:
-        return [Step("key", False, str(error), _since(started))], []
+        return False, str(error)
+
+
+async def _address_steps(host: HostInfo) -> tuple[list[Step], ModelList]:
+    started = time.monotonic()
+    connected = "The host answers."
+    try:
+        offered = await fetch_models(host, key_of(host))
+    except (BadAddress, BlockedAddress) as error:
+        return [Step("address", False, str(error), _since(started))], ModelList()
+    except AuthenticationFailed as error:
+        return [Step("key", False, str(error), _since(started))], ModelList()
     except NetError as error:
-        return [Step("connection", False, str(error), _since(started))], []
-    steps = [Step("connection", True, "The host answers.", _since(started))]
-    if reply.status in {401, 403}:
-        text = "The host refuses the key." if host.key_encrypted else "It wants a key."
-        return [*steps, Step("key", False, text)], []
-    steps.append(Step("key", True, "The host accepts the key."))
-    models = _names(reply.json()) if reply.status == 200 else None
-    if models is None:
-        text = f"The host lists no models (status {reply.status}); check its address."
-        return [*steps, Step("model list", False, text)], []
-    return [*steps, Step("model list", True, f"{len(models)} models.")], models
+        return [Step("connection", False, str(error), _since(started))], ModelList()
+    except NoList as error:
+        steps = [Step("connection", True, connected, _since(started))]
+        if isinstance(error.reason, AuthenticationFailed):
+            text = str(error.reason) if host.key_encrypted else "It wants a key."
+            return [*steps, Step("key", False, text)], ModelList()
+        steps.append(Step("key", True, "The host does not refuse the key."))
+        return [*steps, Step("model list", False, str(error))], ModelList()
+    return [
+        Step("connection", True, connected, _since(started)),
+        Step("key", True, "The host accepts the key."),
+        Step("model list", True, f"{len(offered.names)} models."),
+    ], offered
 
 
-async def _answer_step(user: User, host: HostInfo) -> Step:
+async def _call_steps(
+    steps: list[Step],
+    offered: ModelList,
+    user: User,
+    host: HostInfo,
+    caller: Caller | None,
+) -> list[Step]:
+    """Return all steps, with those of one short call."""
     model = await run_in_db_pool(_first_model, user, host)
     if model is None:
-        return Step("answer", None, "Add and enable a model to try a call.")
+        return [*steps, Step("answer", None, "Add and enable a model to try a call.")]
+    answer = await _answer_step(user, host, model, caller)
+    if answer.name == "key":
+        steps = [step for step in steps if step.name != "key"]
+    steps = [*steps, answer]
+    if answer.ok:
+        steps += await _context_steps(host, model, offered)
+    return steps
+
+
+async def _answer_step(
+    user: User, host: HostInfo, model: ModelInfo, caller: Caller | None
+) -> Step:
     started, heard = time.monotonic(), False
     async with dispatcher.stream(
         _HELLO,
-        caller=Caller(user.id, user.username, channel="web"),
+        caller=caller or Caller(user.id, user.username, channel="web"),
         user=user,
         role="test",
         model=f"{host.name}:{model.label}",
         preview=False,
         max_output_tokens=ANSWER_TOKENS,
+        only_host=host.id,
     ) as dispatch:
         async for event in dispatch:
             heard = heard or isinstance(event, (TextDelta, ThinkingDelta))
-    error = dispatch.result.error
-    if heard or error is None:
-        return Step("answer", True, f"{model.label} answers.", _since(started))
-    return Step("answer", False, f"{model.label}: {error.message}", _since(started))
+    result, elapsed_ms = dispatch.result, _since(started)
+    error = result.error
+    cost = _cost_of(result)
+    if heard or error is None or _thought_only(result):
+        price = f"Price: {cost}{'' if cost == UNKNOWN_COST else ' USD'}."
+        text = f"{model.label} answers. {price}"
+        return Step("answer", True, text, elapsed_ms, cost)
+    name = "key" if error.code == AuthenticationFailed.code else "answer"
+    return Step(name, False, f"{model.label}: {error.message}", elapsed_ms, cost)
+
+
+def _thought_only(result: DispatchResult) -> bool:
+    """Say whether a model spent the few tokens it had on thoughts that are not sent."""
+    usage = result.usage
+    return usage is not None and bool(usage.output_tokens) and not usage.estimated
+
+
+def _cost_of(result: DispatchResult) -> str:
+    """Return what was booked, in dollars; empty when no attempt was made."""
+    if not result.attempts:
+        return ""
+    return format_usd(result.cost_nano_usd) or UNKNOWN_COST
+
+
+async def _context_steps(
+    host: HostInfo, model: ModelInfo, offered: ModelList
+) -> list[Step]:
+    """Compare what a server reads with what is registered; nothing if it is silent."""
+    started = time.monotonic()
+    room = offered.contexts.get(model.name) if host.type == "local_openai" else None
+    room = room or await context_said_by(host, model.name, key_of(host))
+    if room is None:
+        return []
+    text = f"The server reads {room:,} tokens of {model.label}"
+    if room >= model.context_tokens:
+        return [Step("context", True, f"{text}.", _since(started))]
+    text += (
+        f", but {model.context_tokens:,} are registered: longer prompts would be cut. "
+        "Register the smaller number."
+    )
+    return [Step("context", False, text, _since(started))]
 
 
 def _first_model(user: User, host: HostInfo) -> ModelInfo | None:
-    models = catalogue_for(user).models
-    return next((model for model in models if model.host.id == host.id), None)
-
-
-def _names(body: Any) -> list[str] | None:
-    """Return the model names of a list in OpenAI's or Ollama's form."""
-    rows = body.get("data", body.get("models")) if isinstance(body, dict) else body
-    if not isinstance(rows, list):
+    """Return the host's cheapest kind of model, also of a host not in use yet."""
+    if host.id is None:
         return None
-    names = [
-        str(row.get("id") or row.get("name") or "")
-        for row in rows
-        if isinstance(row, dict)
-    ]
-    return [name for name in names if name]
+    models = catalogue_of_host(user, host.id).models
+    return min(models, key=lambda model: model.tier, default=None)
 
 
 def _since(started: float) -> int:
