@@ -13,7 +13,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$name && break; done)
 
-.PHONY: help run model lock test test-fast lint fmt bench
+.PHONY: help run model lock test test-fast soak lint fmt bench
 
 help: ## List what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1: /'
@@ -71,6 +71,9 @@ test: programs $(VENV)/.dev $(VENV)/.model-tried node_modules/.installed ## Inst
 
 test-fast: $(VENV)/.dev ## Run the checks that need no browser and no external database.
 	@$(PY) tests/run.py --fast
+
+soak: programs $(VENV)/.dev node_modules/.installed ## Play thousands of turns over failing model hosts (minutes).
+	@$(PY) tests/run.py --soak
 
 lint: $(VENV)/.dev node_modules/.installed ## Check style, types and who imports whom.
 	@$(PY) tests/run.py --lint

@@ -1,7 +1,8 @@
 """Run every check of the project and say at the end what failed or could not run.
 
 ``python tests/run.py`` is what ``make test`` calls; ``--fast`` leaves out browsers,
-external databases and everything that takes seconds. A step that fails does not keep
+external databases and everything that takes seconds; ``--soak`` plays the long chaos
+run instead. A step that fails does not keep
 the others from running. The exit code is 1 when a step failed, or, where ``CI`` is
 true, when a step or a test could not run.
 """
@@ -26,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 from tests.support.environment import (  # noqa: E402
     DATABASE_FOR_TESTS,
     MISSING_REPORT,
+    SOAK,
     clean_environment,
 )
 from tests.support.missing import find_program  # noqa: E402
@@ -153,6 +155,11 @@ def fast_tests(run: Run) -> bool:
     return pytest(run, "-m", NOT_FAST)
 
 
+def soak_tests(run: Run) -> bool:
+    """Run the tests that can be as long as wanted, long."""
+    return pytest(run, "tests/routing/test_chaos.py", **{SOAK: "1"})
+
+
 def postgres_tests(run: Run) -> bool:
     """Run the tests that use the database again, on PostgreSQL."""
     if find_program("initdb") is None:
@@ -199,8 +206,7 @@ ALL: dict[str, Step] = {
     "tests on PostgreSQL": postgres_tests,
     "tests": tests,
 }
-
-
+SOAK_STEPS: dict[str, Step] = {"long chaos": soak_tests}
 LINT: dict[str, Step] = {
     "lint": lint,
     "types": types,
@@ -218,7 +224,8 @@ def say(text: str) -> None:
 def main(arguments: list[str]) -> int:
     """Run the steps and return the exit code."""
     run = Run()
-    steps = {"--fast": FAST, "--lint": LINT}.get("".join(arguments), ALL)
+    choices = {"--fast": FAST, "--lint": LINT, "--soak": SOAK_STEPS}
+    steps = choices.get("".join(arguments), ALL)
     for name, step in steps.items():
         say(f"== {name}")
         started = time.monotonic()

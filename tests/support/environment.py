@@ -23,6 +23,8 @@ CORTEX_NAMES = ("HOST", "PORT", "DATABASE_URL", "REDIS_URL", "EMAIL_URL")
 PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy")
 DATABASE_FOR_TESTS = "TEST_DATABASE_URL"
 """Set by the second test run, which uses PostgreSQL."""
+SOAK = "TEST_SOAK"
+"""Set by ``make soak``: tests that are as long as wanted are long."""
 MISSING_REPORT = "TEST_MISSING_REPORT"
 """A file that takes a line for each thing that could not run."""
 
