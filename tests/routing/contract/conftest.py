@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from routing.backends import cli_scratch
 from routing.backends.programs import forget_programs
 from tests.routing.contract.harness import KINDS, PROGRAMS, Bench, Kind, children
 from tests.support import programs
@@ -31,12 +33,14 @@ def _marks(kind: Kind) -> list[pytest.MarkDecorator]:
 
 
 @pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Make temporary folders of this process in a folder that can be looked into."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    return folder
+    cli_scratch._own_folder.cache_clear()
+    yield folder
+    cli_scratch._own_folder.cache_clear()
 
 
 @pytest.fixture
@@ -54,4 +58,4 @@ def bench(
     forget_programs()
     before = set(children())
     yield Bench(kind, vendors)
-    assert not set(children()) - before
+    assert not psutil.wait_procs(set(children()) - before, timeout=5)[1]
