@@ -145,7 +145,11 @@ function options(rows, width, key) {
         value: valueOf(rows, (row) => String(row.unknown)),
       },
     ],
-    hooks: { draw: [(plot) => markUnknown(plot, rows, colourOf(key, "unknown"))] },
+    hooks: {
+      // Until something is pointed at, the words are about the newest bar.
+      ready: [(plot) => plot.setLegend({ idx: rows.length - 1 })],
+      draw: [(plot) => markUnknown(plot, rows, colourOf(key, "unknown"))],
+    },
   };
 }
 
@@ -157,8 +161,8 @@ function start(place) {
   const rows = readRows(table.querySelectorAll("tbody tr"));
   const data = [
     rows.map((row, index) => index),
-    rows.map((row) => row.paid + row.covered),
-    rows.map((row) => row.paid),
+    rows.map((row) => row.paid + row.covered || null),
+    rows.map((row) => row.paid || null),
     rows.map(() => null),
   ];
   let plot = null;
