@@ -14,30 +14,23 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from typing import NamedTuple
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import Q, Sum
 from django.utils import timezone
 
 from accounts.models import User
 from accounts.zones import zone_of
 from ledger.models import Budget, LedgerEntry
 from ledger.money import nano_usd
-from ledger.open_attempts import CLOSINGS, open_reserves
 from ledger.periods import next_start, previous_start, start_of
+from ledger.tally import TALLY, Selection, booked_nano_usd
 
-OPEN_WINDOW = timedelta(days=1)
-"""Open reservations older than this are left behind by a dead process."""
 MAX_PERIODS_BACK = 24
 """How far back it is worked out what has rolled over."""
-_KIND = LedgerEntry.Kind
-_UNKNOWN = Q(kind__in=CLOSINGS, cost_nano_usd=None) & ~Exists(
-    LedgerEntry.objects.filter(attempt_id=OuterRef("attempt_id"), kind=_KIND.ADJUST)
-)
-_BOOKED = (*CLOSINGS, _KIND.ADJUST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +55,10 @@ class Standing:
     def allowed(self) -> int:
         """What may be spent in this period altogether."""
         return self.budget.limit_nano_usd + self.carried + self.granted
+
+    def counts(self, billing: str) -> bool:
+        """Say whether calls that are paid in this way count."""
+        return billing in _selection(self.budget, self.user_id).billings
 
     @property
     def spent(self) -> int:
@@ -126,14 +123,6 @@ def _concerns(budget: Budget, user_id: int | None, background: bool) -> bool:
     return user_id is not None or budget.scope == Budget.Scope.SHARED
 
 
-def counted_billings(budget: Budget) -> tuple[str, ...]:
-    """Return which calls count: those paid by use, and by a subscription if it says."""
-    billing = LedgerEntry.Billing
-    if budget.counts_notional:
-        return (billing.METERED, billing.NOTIONAL)
-    return (billing.METERED,)
-
-
 def standings_of(
     user: User | None, *, user_id: int | None = None, background: bool = True
 ) -> list[Standing]:
@@ -163,64 +152,41 @@ def zone_for(budget: Budget, user: User | None) -> tzinfo:
 def standing(budget: Budget, user_id: int | None, zone: tzinfo) -> Standing:
     """Return where one budget of one person stands now."""
     whose = None if budget.scope == Budget.Scope.SHARED else user_id
-    now = timezone.now()
-    start = start_of(budget.period, now, zone)
-    pending = _counting(open_reserves(), budget, whose).filter(
-        created_at__gte=now - OPEN_WINDOW
-    )
-    reserved = pending.aggregate(sum=Sum("reserved_nano_usd", default=0))["sum"]
+    start = start_of(budget.period, timezone.now(), zone)
+    booked, reserved = TALLY.used(_selection(budget, whose), start)
     return Standing(
         budget=budget,
         user_id=whose,
         start=start,
         granted=_granted(budget, whose, start, None),
         carried=_carried(budget, whose, start),
-        booked=_booked(budget, whose, start, None),
+        booked=booked,
         reserved=reserved,
     )
 
 
-def _counting(
-    rows: QuerySet[LedgerEntry], budget: Budget, user_id: int | None
-) -> QuerySet[LedgerEntry]:
-    """Keep the rows that count towards the budget."""
-    rows = rows.filter(billing__in=counted_billings(budget)).order_by()
-    if budget.scope == Budget.Scope.SHARED:
-        return rows
-    rows = rows.filter(user_id=user_id)
-    if budget.scope == Budget.Scope.BACKGROUND:
-        rows = rows.filter(background=True)
-    return rows
-
-
-def _between(
-    rows: QuerySet[LedgerEntry], start: datetime, end: datetime | None
-) -> QuerySet[LedgerEntry]:
-    rows = rows.filter(created_at__gte=start)
-    return rows if end is None else rows.filter(created_at__lt=end)
-
-
-def _booked(
-    budget: Budget, user_id: int | None, start: datetime, end: datetime | None
-) -> int:
-    """Return what calls cost that ended in this time; unknown ones as reserved."""
-    rows = LedgerEntry.objects.filter(kind__in=_BOOKED)
-    sums = _between(_counting(rows, budget, user_id), start, end).aggregate(
-        known=Sum("cost_nano_usd", default=0),
-        unknown=Sum("reserved_nano_usd", filter=_UNKNOWN, default=0),
+def _selection(budget: Budget, user_id: int | None) -> Selection:
+    """Return which calls count towards the budget."""
+    return Selection(
+        user_id=user_id,
+        everybody=budget.scope == Budget.Scope.SHARED,
+        background=budget.scope == Budget.Scope.BACKGROUND,
+        notional=budget.counts_notional,
     )
-    return int(sums["known"] + sums["unknown"])
 
 
 def _granted(
     budget: Budget, user_id: int | None, start: datetime, end: datetime | None
 ) -> int:
     """Return what was granted in this time; to everybody together where shared."""
-    rows = LedgerEntry.objects.filter(kind=_KIND.GRANT, budget=budget.key).order_by()
+    rows = LedgerEntry.objects.filter(
+        kind=LedgerEntry.Kind.GRANT, budget=budget.key, created_at__gte=start
+    ).order_by()
     if budget.scope != Budget.Scope.SHARED:
         rows = rows.filter(user_id=user_id)
-    sums = _between(rows, start, end).aggregate(sum=Sum("granted_nano_usd", default=0))
-    return int(sums["sum"])
+    if end is not None:
+        rows = rows.filter(created_at__lt=end)
+    return int(rows.aggregate(sum=Sum("granted_nano_usd", default=0))["sum"])
 
 
 def _carried(budget: Budget, user_id: int | None, start: datetime) -> int:
@@ -277,5 +243,5 @@ def _rolled_over(
     budget = Budget(**terms._asdict())
     granted = _granted(budget, user_id, begin, end)
     left = budget.limit_nano_usd + carried + granted
-    left -= _booked(budget, user_id, begin, end)
+    left -= booked_nano_usd(_selection(budget, user_id), begin, before=end)
     return min(budget.limit_nano_usd, max(0, left))

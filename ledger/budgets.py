@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from accounts.models import User
-from ledger.allowances import Standing, counted_billings, standings_of
+from ledger.allowances import Standing, standings_of
 from ledger.budget_requests import grant
 from ledger.budget_warnings import BudgetWarning, warnings_due
 from ledger.budget_words import moment, name_of
@@ -103,8 +103,7 @@ def check(reservation: Reservation, reserved_nano_usd: int | None) -> None:
     for standing in standings_of(
         None, user_id=user_id, background=reservation.background
     ):
-        budget = standing.budget
-        if not budget.hard or reservation.billing not in counted_billings(budget):
+        if not standing.budget.hard or not standing.counts(reservation.billing):
             continue
         if reserved_nano_usd is None:
             raise BudgetExceeded(_no_price(reservation, standing))

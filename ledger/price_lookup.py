@@ -1,4 +1,6 @@
-"""Print the list price of one model as JSON: ``price_lookup.py <provider> <model>``.
+"""Print the list price of one model as JSON.
+
+``price_lookup.py <provider> <name> [<name> …]``: the first name that is listed counts.
 
 A program of its own, because reading the price data takes some 50–100 MB of memory that
 no server process should keep. Prints ``null`` for an unknown model, else nano-dollars
@@ -35,14 +37,18 @@ def nano_usd(price: Any) -> int | None:
     return int(Decimal(getattr(price, "base", price)) * 1_000_000_000)
 
 
-def look_up(provider: str, model: str) -> dict[str, int | None] | None:
-    """Return today's prices of a vendor's model; ``None`` when it is not listed."""
-    try:
-        found = calc_price(Usage(), model, provider_id=provider).model_price
-    except LookupError:
-        return None
-    return {name: nano_usd(getattr(found, field)) for name, field in _FIELDS.items()}
+def look_up(provider: str, *models: str) -> dict[str, int | None] | None:
+    """Return today's prices of a vendor's model; ``None`` when no name is listed."""
+    for model in models:
+        try:
+            found = calc_price(Usage(), model, provider_id=provider).model_price
+        except LookupError:
+            continue
+        return {
+            name: nano_usd(getattr(found, field)) for name, field in _FIELDS.items()
+        }
+    return None
 
 
 if __name__ == "__main__":
-    json.dump(look_up(sys.argv[1], sys.argv[2]), sys.stdout)
+    json.dump(look_up(*sys.argv[1:]), sys.stdout)

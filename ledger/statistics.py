@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, tzinfo
 from typing import Any
 
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
-from django.db.models.functions import TruncDate
+from django.db.models import Count, DateField, Exists, F, OuterRef, Q, QuerySet, Sum
+from django.db.models.functions import TruncDate, TruncMonth
 
 from accounts.models import User
 from ledger.models import LedgerEntry
@@ -97,7 +97,7 @@ def by_model(
 def by_persona(
     user: User | None = None, *, since: datetime | None = None
 ) -> dict[str, Totals]:
-    """Return sums by the persona's name; "" = calls on behalf of none."""
+    """Return sums by the persona's name; ``""`` = calls for no persona."""
     rows = rows_of(user, since=since).values(key=F("persona_name"))
     return {row["key"]: _totals(row) for row in _grouped(rows)}
 
@@ -105,7 +105,7 @@ def by_persona(
 def by_role(
     user: User | None = None, *, since: datetime | None = None
 ) -> dict[str, Totals]:
-    """Return sums by model role, such as ``chat`` or ``classify``."""
+    """Return sums by model role: chat, distill, classify …"""
     rows = rows_of(user, since=since).values(key=F("role"))
     return {row["key"]: _totals(row) for row in _grouped(rows)}
 
@@ -113,7 +113,7 @@ def by_role(
 def by_channel(
     user: User | None = None, *, since: datetime | None = None
 ) -> dict[str, Totals]:
-    """Return sums by the way in, such as ``web``."""
+    """Return sums by the way in: web, api, schedule … and ``import``."""
     rows = rows_of(user, since=since).values(key=F("channel"))
     return {row["key"]: _totals(row) for row in _grouped(rows)}
 
@@ -121,9 +121,11 @@ def by_channel(
 def by_tier(
     user: User | None = None, *, since: datetime | None = None
 ) -> dict[int | None, Totals]:
-    """Return sums by tier; ``None`` = calls without one."""
+    """Return sums by the tier of the model, 1 to 3; ``None`` last = not known."""
     rows = rows_of(user, since=since).values(key=F("tier"))
-    return {row["key"]: _totals(row) for row in _grouped(rows)}
+    found = {row["key"]: _totals(row) for row in _grouped(rows)}
+    unknown = found.pop(None, None)  # databases sort NULL differently
+    return found if unknown is None else {**found, None: unknown}
 
 
 def by_user(*, since: datetime | None = None) -> dict[str, Totals]:
@@ -138,6 +140,15 @@ def by_date(
     """Return sums by the day on which calls ended in ``zone``, oldest first."""
     day = TruncDate("created_at", tzinfo=zone)
     rows = rows_of(user, since=since).annotate(key=day).values("key")
+    return {row["key"]: _totals(row) for row in _grouped(rows)}
+
+
+def by_month(
+    user: User | None = None, *, since: datetime | None = None, zone: tzinfo = UTC
+) -> dict[date, Totals]:
+    """Return sums by the first day of the month in ``zone``, oldest first."""
+    month = TruncMonth("created_at", output_field=DateField(), tzinfo=zone)
+    rows = rows_of(user, since=since).annotate(key=month).values("key")
     return {row["key"]: _totals(row) for row in _grouped(rows)}
 
 

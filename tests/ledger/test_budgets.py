@@ -46,8 +46,8 @@ def test_open_reservations_count(alice: User) -> None:
     assert refusal.value.code == "budget_exceeded"
     sentence = str(refusal.value)
     assert sentence.startswith(
-        "Your budget for today (0.009 USD) does not cover this call: 0 USD are left and "
-        "it may cost up to 0.0045 USD. It starts anew on "
+        "Your budget for today (0.009 USD) does not cover this call: 0 USD are left "
+        "and it may cost up to 0.0045 USD. It starts anew on "
     )
     assert sentence.endswith(
         " at 00:00 (UTC); until then you can ask for more on the page “Money”."

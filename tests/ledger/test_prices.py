@@ -16,7 +16,10 @@ from ledger.types import Prices
 MODELS = [
     ("anthropic_api", "claude-haiku-4-5"),
     ("claude_cli", "claude-sonnet-4-5"),
+    ("anthropic_api", "claude-sonnet-5"),
+    ("anthropic_api", "claude-opus-4-8"),
     ("gemini_api", "gemini-2.5-flash"),
+    ("gemini_api", "gemini-2.5-flash-lite"),
     ("gemini_cli", "gemini-2.5-pro"),
 ]
 
@@ -36,6 +39,32 @@ def test_price_for_known_models_is_plausible(host_type: str, model: str) -> None
     assert 0 < found.cache_read < found.input < found.output
     dollar = 1_000_000_000
     assert dollar / 100 < found.input < 100 * dollar
+
+
+@pytest.mark.parametrize(
+    ("host_type", "name", "same_as"),
+    [
+        ("claude_cli", "haiku", "claude-haiku-4-5"),
+        ("claude_cli", "sonnet", "claude-sonnet-5"),
+        ("claude_cli", "sonnet[1m]", "claude-sonnet-5"),
+        ("claude_cli", "opus", "claude-opus-4-8"),
+        ("gemini_cli", "gemini-2.5-flash-002", "gemini-2.5-flash"),
+        ("gemini_api", "models/gemini-2.5-pro", "gemini-2.5-pro"),
+        ("gemini_api", "gemini-2.5-pro-latest", "gemini-2.5-pro"),
+        ("gemini_api", "gemini-2.5-pro-preview-12-2031", "gemini-2.5-pro"),
+    ],
+)
+def test_other_names_cost_what_their_model_costs(
+    host_type: str, name: str, same_as: str
+) -> None:
+    expected = prices.price_for(host_type, same_as)
+    assert expected is not None
+    assert prices.price_for(host_type, name) == expected
+
+
+def test_short_names_belong_to_their_vendor() -> None:
+    assert prices.price_for("gemini_cli", "sonnet") is None
+    assert prices.price_for("gemini_cli", "gemini-99-flash") is None
 
 
 def test_more_capable_models_cost_more() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from accounts.models import User
-from ledger import chain, entries, statistics
+from ledger import budgets, chain, entries, statistics
+from ledger.models import Budget
 from ledger.statistics import Totals
 from ledger.types import Prices
-from tests.support.ledger import book, make_reservation
+from tests.support.ledger import book, make_caller, make_reservation
 
 pytestmark = pytest.mark.django_db
 
@@ -112,3 +114,36 @@ def test_summary_has_the_fields_of_the_api(alice: User) -> None:
             "mystery": {"calls": 1, "cost": None, "unknown_cost_calls": 1},
         },
     }
+
+
+def test_groups_of_how_it_was_asked(alice: User, bob: User) -> None:
+    book(alice, tier=1)
+    book(alice, role="classify", tier=3, background=True)
+    nobody = make_caller(alice, persona_id=None, persona_name="", channel="api")
+    book(alice, caller=nobody)
+    book(bob, role="distill")
+
+    def calls(groups: dict[Any, Totals]) -> list[tuple[Any, int]]:
+        return [(name, each.calls) for name, each in groups.items()]
+
+    assert calls(statistics.by_persona(alice)) == [("", 1), ("inara", 2)]
+    assert calls(statistics.by_role(alice)) == [("chat", 2), ("classify", 1)]
+    assert calls(statistics.by_channel(alice)) == [("api", 1), ("web", 2)]
+    assert calls(statistics.by_tier(alice)) == [(1, 1), (3, 1), (None, 1)]
+    assert calls(statistics.by_role()) == [("chat", 2), ("classify", 1), ("distill", 1)]
+
+
+def test_by_month_uses_the_zone(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    late = datetime(2026, 1, 31, 23, 30, tzinfo=UTC)
+    monkeypatch.setattr(chain.timezone, "now", lambda: late)
+    book(alice)
+    berlin = ZoneInfo("Europe/Berlin")
+    assert list(statistics.by_month(alice)) == [date(2026, 1, 1)]
+    assert list(statistics.by_month(alice, zone=berlin)) == [date(2026, 2, 1)]
+
+
+def test_a_grant_is_neither_a_call_nor_a_cost(alice: User) -> None:
+    Budget.objects.create(user=alice, period="day", limit_nano_usd=1)
+    budgets.grant(alice, 5_000_000_000)
+    assert statistics.totals() == Totals()
+    assert statistics.by_user() == {}

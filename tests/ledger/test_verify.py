@@ -94,6 +94,9 @@ CHANGES: dict[str, Any] = {
     "reserved_nano_usd": 0,
     "cost_nano_usd": 0,
     "note": "x",
+    "background": True,
+    "budget": "",
+    "granted_nano_usd": 0,
     "hash": "f" * 64,
 }
 
