@@ -17,7 +17,16 @@ import pytest
 from accounts.models import User
 from cortex_site import builtin_model
 from routing import dispatcher
-from routing.backends.base import Prompt, PromptMessage
+from routing.backends.base import (
+    Prompt,
+    PromptMessage,
+    Target,
+    TextDelta,
+    Timeouts,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+)
 from routing.backends.builtin import Builtin
 from tests.routing.conftest import PROMPT, caller_of
 from tests.support import missing
@@ -143,6 +152,30 @@ async def test_long_prompt_is_refused_before_it_is_sent(
     assert result.error is not None
     assert result.error.code == "too_long"
     assert upstream.calls == []
+
+
+async def test_tools_are_left_out_and_their_results_are_text(
+    upstream: Upstream, settings: Any
+) -> None:
+    settings.CORTEX_BUILTIN_URL = upstream.url
+    behave(upstream, "echo")
+    prompt = Prompt(
+        "",
+        (
+            PromptMessage("assistant", "", tool_calls=(ToolCall("c", "clock", {}),)),
+            PromptMessage("user", "", tool_results=(ToolResult("c", "clock", "Noon"),)),
+        ),
+        tools=(ToolSpec("clock", "Tells the time.", {"type": "object"}),),
+    )
+    target = Target("builtin", "", "", "m", 1400, False)
+    async with Builtin().stream(
+        prompt, target, max_output_tokens=9, timeouts=Timeouts()
+    ) as events:
+        text = "".join([e.text async for e in events if isinstance(e, TextDelta)])
+    assert "Noon" in text
+    (request,) = upstream.completions
+    assert "tools" not in request.body
+    assert {row["role"] for row in request.body["messages"]} == {"user", "assistant"}
 
 
 async def test_builder_gets_a_small_room(

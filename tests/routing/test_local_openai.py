@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,7 +27,7 @@ from routing.backends.base import (
     Usage,
     UsageReported,
 )
-from routing.backends.local_openai import LocalOpenAI
+from routing.backends.local_openai import LocalOpenAI, note_on
 
 PROMPT = Prompt("", (PromptMessage("user", "Hi"),))
 
@@ -37,7 +39,9 @@ async def answering(
     """Serve one fixed response and give the target of a call to it."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        request = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", request, re.IGNORECASE)
+        await reader.readexactly(int(length[1]) if length else 0)
         head = f"HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\n"
         head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         writer.write(head.encode() + body)
@@ -81,10 +85,12 @@ async def sending(*pieces: bytes, then: str) -> AsyncIterator[Target]:
         await server.wait_closed()
 
 
-async def call(target: Target, limits: Timeouts | None = None) -> list[Event]:
+async def call(
+    target: Target, limits: Timeouts | None = None, prompt: Prompt = PROMPT
+) -> list[Event]:
     """Call the target and return its events."""
     async with LocalOpenAI().stream(
-        PROMPT, target, max_output_tokens=10, timeouts=limits or Timeouts()
+        prompt, target, max_output_tokens=10, timeouts=limits or Timeouts()
     ) as events:
         return [event async for event in events]
 
@@ -159,6 +165,43 @@ async def test_answer_without_a_finish_reason_is_cut(
     async with sending(SAID, then=then) as target:
         with pytest.raises(kind):
             await call(target, Timeouts(between_tokens_s=0.2))
+
+
+LONG = Prompt("Be kind. " * 2000, (PromptMessage("user", "Hi"),))
+"""About 4,500 tokens."""
+
+
+@pytest.mark.parametrize(
+    ("prompt", "usage", "noted"),
+    [
+        (LONG, Usage(2048, 5), True),
+        (LONG, Usage(2400, 5), False),
+        (LONG, Usage(12, 5, cache_read_tokens=4400), False),
+        (LONG, Usage(None, 5), False),
+        (LONG, Usage(0, 5), False),
+        (PROMPT, Usage(1, 5), False),
+    ],
+)
+def test_prompt_that_was_cut_without_a_word_is_noticed(
+    prompt: Prompt, usage: Usage, noted: bool
+) -> None:
+    note = note_on(prompt, usage)
+    assert bool(note) == noted
+    if noted:
+        assert "2,048" in note
+        assert "context is smaller" in note
+
+
+async def test_answer_to_a_cut_prompt_ends_with_a_note() -> None:
+    count = {"choices": [], "usage": {"prompt_tokens": 2048, "completion_tokens": 1}}
+    data = b"data: " + json.dumps(count).encode() + b"\n\ndata: [DONE]\n\n"
+    for prompt in (LONG, PROMPT):
+        served = answering("200 OK", "text/event-stream", SAID + WHY + data)
+        async with served as target:
+            *_, last = await call(target, prompt=prompt)
+        assert isinstance(last, Finished)
+        assert last.complete
+        assert bool(last.note) == (prompt is LONG)
 
 
 def test_target_does_not_show_its_key() -> None:

@@ -23,6 +23,8 @@ from routing.backends.base import (
     TextDelta,
     ThinkingDelta,
     ToolCall,
+    ToolResult,
+    ToolSpec,
     UnknownModel,
     UpstreamFailed,
     Usage,
@@ -86,6 +88,47 @@ def test_request_asks_for_stream_and_usage() -> None:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+
+
+def test_tools_calls_and_results_go_out_in_the_apis_form() -> None:
+    schema = {"type": "object", "properties": {}}
+    prompt = Prompt(
+        "",
+        (
+            PromptMessage("user", "Weather?"),
+            PromptMessage(
+                "assistant", "", tool_calls=(ToolCall("c1", "weather", {"x": "ü"}),)
+            ),
+            PromptMessage(
+                "user",
+                "And now?",
+                tool_results=(
+                    ToolResult("c1", "weather", "Sun"),
+                    ToolResult("c2", "clock", "Broken", is_error=True),
+                ),
+            ),
+            PromptMessage(
+                "user", "", tool_results=(ToolResult("c3", "clock", "10:00"),)
+            ),
+        ),
+        tools=(ToolSpec("weather", "Tells it.", schema),),
+    )
+    body = request_body(prompt, "m", max_output_tokens=1)
+    function = {"name": "weather", "description": "Tells it.", "parameters": schema}
+    assert body["tools"] == [{"type": "function", "function": function}]
+    call = {"name": "weather", "arguments": '{"x": "ü"}'}
+    assert body["messages"] == [
+        {"role": "user", "content": "Weather?"},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"id": "c1", "type": "function", "function": call}],
+        },
+        {"role": "tool", "tool_call_id": "c1", "content": "Sun"},
+        {"role": "tool", "tool_call_id": "c2", "content": "Error: Broken"},
+        {"role": "user", "content": "And now?"},
+        {"role": "tool", "tool_call_id": "c3", "content": "10:00"},
+    ]
 
 
 def test_user_text_is_sent_as_it_is() -> None:
@@ -224,6 +267,33 @@ def test_whole_tool_calls_without_index_and_id_are_told_apart() -> None:
     assert one.id and two.id and one.id != two.id
 
 
+def test_whole_calls_that_share_an_index_are_told_apart_by_their_ids() -> None:
+    def whole(call_id: str, name: str) -> bytes:
+        function = {"name": name, "arguments": "{}"}
+        return chunk(
+            {"tool_calls": [{"index": 0, "id": call_id, "function": function}]}
+        )
+
+    events = read(whole("a", "one"), whole("b", "two"), chunk({}, "stop"), DONE)
+    assert events[:2] == [ToolCall("a", "one", {}), ToolCall("b", "two", {})]
+
+
+def test_id_and_name_in_every_piece_are_one_call() -> None:
+    def piece(arguments: str) -> bytes:
+        function = {"name": "one", "arguments": arguments}
+        return chunk({"tool_calls": [{"index": 0, "id": "a", "function": function}]})
+
+    events = read(piece('{"x"'), piece(": 1}"), chunk({}, "tool_calls"), DONE)
+    assert events == [ToolCall("a", "one", {"x": 1}), Finished()]
+
+
+def test_pieces_without_an_index_belong_to_the_last_call() -> None:
+    first = {"id": "a", "function": {"name": "one", "arguments": '{"x"'}}
+    second = {"function": {"arguments": ": 1}"}}
+    pieces = (chunk({"tool_calls": [piece]}) for piece in (first, second))
+    assert read(*pieces, chunk({}, "stop"))[0] == ToolCall("a", "one", {"x": 1})
+
+
 @pytest.mark.parametrize("arguments", ['{"x": ', "[1]", "nonsense"])
 def test_unusable_arguments_are_reported(arguments: str) -> None:
     call = {"id": "a", "function": {"name": "one", "arguments": arguments}}
@@ -279,6 +349,9 @@ def test_something_else_names_the_address(body: Any) -> None:
         (404, {"error": "model 'x' not found"}, UnknownModel),
         (400, {"detail": "Model not found"}, UnknownModel),
         (400, {"error": {"code": "model_not_found"}}, UnknownModel),
+        (402, {"error": {"message": "x"}}, AuthenticationFailed),
+        (429, {"error": {"code": "insufficient_quota"}}, AuthenticationFailed),
+        (409, {"error": "x"}, UpstreamFailed),
         (413, "", ContextTooLong),
         (400, {"error": {"type": "exceed_context_size_error"}}, ContextTooLong),
         (400, {"error": {"code": "context_length_exceeded"}}, ContextTooLong),
