@@ -11,7 +11,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
-from ledger.types import Cost, Outcome
+from ledger.types import Caller, Cost, Outcome
 from routing.backends.base import (
     BackendError,
     ConnectionFailed,
@@ -22,14 +22,16 @@ from routing.backends.base import (
     TextDelta,
     ThinkingDelta,
     ToolCall,
-    UpstreamFailed,
     Usage,
     UsageReported,
 )
+from routing.backends.plain_texts import texts_of
+from routing.candidates import Candidate
 from routing.catalogue import ModelInfo
+from routing.continuation import Seam
 from routing.errors import ErrorInfo
+from routing.health import NoAnswer
 from routing.keys import key_of
-from routing.router import Candidate
 from routing.tokens import estimate_tokens, tokens_of_bytes
 
 Shown = TextDelta | ThinkingDelta | ToolCall
@@ -46,14 +48,21 @@ class Attempt:
     reason: str
     prompt: Prompt
     max_output_tokens: int
+    caller: Caller
+    seam: Seam | None = None
+    """Set = it goes on inside the text that was shown before it."""
+    starts_at: int = 0
+    """How many characters of the answer stood before it."""
     started_s: float = field(default_factory=time.monotonic)
     first_token_s: float | None = None
+    elapsed_ms: int | None = None
     sent: bool = False
     """The back end was called; before that nothing can have been used."""
     opened: bool = False
     """The host accepted the call."""
     answered: bool = False
-    """Something of the answer was shown, so there is no falling back any more."""
+    """Something of its answer was shown, so there is no falling back any more."""
+    called_tools: bool = False
     finished: bool = False
     output_bytes: int = 0
     usage: Usage | None = None
@@ -82,6 +91,10 @@ class Attempt:
             model_name=self.model.name,
             context_tokens=self.model.context_tokens,
             trusted_origin=host.trusted_origin,
+            host_id=host.id,
+            credential=host.credential,
+            user_id=self.caller.user_id,
+            persona_id=self.caller.persona_id,
         )
 
     def take(self, event: Event) -> Shown | None:
@@ -94,13 +107,23 @@ class Attempt:
             self.outcome = "complete" if event.complete else "incomplete"
             return None
         if isinstance(event, ToolCall):
-            self.answered = True
+            self.answered = self.called_tools = True
             self._wrote(event.name + json.dumps(event.arguments))
             return event
-        if isinstance(event, TextDelta):
-            self.answered = True
         self._wrote(event.text)
-        return event
+        if isinstance(event, ThinkingDelta):
+            return event
+        return self._shown(self.seam.take(event.text) if self.seam else event.text)
+
+    def rest(self) -> TextDelta | None:
+        """Return the text that was held back at a seam, once the answer has ended."""
+        return self._shown(self.seam.end()) if self.seam else None
+
+    def _shown(self, text: str) -> TextDelta | None:
+        if not text:
+            return None
+        self.answered = True
+        return TextDelta(text)
 
     def check_end(self) -> None:
         """Make sure that the host ended the answer, and that there is one.
@@ -110,16 +133,23 @@ class Attempt:
         """
         if not self.finished:
             raise ConnectionFailed("The host cut the answer short.")
-        if self.answered:
+        if self.answered or self.seam is not None:
             return
         if self.outcome == "incomplete":
-            raise UpstreamFailed("The model reached its length limit before answering.")
-        raise UpstreamFailed("The model returned an empty answer.")
+            raise NoAnswer("The model reached its length limit before answering.")
+        raise NoAnswer("The model returned an empty answer.")
 
     def fail(self, error: BackendError) -> None:
         """Note a failure; what was shown before it stays."""
         self.error = error
         self.outcome = "incomplete" if self.answered else "failed"
+
+    @property
+    def first_token_ms(self) -> int | None:
+        """How long the first sign of the model took."""
+        if self.first_token_s is None:
+            return None
+        return milliseconds(self.started_s, self.first_token_s)
 
     def _wrote(self, text: str) -> None:
         if self.first_token_s is None:
@@ -144,8 +174,12 @@ class Attempt:
 
 def prompt_tokens(prompt: Prompt) -> int:
     """Return about how many tokens a prompt has on the wire."""
-    texts = [prompt.system, *(message.text for message in prompt.messages)]
-    return estimate_tokens("".join(texts))
+    return estimate_tokens("".join(texts_of(prompt)))
+
+
+def milliseconds(start_s: float, end_s: float) -> int:
+    """Return the time between two moments of the monotonic clock."""
+    return max(0, round((end_s - start_s) * 1000))
 
 
 def error_of(attempt: Attempt) -> ErrorInfo | None:

@@ -1,46 +1,49 @@
-"""The bookkeeping of one dispatch: candidates, reservations, settlements.
+"""The attempts of one dispatch: whom to ask next, and what each end means.
 
 Everything here that touches the database is synchronous and runs in the database pool,
-one crossing per step. Every attempt has one ``reserve`` row before its network call
-and exactly one closing row:
+one crossing per step: ``begin`` plans, reserves and writes the decision; ``close``
+books, notes what the attempt says about its host, and decides whether somebody else is
+asked:
 
-* ``release`` (no tokens, no cost) when the host refused or could not be reached
-  before it began to work: no connection, HTTP errors;
-* ``settle`` in all other cases: complete, incomplete, interrupted by the person, and
-  failed after the host had been sent the call and may have worked.
-
-Where the host sent no usable count, tokens are estimated from the texts and marked.
+* before anything was shown, by the table of ``routing.fallback``; where everybody
+  who is left is overloaded, ``pause`` says how long to back off before the next round;
+* after text was shown nobody, unless the person lets another model finish: that one
+  goes on inside the text.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Final
 
-from django.db import Error, connection
+from django.db import Error, transaction
 
-from accounts.models import User
-from ledger import entries
-from ledger.errors import LedgerError
-from ledger.types import Caller, Cost, Reservation, Settlement
-from routing.attempt import Attempt, prompt_tokens
-from routing.backends.base import AuthenticationFailed, BackendError, Prompt, Usage
-from routing.catalogue import Catalogue
-from routing.models import Host
-from routing.registry import catalogue_for, catalogue_of_host
-from routing.router import Candidate, RoutePlan, RouteRequest, after_failure, route
+from ledger import budgets, entries
+from ledger.errors import BudgetExceeded
+from routing import bookings, decisions, host_notes
+from routing.attempt import Attempt
+from routing.backends.base import (
+    BackendError,
+    Prompt,
+    Refused,
+)
+from routing.breakers import BREAKERS, Breakers
+from routing.candidates import Candidate
+from routing.classifier import Verdict
+from routing.continuation import Seam, continued
+from routing.events import Notice, NoticeCode
+from routing.models import RouteDecision
+from routing.planning import Job, Planning
+from routing.preferences import Preferences, preferences_of
+from routing.prospects import OVERLOAD_PATIENCE_S, Pause, Prospects
+from routing.router import RoutePlan, stand_ins_in_the_house
 
 logger = logging.getLogger(__name__)
 
-PromptBuilder = Callable[[int], Prompt]
-"""Builds the prompt for a candidate; the argument is its room in tokens."""
-PREVIEW_CHARACTERS: Final = 80
-SETTLE_PAUSES_S: Final = (0.0, 0.1, 0.4)
-"""How long to wait before each try to write a closing row."""
 _HAPPENED: Final = {
     "upstream_unavailable": "did not answer",
     "upstream_timeout": "took too long",
@@ -48,58 +51,176 @@ _HAPPENED: Final = {
     "upstream_auth": "did not accept its key",
     "no_model": "was not to be found",
     "too_long": "had no room for the text",
+    "refused": "declined",
 }
 """What a failure's code means in the reason for the next attempt."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What one dispatch is asked to do."""
-
-    prompt: Prompt | PromptBuilder
-    caller: Caller
-    user: User
-    request: RouteRequest
-    preview: bool
-    max_output_tokens: int | None
-    only_host: int | None = None
-    """A host to test: nothing but its models."""
-    thread_id: uuid.UUID | None = None
-    attachments: int = 0
-    redo_of: uuid.UUID | None = None
-    background: bool = False
-
-    def catalogue(self) -> Catalogue:
-        """Read what may be called."""
-        if self.only_host is not None:
-            return catalogue_of_host(self.user, self.only_host)
-        return catalogue_for(self.user)
 
 
 class Attempts:
     """The attempts of one job, one after the other."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(
+        self,
+        job: Job,
+        *,
+        total_s: float = OVERLOAD_PATIENCE_S,
+        breakers: Breakers = BREAKERS,
+        clock: Callable[[], float] = time.monotonic,
+        rng: Callable[[], float] = random.random,
+    ) -> None:
         self.job = job
+        self.planning = Planning(job)
         self.plan: RoutePlan | None = None
         self.done: list[Attempt] = []
         self.current: Attempt | None = None
-        self._rest: tuple[Candidate, ...] = ()
+        self.pause: Pause | None = None
+        self.goes_on = False
+        """After ``close``: whether there will be another attempt."""
+        self.notices: list[Notice] = []
+        self.decision: RouteDecision | None = None
+        self.shown: list[str] = []
+        """The pieces of the answer that were shown."""
+        self._breakers = breakers
+        self._prospects = Prospects(
+            breakers,
+            total_s=total_s,
+            ignore_rest=job.only_host is not None,
+            clock=clock,
+            rng=rng,
+        )
+        self._preferences: Preferences | None = None
 
-    def begin(self) -> None:
+    # --- begin ------------------------------------------------------------------
+
+    def begin(self, verdict: Verdict | None = None) -> None:
         """Choose the next candidate, build its prompt and reserve; sets ``current``.
+
+        Where it stays ``None``, either ``planning.question`` waits for the classifier
+        (whose answer comes as ``verdict``), or everybody rests and ``pause`` is set.
 
         Raises:
             RoutingError: No call is possible.
             BackendError: The prompt cannot be built for any candidate.
-            BudgetExceeded: The person's budget does not allow it; nothing was booked.
+            BudgetExceeded: No candidate fits the budget; nothing was booked.
         """
-        if self.plan is None:
-            self.plan = self._route(self.job.catalogue())
-            self._rest = self.plan.candidates
-        attempt = self._prepare_next()
-        entries.reserve(self._reservation(attempt))
-        self.current = attempt
+        self.current = self.pause = None
+        if self.plan is None and not self._make_plan(verdict):
+            return
+        self._prospects.new_round()
+        self.current = self._reserve_next()
+
+    def _make_plan(self, verdict: Verdict | None) -> bool:
+        """Plan; ``False`` when the classifier has to be asked first."""
+        planning = self.planning
+        if verdict is None:
+            planning.read()
+            if planning.question is not None:
+                return False
+        else:
+            planning.hear(verdict)
+        self.plan = planning.plan(self._breakers)
+        self._prospects.start(self.plan.candidates)
+        self.notices += self.plan.notices
+        return True
+
+    def _reserve_next(self) -> Attempt | None:
+        """Reserve the first remaining candidate that can be asked right now.
+
+        ``None`` where all that are left rest for a while; then ``pause`` is set.
+        """
+        refusal: Exception | None = None
+        while (candidate := self._prospects.next()) is not None:
+            reserved = False
+            try:
+                attempt = self._prepare(candidate)
+                self._reserve(attempt)
+                reserved = True
+                return attempt
+            except BudgetExceeded as error:
+                refusal = error
+                self._go_cheaper(candidate, error)
+            except BackendError as error:
+                refusal = error
+                self._prospects.unfit(candidate, error)
+            finally:
+                if not reserved:
+                    self._prospects.unused(candidate)
+        if refusal is not None:
+            raise refusal
+        self.pause = None if self.shown else self._prospects.pause()
+        if self.pause is None:
+            raise self._last_error() or self._prospects.everybody_rests()
+        return None
+
+    def _last_error(self) -> BackendError | None:
+        return self.done[-1].error if self.done else None
+
+    def _prepare(self, candidate: Candidate) -> Attempt:
+        model, job = candidate.model, self.job
+        shown = "".join(self.shown)
+        if shown:
+            prompt = continued(job.prompt_for, model.input_tokens, shown)
+        else:
+            prompt = job.prompt_for(model.input_tokens)
+        limit = min(job.max_output_tokens or model.output_tokens, model.output_tokens)
+        return Attempt(
+            id=uuid.uuid4(),
+            number=len(self.done) + 1,
+            candidate=candidate,
+            reason=self._reason(candidate),
+            prompt=prompt,
+            max_output_tokens=limit,
+            caller=job.caller,
+            seam=Seam(shown) if shown else None,
+            starts_at=len(shown),
+        )
+
+    def _reserve(self, attempt: Attempt) -> None:
+        """Write the reservation and, with the first one, the decision."""
+        reservation = bookings.reservation_of(
+            attempt, self.job, self.planning.stand_in_prices()
+        )
+        if self.decision is not None:
+            entries.reserve(reservation)
+            return
+        with transaction.atomic():
+            decision = self._write_decision(attempt.prompt)
+            entries.reserve(reservation)
+        self.decision = decision
+
+    def _write_decision(self, prompt: Prompt) -> RouteDecision:
+        job, plan = self.job, self.plan
+        assert plan is not None  # noqa: S101 -- tells mypy; begin() made it
+        return decisions.begin(
+            job.user,
+            self.planning.decision_for(prompt),
+            plan,
+            job.request,
+            turn_id=job.caller.turn_id,
+            thread_id=job.thread_id,
+            redo_of=job.redo_of,
+            undecided=self.planning.undecided,
+        )
+
+    def _reason(self, candidate: Candidate) -> str:
+        if not self.done:
+            return candidate.reason
+        failed = self.done[-1]
+        name = failed.model.label
+        if self.shown:
+            return f"goes on where {name} broke off"
+        code = failed.error.code if failed.error else ""
+        happened = _HAPPENED.get(code, "failed")
+        return f"{candidate.reason}, after {name} {happened}"
+
+    def _go_cheaper(self, refused: Candidate, error: BudgetExceeded) -> None:
+        """Turn to what costs less than a candidate that the budget refused."""
+        job = self.job
+        stand_ins = stand_ins_in_the_house(job.request, self.planning.catalogue)
+        if self._prospects.too_dear(refused, stand_ins):
+            self.tell("budget", f"{error} A cheaper model is asked instead.")
+
+    # --- close ------------------------------------------------------------------
 
     def close(self, attempt: Attempt) -> None:
         """Write the attempt's closing row and decide what may be tried next.
@@ -108,20 +229,69 @@ class Attempts:
         """
         self.current = None
         self.done.append(attempt)
-        self._settle(attempt)
+        bookings.settle(attempt)
+        cooling_s = self._prospects.report(
+            attempt.model,
+            attempt.error,
+            heard=attempt.finished or attempt.first_token_s is not None,
+            sent=attempt.sent,
+        )
         try:
-            self._note_key(attempt)
+            self._decide_next(attempt)
         except Error as error:
-            logger.warning("attempt %s: its key was not noted: %s", attempt.id, error)
-        if attempt.error is None or attempt.answered:
-            self._rest = ()
-        else:
-            self._rest = after_failure(attempt.error, attempt.model, self._rest)
+            logger.warning("attempt %s: no fallback: %s", attempt.id, error)
+            self.goes_on = False
+        try:
+            self._note(attempt, cooling_s)
+        except Error as error:
+            logger.warning("attempt %s: not all was noted: %s", attempt.id, error)
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether no candidate is left."""
-        return not self._rest
+    def _decide_next(self, attempt: Attempt) -> None:
+        self.pause, self.goes_on = None, False
+        error = attempt.error
+        if error is None:
+            return
+        self._prospects.failed(
+            attempt.model,
+            error,
+            refusal_goes_on=isinstance(error, Refused)
+            and self._person().fallback_after_refusal,
+        )
+        if self.shown or attempt.answered:
+            self.goes_on = self._prospects.any_left and self._may_finish()
+            return
+        if not self._prospects.any_left:
+            self.pause = self._prospects.pause()
+        self.goes_on = self._prospects.any_left or self.pause is not None
+
+    def _may_finish(self) -> bool:
+        """Say whether another model may go on inside the shown text."""
+        if self.job.request.model or any(each.called_tools for each in self.done):
+            return False
+        return self._person().finish_with_another_model
+
+    def _person(self) -> Preferences:
+        if self._preferences is None:
+            self._preferences = preferences_of(self.job.user)
+        return self._preferences
+
+    def _note(self, attempt: Attempt, cooling_s: float | None) -> None:
+        """Keep what the attempt says about its host, its decision and the budget."""
+        with transaction.atomic():
+            host_notes.note(attempt, cooling_s)
+            if not self.goes_on:
+                for warning in budgets.warnings_due(self.job.user):
+                    self.tell("budget", warning.text)
+            if self.decision is not None:
+                decisions.finish(
+                    self.decision,
+                    self.done,
+                    self.planning.catalogue,
+                    [notice.text for notice in self.notices],
+                    self.job.request.private,
+                )
+
+    # --- what came of it --------------------------------------------------------
 
     def total_cost(self) -> tuple[int | None, bool]:
         """Return the cost of all attempts (None = one is unknown), and if estimated."""
@@ -130,130 +300,6 @@ class Attempts:
         estimated = any(cost is None or cost.estimated for cost in costs)
         return (sum(known) if len(known) == len(costs) else None), estimated
 
-    def _route(self, catalogue: Catalogue) -> RoutePlan:
-        request = self.job.request
-        if isinstance(self.job.prompt, Prompt) and not request.input_tokens:
-            size = prompt_tokens(self.job.prompt)
-            request = replace(request, input_tokens=size)
-        return route(request, catalogue)
-
-    def _prepare_next(self) -> Attempt:
-        """Return the first of the remaining candidates whose prompt can be built."""
-        while True:
-            candidate, *rest = self._rest
-            try:
-                attempt = self._prepare(candidate)
-            except BackendError as error:
-                self._rest = after_failure(error, candidate.model, rest)
-                if not self._rest:
-                    raise
-            else:
-                self._rest = tuple(rest)
-                return attempt
-
-    def _prepare(self, candidate: Candidate) -> Attempt:
-        model, prompt = candidate.model, self.job.prompt
-        limit = min(self.job.max_output_tokens or model.output_tokens,
-                    model.output_tokens)  # fmt: skip
-        return Attempt(
-            id=uuid.uuid4(),
-            number=len(self.done) + 1,
-            candidate=candidate,
-            reason=self._reason(candidate),
-            prompt=prompt if isinstance(prompt, Prompt) else prompt(model.input_tokens),
-            max_output_tokens=limit,
-        )
-
-    def _reason(self, candidate: Candidate) -> str:
-        if not self.done:
-            return candidate.reason
-        failed = self.done[-1]
-        code = failed.error.code if failed.error else ""
-        happened = _HAPPENED.get(code, "failed")
-        return f"{candidate.reason}, after {failed.model.label} {happened}"
-
-    def _reservation(self, attempt: Attempt) -> Reservation:
-        model, job = attempt.model, self.job
-        return Reservation(
-            attempt_id=attempt.id,
-            caller=job.caller,
-            role=job.request.role,
-            host_type=model.host.type,
-            model_id=model.label,
-            model_name=model.name,
-            prices=model.prices,
-            estimated_input_tokens=prompt_tokens(attempt.prompt),
-            max_output_tokens=attempt.max_output_tokens,
-            tier=model.tier,
-            attempt_number=attempt.number,
-            billing=model.host.billing,
-            preview=_preview(attempt.prompt) if job.preview else None,
-        )
-
-    def _settle(self, attempt: Attempt) -> None:
-        """Write the closing row, again if need be.
-
-        After that the reservation stays open for the worker's tick. The cost counts as
-        unknown then, and also when the row proves to be written already: by the tick,
-        or by a try whose confirmation was lost.
-        """
-        for pause_s in SETTLE_PAUSES_S:
-            time.sleep(pause_s)
-            try:
-                self._book(attempt)
-            except LedgerError as error:
-                logger.warning("attempt %s: %s", attempt.id, error)
-            except Error as error:
-                logger.warning("attempt %s: no closing row: %s", attempt.id, error)
-                connection.close_if_unusable_or_obsolete()
-                continue
-            return
-        logger.error("attempt %s was not settled", attempt.id)
-
-    def _book(self, attempt: Attempt) -> None:
-        elapsed_ms = _milliseconds(attempt.started_s, time.monotonic())
-        error = attempt.error
-        if error is not None and not attempt.opened and not error.worked:
-            entries.release(attempt.id, error.code, elapsed_ms=elapsed_ms)
-            attempt.booked, attempt.cost = Usage(0, 0), Cost(0, estimated=False)
-            return
-        first = attempt.first_token_s
-        usage = attempt.booked = attempt.measured()
-        attempt.cost = entries.settle(
-            attempt.id,
-            Settlement(
-                outcome=attempt.outcome,
-                elapsed_ms=elapsed_ms,
-                first_token_ms=(
-                    None if first is None else _milliseconds(attempt.started_s, first)
-                ),
-                error_code=error.code if error else "",
-                input_tokens=usage.input_tokens,
-                output_tokens=usage.output_tokens,
-                cache_read_tokens=usage.cache_read_tokens,
-                cache_write_tokens=usage.cache_write_tokens,
-                estimated=usage.estimated,
-            ),
-        )
-
-    def _note_key(self, attempt: Attempt) -> None:
-        """Flag the host whose key was refused; take the flag back when it answers."""
-        host = attempt.model.host
-        refused = isinstance(attempt.error, AuthenticationFailed)
-        if host.id is None or bool(host.flagged) == refused:
-            return
-        if refused:
-            Host.objects.filter(id=host.id).update(flagged=str(attempt.error))
-        elif attempt.outcome == "complete":
-            Host.objects.filter(id=host.id).update(flagged="")
-
-
-def _preview(prompt: Prompt) -> str | None:
-    for message in reversed(prompt.messages):
-        if message.role == "user":
-            return message.text[:PREVIEW_CHARACTERS] or None
-    return None
-
-
-def _milliseconds(start_s: float, end_s: float) -> int:
-    return max(0, round((end_s - start_s) * 1000))
+    def tell(self, code: NoticeCode, text: str) -> None:
+        """Keep a sentence for the person who waits."""
+        self.notices.append(Notice(code, text))

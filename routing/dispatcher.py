@@ -1,9 +1,11 @@
 """Every call to a model goes through here: route, reserve, call, fall back, settle.
 
 The only caller of a back end in the project. It tries the router's candidates in
-order, but never after anything of the answer was shown; it books every attempt, also
-those that fail, are stopped or are cancelled; and it never raises for a failed call:
-the reason stands in the result, as one sentence with a code.
+order, but never after anything of the answer was shown – unless the person lets another
+model finish, which then only appends; it backs off and tries the chain again where
+everybody is overloaded; it books every attempt, also those that fail, are stopped or
+are cancelled; and it never raises for a failed call: the reason stands in the result,
+as one sentence with a code.
 
 ``stop()`` and leaving the context end the upstream call at once. A cancelled task
 settles first, as interrupted, and then goes on being cancelled.
@@ -12,19 +14,21 @@ settles first, as interrupted, and then goes on being cancelled.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Literal
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Final, Literal
 
 from django.db import Error
 
 from accounts.models import User
 from ledger.errors import BudgetExceeded
-from ledger.types import Caller, Outcome
-from routing.attempt import Attempt, error_of
-from routing.attempts import Attempts, Job, PromptBuilder
+from ledger.types import Caller
+from routing import classifier
+from routing.attempt import Attempt, Shown
+from routing.attempts import Attempts
 from routing.backends import get_backend
 from routing.backends.base import (
     LOCAL_TIMEOUTS,
@@ -41,6 +45,9 @@ from routing.db_pool import finish_in_db_pool
 from routing.errors import ErrorInfo, RoutingError
 from routing.events import Completion, DispatchEvent, DispatchResult, Notice, Routed
 from routing.interrupts import Interrupt, Interrupted
+from routing.outcome import result_of
+from routing.planning import Job, PromptBuilder
+from routing.prospects import OVERLOAD_PATIENCE_S, Pause
 from routing.router import AskedBy, RouteRequest, Tier
 
 __all__ = [
@@ -58,6 +65,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 TierSource = Literal["asked", "policy"]
+BUSY_NOTICE_S: Final = 5.0
+"""After so long a wait for overloaded hosts the person is told of it."""
 
 
 class Dispatch:
@@ -69,14 +78,21 @@ class Dispatch:
     result: DispatchResult
 
     def __init__(self, job: Job, timeouts: Timeouts | None) -> None:
-        self._attempts = Attempts(job)
+        total_s = timeouts.total_s if timeouts else OVERLOAD_PATIENCE_S
+        self._attempts = Attempts(job, total_s=total_s)
+        self._job = job
         self._timeouts = timeouts
         self._stop = Interrupt()
         self._refusal: ErrorInfo | None = None
+        self._told = 0
+        self._waited_s = 0.0
         self._events = self._run()
 
     def __aiter__(self) -> AsyncIterator[DispatchEvent]:
-        """Iterate over the events: ``Routed`` for each attempt, then what it brings."""
+        """Iterate over the events.
+
+        ``Routed`` for each attempt, then what it brings; ``Notice`` at any time.
+        """
         return self._events
 
     def stop(self) -> None:
@@ -92,32 +108,66 @@ class Dispatch:
         try:
             await self._events.aclose()
         finally:
-            self.result = self._summary()
+            self.result = result_of(self._attempts, self._refusal)
 
     async def _run(self) -> AsyncGenerator[DispatchEvent, None]:
-        while (attempt := await self._begin()) is not None:
+        attempts = self._attempts
+        while True:
+            attempt = await self._begin()
+            for notice in self._new_notices():
+                yield notice
+            if attempt is not None:
+                async with aclosing(self._try(attempt)) as events:
+                    async for event in events:
+                        yield event
+                if not attempts.goes_on:
+                    break
+            if attempts.pause is None and attempt is None:
+                break
+            async for notice in self._wait(attempts.pause):
+                yield notice
+        for notice in self._new_notices():
+            yield notice
+
+    async def _wait(self, pause: Pause | None) -> AsyncGenerator[Notice, None]:
+        """Back off; Stop ends it at once, and the next ``_begin`` finds it pressed."""
+        for seconds in self._steps_of(pause) if pause is not None else ():
             try:
-                yield _routed(attempt)
-                async with AsyncExitStack() as stack:
-                    events = await self._open(attempt, stack)
-                    while (event := await self._next(events)) is not None:
-                        shown = attempt.take(event)
-                        if shown is not None:
-                            yield shown
-                        elif attempt.finished:
-                            break
-                attempt.check_end()
+                await self._stop.wait(functools.partial(asyncio.sleep, seconds))
             except Interrupted:
-                pass
-            except BackendError as error:
-                attempt.fail(error)
-            except Exception:
-                logger.exception("attempt %s: the back end is at fault", attempt.id)
-                attempt.fail(UpstreamFailed("The host sent something unreadable."))
-            finally:
-                await finish_in_db_pool(self._attempts.close, attempt)
-            if attempt.outcome != "failed" or self._attempts.exhausted:
                 return
+            for notice in self._new_notices():
+                yield notice
+
+    async def _try(self, attempt: Attempt) -> AsyncGenerator[DispatchEvent, None]:
+        """Make one attempt; it is booked whatever happens."""
+        try:
+            yield self._routed(attempt)
+            async with AsyncExitStack() as stack:
+                events = await self._open(attempt, stack)
+                while (event := await self._next(events)) is not None:
+                    shown = attempt.take(event)
+                    if shown is not None:
+                        yield self._show(shown)
+                    elif attempt.finished:
+                        break
+            attempt.check_end()
+            if (held := attempt.rest()) is not None:
+                yield self._show(held)
+        except Interrupted:
+            pass
+        except BackendError as error:
+            attempt.fail(error)
+        except Exception:
+            logger.exception("attempt %s: the back end is at fault", attempt.id)
+            attempt.fail(UpstreamFailed("The host sent something unreadable."))
+        finally:
+            await finish_in_db_pool(self._attempts.close, attempt)
+
+    def _show(self, event: Shown) -> Shown:
+        if isinstance(event, TextDelta):
+            self._attempts.shown.append(event.text)
+        return event
 
     async def _open(
         self, attempt: Attempt, stack: AsyncExitStack
@@ -143,11 +193,11 @@ class Dispatch:
             return None
 
     async def _begin(self) -> Attempt | None:
-        """Reserve the next attempt; ``None`` when there will be none."""
+        """Reserve the next attempt; ``None`` when there is none, or not yet."""
         try:
-            if self._stop.fired:
-                return None
-            await finish_in_db_pool(self._attempts.begin)
+            await self._reserve()
+        except Interrupted:
+            self._attempts.current = self._attempts.pause = None
         except RoutingError as error:
             self._refusal = error.info
         except (BackendError, BudgetExceeded) as error:
@@ -168,41 +218,59 @@ class Dispatch:
             )
         return self._attempts.current
 
-    def _ending(self) -> tuple[Outcome, ErrorInfo | None]:
-        """Return how the dispatch ended, and why.
+    async def _reserve(self) -> None:
+        """Plan and reserve; where nobody can judge the tier, ask the classifier.
 
-        It was interrupted where no attempt began, or another one was still to come.
+        Raises:
+            Interrupted: Stop was pressed before there was an attempt.
         """
-        if self._refusal is not None:
-            return "failed", self._refusal
-        last = self._attempts.done[-1] if self._attempts.done else None
-        if last is None or (last.outcome == "failed" and not self._attempts.exhausted):
-            return "interrupted", None
-        return last.outcome, error_of(last)
+        if self._stop.fired:
+            raise Interrupted
+        await finish_in_db_pool(self._attempts.begin)
+        question = self._attempts.planning.question
+        if question is not None:
+            verdict = await self._stop.wait(
+                functools.partial(
+                    classifier.judge,
+                    question.text,
+                    question.kind,
+                    ask=complete,
+                    user=self._job.user,
+                    caller=self._job.caller,
+                    private=self._job.request.private,
+                )
+            )
+            await finish_in_db_pool(self._attempts.begin, verdict)
 
-    def _summary(self) -> DispatchResult:
-        done = self._attempts.done
-        last = done[-1] if done else None
-        cost, estimated = self._attempts.total_cost()
-        outcome, error = self._ending()
-        return DispatchResult(
-            outcome=outcome,
-            model=last.model.label if last else "",
-            tier=last.model.tier if last else None,
-            reason=last.reason if last else "",
-            attempts=len(done),
-            usage=last.booked if last else None,
-            cost_nano_usd=cost,
-            estimated=estimated,
-            error=error,
+    def _steps_of(self, pause: Pause) -> list[float]:
+        """Return a pause in two parts where the time to say something is within it.
+
+        The notice is made when the first part begins and told when it has passed.
+        """
+        before, self._waited_s = self._waited_s, self._waited_s + pause.seconds
+        if not before < BUSY_NOTICE_S <= self._waited_s:
+            return [pause.seconds]
+        self._attempts.tell(
+            "busy", f"{pause.names}: too busy at the moment. Cortex keeps trying."
         )
+        first = BUSY_NOTICE_S - before
+        return [first, pause.seconds - first]
 
+    def _new_notices(self) -> list[Notice]:
+        new = self._attempts.notices[self._told :]
+        self._told += len(new)
+        return new
 
-def _routed(attempt: Attempt) -> Routed:
-    model = attempt.model
-    return Routed(
-        model.label, model.tier, attempt.reason, attempt.number, attempt.number > 1
-    )
+    def _routed(self, attempt: Attempt) -> Routed:
+        model, done = attempt.model, self._attempts.done
+        return Routed(
+            model.label,
+            model.tier,
+            attempt.reason,
+            attempt.number,
+            fallback=bool(done) and done[0].model != model,
+            continues=attempt.seam is not None,
+        )
 
 
 @asynccontextmanager
@@ -285,6 +353,7 @@ async def complete(
     channel: str = "api",
     max_output_tokens: int | None = None,
     timeouts: Timeouts | None = None,
+    background: bool = False,
 ) -> Completion:
     """Ask and return the whole answer; arguments as for ``stream``.
 
@@ -304,6 +373,7 @@ async def complete(
         preview=preview,
         max_output_tokens=max_output_tokens,
         timeouts=timeouts,
+        background=background,
     ) as dispatch:
         async for event in dispatch:
             if isinstance(event, TextDelta):

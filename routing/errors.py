@@ -7,6 +7,7 @@ called. ``str()`` of each is one safe sentence.
 Tree::
 
     RoutingError          no_model, private_only, bad_request   no call is possible
+     └─ EverybodyRests    too_many, upstream_unavailable        not at this moment
     NetError
      ├─ BadAddress        the address itself is unusable
      ├─ BlockedAddress    it leads to a private network
@@ -33,6 +34,8 @@ class ErrorInfo:
 class RoutingError(Exception):
     """No call can be made; ``code`` is no_model, private_only or bad_request."""
 
+    retryable = False
+
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
@@ -40,7 +43,13 @@ class RoutingError(Exception):
     @property
     def info(self) -> ErrorInfo:
         """Return the form that people see."""
-        return ErrorInfo(self.code, str(self))
+        return ErrorInfo(self.code, str(self), self.retryable)
+
+
+class EverybodyRests(RoutingError):
+    """All hosts that could answer cool down or have failed too often just now."""
+
+    retryable = True
 
 
 class NetError(Exception):

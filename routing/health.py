@@ -1,4 +1,4 @@
-"""Which hosts are better left alone right now, as a frozen view for the router.
+"""Which models are better left alone right now, as a frozen view for the router.
 
 Also the rules by which a failed call speaks against its host. Pure; the moving part
 is in ``routing.breakers``.
@@ -18,7 +18,7 @@ from routing.backends.base import (
     TimedOut,
     UpstreamFailed,
 )
-from routing.catalogue import HostInfo
+from routing.catalogue import ModelInfo
 
 Rest = Literal["cooling", "failing"]
 """``cooling``: the host asked for it; ``failing``: it failed several times in a row."""
@@ -32,15 +32,24 @@ class NoAnswer(UpstreamFailed):
     """The call itself went well, but the model said nothing."""
 
 
+ModelKey = tuple[int | None, str]
+"""Host and name of a model; ``None`` = the built-in host."""
+
+
+def key_of(model: ModelInfo) -> ModelKey:
+    """Return what tells a model from all others, whatever its label."""
+    return model.host.id, model.name
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The hosts that rest, by id (``None`` = the built-in one), and why."""
+    """The models that rest, or whose host does, and why."""
 
-    resting: Mapping[int | None, Rest] = field(default_factory=dict)
+    resting: Mapping[ModelKey, Rest] = field(default_factory=dict)
 
-    def rest_of(self, host: HostInfo) -> Rest | None:
-        """Return why a host rests; ``None`` = it may be called."""
-        return self.resting.get(host.id)
+    def rest_of(self, model: ModelInfo) -> Rest | None:
+        """Return why a model rests; ``None`` = it may be called."""
+        return self.resting.get(key_of(model))
 
 
 HEALTHY = Health()

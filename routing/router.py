@@ -1,26 +1,58 @@
 """Which models to try for a request, in which order, and why. Pure: no database.
 
-Without a tier the role's chain decides: the person's own, the shared one, the setting
-``CORTEX_ROLE_<NAME>``, then the built-in model, which stands in for ``chat`` only and
-is never added behind anything configured. With a tier the cheapest model that is
-capable enough comes first and the others follow as fallbacks. An explicit model is
-strict: it alone, or an error.
+Where the candidates come from:
+
+* an explicit model is strict: it alone, or an error;
+* with a tier, all enabled models: the cheapest that is capable enough first, dearer
+  ones behind it as fallbacks, weaker ones only where nothing else is left;
+* without a tier, the role's chain: the person's own, the shared one, the setting
+  ``CORTEX_ROLE_<NAME>``. For ``chat`` without any chain the choice is automatic, and
+  the built-in model answers where nothing usable is set up; it is never added behind
+  anything configured.
+
+A plain id (``claude_cli``) means its type's model of the tier that was judged.
+
+What they pass, in this order: abilities, privacy, budget, context size, health. What is
+left out is kept with its reason; what the person should know becomes a notice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from routing.backends.base import (
-    BackendError,
-    BadRequest,
-    ContextTooLong,
-    Refused,
+from routing.candidates import (
+    BudgetLeft,
+    Candidate,
+    LeftOut,
+    Sieve,
+    by_price,
+    lowered,
 )
-from routing.catalogue import BUILTIN, Catalogue, ModelInfo
+from routing.catalogue import (
+    BUILTIN,
+    BUILTIN_LABEL,
+    PLAIN_IDS,
+    Catalogue,
+    ChainEntry,
+    ModelInfo,
+    not_set_up,
+)
 from routing.errors import RoutingError
+from routing.events import Notice
+from routing.health import HEALTHY, Health
+
+__all__ = [
+    "AskedBy",
+    "BudgetLeft",
+    "Candidate",
+    "RoutePlan",
+    "RouteRequest",
+    "Tier",
+    "needs_judgement",
+    "route",
+    "stand_ins_in_the_house",
+]
 
 Tier = int | Literal["auto"] | None
 AskedBy = Literal["explicit", "policy", "rules", "classifier", "sticky", "default"]
@@ -43,14 +75,11 @@ class RouteRequest:
     """Abilities that the model must have: ``tools``, ``images``."""
     asked_by: AskedBy = "explicit"
     """Who decided the tier."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One model to try, with the reason for its place."""
-
-    model: ModelInfo
-    reason: str
+    judged: int | None = None
+    """The tier that was judged where ``needs_judgement`` says so; ``None`` = the
+    default tier."""
+    why: str = ""
+    """Why that tier, for the reason of the choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,134 +88,244 @@ class RoutePlan:
 
     candidates: tuple[Candidate, ...]
     tier: int
-    """The tier that was decided; that of the first candidate if none was asked for."""
+    """The tier that was decided; that of the first candidate if none was."""
     reason: str
+    notices: tuple[Notice, ...] = ()
+    """What the person should know about the choice."""
+    left_out: tuple[LeftOut, ...] = ()
+    """What was considered and cannot be used, with the reason."""
 
 
-def route(request: RouteRequest, catalogue: Catalogue) -> RoutePlan:
+def route(
+    request: RouteRequest,
+    catalogue: Catalogue,
+    budget_left: BudgetLeft | None = None,
+    health: Health = HEALTHY,
+) -> RoutePlan:
     """Return the plan for a request.
 
+    Args:
+        request: With the tier judged, where ``needs_judgement`` says so.
+        catalogue: What the person may call.
+        budget_left: ``None`` = no limit.
+        health: The hosts that rest; their models come last.
+
     Raises:
-        RoutingError: ``no_model`` – nothing is set up, or the model is unknown;
-            ``private_only`` – something is, but text may not be sent there;
-            ``bad_request`` – the tier is none.
+        RoutingError: ``no_model`` – nothing is set up, nothing has the abilities, or
+            the model is unknown; ``private_only`` – something is, but text may not be
+            sent there; ``bad_request`` – the tier is none.
+    """
+    tier = _tier_of(request, catalogue)
+    sieve = Sieve(request.private, request.needs, budget_left, health)
+    if request.model:
+        only = _explicit(request.model, tier, catalogue)
+        return _plan(sieve.permitted([only]), None, sieve)
+    if request.tier is None:
+        chain = _chain(request.role, tier, catalogue, sieve)
+        if chain:
+            usable = sieve.affordable(sieve.permitted(chain), asked=False)
+            usable = sieve.cheapest_only(_large_enough(usable, request, sieve))
+            return _plan(sieve.healthy_first(usable), None, sieve)
+        if not _chooses(request, catalogue):
+            return _plan(sieve.permitted(_hard_coded(request, sieve)), None, sieve)
+    elif not _usable(request, catalogue):
+        candidates = _chain(request.role, tier, catalogue, sieve)
+        candidates = candidates or _hard_coded(request, sieve)
+        return _plan(sieve.permitted(candidates), tier, sieve)
+    return _by_tier(request, tier, catalogue, sieve)
+
+
+def needs_judgement(request: RouteRequest, catalogue: Catalogue) -> bool:
+    """Say whether somebody must judge which tier the request needs.
+
+    Not for a tier that was asked for, nor for a chain that names its models.
     """
     if request.model:
-        candidates = [_explicit(request.model, catalogue)]
-        tier = None
-    elif request.tier is not None:
-        tier = _tier_of(request.tier, catalogue)
-        candidates = _by_tier(request, tier, catalogue)
-    else:
-        tier = None
-        candidates = _by_role(request.role, catalogue)
-    if not candidates:
-        raise RoutingError(
-            "no_model", f"No model is set up for the role “{request.role}”."
-        )
-    if request.private:
-        candidates = _in_the_house(candidates)
-    candidates = _large_enough(candidates, request.input_tokens)
-    first = candidates[0]
-    return RoutePlan(tuple(candidates), tier or first.model.tier, first.reason)
+        return request.model in _TYPES and not isinstance(request.tier, int)
+    if request.tier is not None:
+        return request.tier == "auto" and bool(catalogue.models)
+    entries = _first_chain(request.role, catalogue)
+    if entries:
+        return any(entry in _TYPES for entry in entries if isinstance(entry, str))
+    return _chooses(request, catalogue)
 
 
-def after_failure(
-    error: BackendError, failed: ModelInfo, rest: Sequence[Candidate]
-) -> tuple[Candidate, ...]:
-    """Return which of the remaining candidates may be tried after a failure.
+def stand_ins_in_the_house(
+    request: RouteRequest, catalogue: Catalogue
+) -> list[Candidate]:
+    """Return the models that cost nothing, for a person whose budget is used up.
 
-    Only for failures before any text was shown. A wrong request would be wrong
-    everywhere and a refusal is an answer, so both stop here; a prompt that was too
-    long goes to larger models only; everything else goes to the next.
+    The most capable first; none for an explicit model, which is strict, and none for
+    roles other than ``chat``, whose chain says what is able to do their work.
     """
-    if isinstance(error, (BadRequest, Refused)):
-        return ()
-    if isinstance(error, ContextTooLong):
-        return tuple(
-            candidate
-            for candidate in rest
-            if candidate.model.input_tokens > failed.input_tokens
-        )
-    return tuple(rest)
+    if request.model or request.role != "chat":
+        return []
+    models = [
+        model
+        for model in catalogue.models
+        if model.host.is_local and request.needs <= model.abilities
+    ]
+    models.sort(key=lambda model: (-model.tier, model.label))
+    return [Candidate(model, "in the house, so it costs nothing") for model in models]
 
 
-def _explicit(name: str, catalogue: Catalogue) -> Candidate:
-    model = catalogue.find(name)
-    if model is None:
-        raise RoutingError("no_model", f"There is no model “{name[:100]}” for you.")
-    return Candidate(model, "chosen by name")
+_TYPES = PLAIN_IDS.keys() - {BUILTIN_LABEL}
+"""Plain ids that stand for models of several tiers."""
 
 
-def _tier_of(tier: int | str, catalogue: Catalogue) -> int:
-    if tier == "auto":
-        return catalogue.default_tier
+def _plan(candidates: list[Candidate], tier: int | None, sieve: Sieve) -> RoutePlan:
+    first = candidates[0]
+    return RoutePlan(
+        tuple(candidates),
+        tier or first.model.tier,
+        first.reason,
+        tuple(sieve.notices),
+        tuple(sieve.left_out),
+    )
+
+
+def _tier_of(request: RouteRequest, catalogue: Catalogue) -> int:
+    """Return the tier that counts: asked for, judged, or the default."""
+    tier = request.tier
+    if tier is None or tier == "auto":
+        return request.judged or catalogue.default_tier
     if isinstance(tier, int) and 1 <= tier <= 3:
         return tier
     raise RoutingError("bad_request", "The tier must be auto, 1, 2 or 3.")
 
 
-def _by_tier(request: RouteRequest, tier: int, catalogue: Catalogue) -> list[Candidate]:
-    models = catalogue.models
-    if request.private:
-        models = tuple(m for m in models if m.host.is_local) or models
-    capable = sorted((m for m in models if m.tier >= tier), key=_price_order)
-    if capable:
-        asked = "by default" if request.tier == "auto" else "as asked"
-        reason = f"cheapest of tier {tier} or above ({asked})"
-        behind = f"next of tier {tier} or above"
-        first, *others = capable
-        return [Candidate(first, reason), *(Candidate(m, behind) for m in others)]
-    weaker = sorted(models, key=lambda m: (-m.tier, *_price_order(m)))
-    if weaker:
-        reason = f"most capable one, as none has tier {tier}"
-        return [Candidate(model, reason) for model in weaker]
-    return _by_role(request.role, catalogue)
+def _explicit(name: str, tier: int, catalogue: Catalogue) -> Candidate:
+    model = catalogue.find(name, tier)
+    if model is None and name in PLAIN_IDS:
+        raise RoutingError("no_model", not_set_up(name))
+    if model is None:
+        raise RoutingError("no_model", f"There is no model “{name[:100]}” for you.")
+    return Candidate(model, "chosen by name")
 
 
-def _price_order(model: ModelInfo) -> tuple[bool, int, int, str]:
-    """Order by price, unknown prices last, then by tier and label."""
-    cost = model.typical_cost_nano_usd
-    return (cost is None, cost or 0, model.tier, model.label)
+# --- chains -------------------------------------------------------------------------
 
 
-def _by_role(role: str, catalogue: Catalogue) -> list[Candidate]:
-    for chain, whose in (
-        (catalogue.own_chains.get(role), "your"),
-        (catalogue.shared_chains.get(role), "the shared"),
+def _first_chain(role: str, catalogue: Catalogue) -> tuple[ChainEntry, ...]:
+    own, shared = catalogue.own_chains.get(role), catalogue.shared_chains.get(role)
+    setting = catalogue.role_settings.get(role)
+    return own or shared or ((setting,) if setting else ())
+
+
+def _chain(role: str, tier: int, catalogue: Catalogue, sieve: Sieve) -> list[Candidate]:
+    """Return the first chain of the role of which something is set up."""
+    for entries, whose in (
+        (catalogue.own_chains.get(role), "your chain"),
+        (catalogue.shared_chains.get(role), "the shared chain"),
     ):
-        if chain:
+        found = _resolved(entries or (), tier, catalogue, sieve)
+        if found:
             return [
-                Candidate(model, f"{whose} chain for {role}, place {place}")
-                for place, model in enumerate(chain, start=1)
+                Candidate(model, f"{whose} for {role}, place {place}")
+                for place, model in found
             ]
-    label = catalogue.role_settings.get(role)
-    if label:
-        model = catalogue.find(label)
+    return _setting(role, tier, catalogue)
+
+
+def _resolved(
+    entries: tuple[ChainEntry, ...], tier: int, catalogue: Catalogue, sieve: Sieve
+) -> list[tuple[int, ModelInfo]]:
+    """Return the models of a chain with their places, each once."""
+    found: dict[ModelInfo, int] = {}
+    for place, entry in enumerate(entries, start=1):
+        model = catalogue.plain(entry, tier) if isinstance(entry, str) else entry
         if model is None:
-            raise RoutingError(
-                "no_model",
-                f"The model “{label}” of the setting for the role “{role}” "
-                "does not exist.",
-            )
+            sieve.left_out.append(LeftOut(str(entry), not_set_up(str(entry))))
+        else:
+            found.setdefault(model, place)
+    return [(place, model) for model, place in found.items()]
+
+
+def _setting(role: str, tier: int, catalogue: Catalogue) -> list[Candidate]:
+    label = catalogue.role_settings.get(role)
+    if not label:
+        return []
+    model = catalogue.find(label, tier)
+    if model is not None:
         return [Candidate(model, f"the setting for the role {role}")]
-    return [Candidate(BUILTIN, "nothing else is set up")] if role == "chat" else []
+    if label in PLAIN_IDS:
+        raise RoutingError("no_model", not_set_up(label))
+    raise RoutingError(
+        "no_model",
+        f"The model “{label}” of the setting for the role “{role}” does not exist.",
+    )
 
 
-def _in_the_house(candidates: list[Candidate]) -> list[Candidate]:
-    local = [candidate for candidate in candidates if candidate.model.host.is_local]
-    if not local:
-        raise RoutingError(
-            "private_only",
-            "This conversation is private, and no model in the house is set up for it.",
-        )
-    return local
+def _hard_coded(request: RouteRequest, sieve: Sieve) -> list[Candidate]:
+    if request.role == "chat":
+        return [Candidate(BUILTIN, "nothing else is set up")]
+    if sieve.left_out:
+        raise RoutingError("no_model", sieve.left_out[0].why)
+    raise RoutingError("no_model", f"No model is set up for the role “{request.role}”.")
 
 
-def _large_enough(candidates: list[Candidate], input_tokens: int) -> list[Candidate]:
+# --- tiers --------------------------------------------------------------------------
+
+
+def _chooses(request: RouteRequest, catalogue: Catalogue) -> bool:
+    """Say whether a chat without a chain has models to choose from."""
+    return request.role == "chat" and _usable(request, catalogue)
+
+
+def _usable(request: RouteRequest, catalogue: Catalogue) -> bool:
+    return any(model.host.is_local or not request.private for model in catalogue.models)
+
+
+def _by_tier(
+    request: RouteRequest, tier: int, catalogue: Catalogue, sieve: Sieve
+) -> RoutePlan:
+    """Return the cheapest model that is capable enough, with dearer ones behind it."""
+    asked = request.asked_by == "explicit" and isinstance(request.tier, int)
+    models = sieve.permitted([Candidate(m, "") for m in by_price(catalogue.models)])
+    if not asked:
+        tier = lowered(tier, sieve)
+    models = sieve.affordable(models, asked=asked)
+    capable = _large_enough(
+        [each for each in models if each.model.tier >= tier], request, sieve
+    )
+    weaker = [each for each in models if each.model.tier < tier]
+    fitting = [each for each in weaker if _fits(each, request)]
+    if capable and (_fits(capable[0], request) or not fitting):
+        reason = f"cheapest of tier {tier} or above ({_asked(request)})"
+        behind = f"next of tier {tier} or above"
+    else:
+        capable = sorted(fitting or weaker, key=lambda each: -each.model.tier)
+        reason = behind = f"most capable one, as none has tier {tier}"
+    chosen = sieve.healthy_first(sieve.cheapest_only(capable))
+    first, *others = chosen
+    return _plan(
+        [
+            Candidate(first.model, first.reason or reason),
+            *(Candidate(each.model, each.reason or behind) for each in others),
+        ],
+        tier,
+        sieve,
+    )
+
+
+def _asked(request: RouteRequest) -> str:
+    if request.why:
+        return request.why
+    if request.asked_by == "policy":
+        return "as set for this conversation"
+    return "as asked" if isinstance(request.tier, int) else "by default"
+
+
+def _fits(candidate: Candidate, request: RouteRequest) -> bool:
+    return candidate.model.input_tokens >= request.input_tokens
+
+
+def _large_enough(
+    candidates: list[Candidate], request: RouteRequest, sieve: Sieve
+) -> list[Candidate]:
     """Leave out models that the prompt does not fit, unless it fits none."""
-    return [
-        candidate
-        for candidate in candidates
-        if candidate.model.input_tokens >= input_tokens
-    ] or candidates
+    large = [each for each in candidates if _fits(each, request)]
+    if not large or len(large) == len(candidates):
+        return candidates
+    sieve.leave_out(candidates, large, "has no room for this text")
+    return large

@@ -24,6 +24,7 @@ from accounts.models import User
 from accounts.roles import set_role
 from personas.models import Persona
 from personas.personas import create_persona
+from routing.breakers import BREAKERS
 from routing.db_pool import DB_POOL
 from routing.models import Host
 from tests.support import missing, programs, sockets
@@ -107,8 +108,9 @@ def _local_sockets_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_left_over() -> None:
-    """Start without the rate limits and the ledger file of an earlier test."""
+    """Start without the rate limits, breakers and ledger file of an earlier test."""
     cache.clear()
+    BREAKERS.clear()
     (settings.DATA_DIR / "ledger.jsonl").unlink(missing_ok=True)
 
 

@@ -95,7 +95,8 @@ async def test_frames_are_as_agreed(alice_session: str, alice: User) -> None:
     ]
     assert [frame["seq"] for frame in frames] == list(range(9))
     assert set(frames[2]) == {
-        "type", "turn", "seq", "model", "tier", "reason", "attempt", "fallback"
+        "type", "turn", "seq", "model", "tier", "reason", "attempt", "fallback",
+        "continues",
     }  # fmt: skip
     assert set(finished) == {
         "type", "turn", "seq", "outcome", "message", "model", "tier", "usage",
@@ -282,7 +283,8 @@ async def test_stop_keeps_the_text_and_books_it(alice_session: str, seen: Any) -
 async def test_a_failed_turn_finishes_with_its_error(
     alice_session: str, seen: Any
 ) -> None:
-    with playing(scripted=[RateLimited("The host asked to slow down.")]):
+    error = RateLimited("The host asked to slow down.", retry_after_s=600)
+    with playing(scripted=[error]):
         async with connected(alice_session) as socket:
             finished = await socket.ask("hello", model="scripted")
     assert finished["outcome"] == "failed"

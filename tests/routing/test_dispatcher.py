@@ -16,7 +16,7 @@ from accounts.models import User
 from ledger import entries
 from ledger.errors import BudgetExceeded
 from ledger.models import LedgerEntry, LedgerPreview
-from routing import attempts, dispatcher
+from routing import bookings, dispatcher, host_notes
 from routing.backends import scripted
 from routing.backends.base import (
     AuthenticationFailed,
@@ -116,7 +116,9 @@ async def test_complete_answer_is_shown_and_booked(
         cost_nano_usd=15_000,
         estimated=False,
         error=None,
+        decision_id=result.decision_id,
     )
+    assert result.decision_id is not None
     (row,) = await closings()
     assert (row.kind, row.outcome, row.error_code) == ("settle", "complete", "")
     assert (row.input_tokens, row.output_tokens, row.cost_nano_usd) == (11, 2, 15_000)
@@ -483,7 +485,7 @@ async def test_answer_survives_a_ledger_that_cannot_be_written(
     def broken(*arguments: Any) -> Any:
         raise DataError("value out of range")
 
-    monkeypatch.setattr(attempts, "SETTLE_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(bookings, "SETTLE_PAUSES_S", (0.0, 0.0))
     monkeypatch.setattr(entries, "settle", broken)
     with scripted.playing(m1=HELLO):
         events, result = await run(alice)
@@ -499,10 +501,10 @@ async def test_answer_survives_a_ledger_that_cannot_be_written(
 async def test_key_that_cannot_be_noted_does_not_stop_falling_back(
     alice: User, models: list[Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def locked(self: Any, attempt: Any) -> None:
+    def locked(attempt: Any, cooling_s: Any) -> None:
         raise OperationalError("database is locked")
 
-    monkeypatch.setattr(attempts.Attempts, "_note_key", locked)
+    monkeypatch.setattr(host_notes, "note", locked)
     with scripted.playing(m1=[AuthenticationFailed("no")], m2=HELLO):
         events, result = await run(alice)
     assert (text_of(events), result.model) == ("Hello", "m2")

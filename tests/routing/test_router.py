@@ -21,7 +21,8 @@ from routing.backends.base import (
 )
 from routing.catalogue import BUILTIN, Catalogue, HostInfo, ModelInfo
 from routing.errors import RoutingError
-from routing.router import Candidate, RouteRequest, Tier, after_failure, route
+from routing.fallback import after_failure
+from routing.router import Candidate, RouteRequest, Tier, route
 
 HOUSE = HostInfo(1, "house", "local_openai", is_local=True)
 CLOUD = HostInfo(2, "cloud", "local_openai")
@@ -106,7 +107,10 @@ def test_steps_of_resolution() -> None:
     assert labels(RouteRequest(), without_own) == ["large"]
     only_setting = replace(without_own, shared_chains={})
     assert labels(RouteRequest(), only_setting) == ["unpriced"]
-    assert labels(RouteRequest(), ALL) == ["builtin"]
+    assert labels(RouteRequest(), ALL) == labels(RouteRequest(tier="auto"), ALL)
+    assert labels(
+        RouteRequest("coder"), Catalogue(role_settings={"coder": "builtin"})
+    ) == ["builtin"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,241 @@
+"""Keeps why a model answered: one row for each decision, without any text.
+
+``begin`` writes the row in the transaction of the first reservation; ``finish`` says
+after every attempt what came of it so far. "Why this model?", ``router report`` and the
+sticky tier of a conversation read it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from accounts.models import User
+from ledger.money import cost_of
+from ledger.types import Settlement
+from routing.attempt import Attempt
+from routing.backends.base import Usage
+from routing.catalogue import Catalogue, ModelInfo
+from routing.models import RouteDecision
+from routing.router import RoutePlan, RouteRequest
+from routing.tiers import (
+    NEVER_STICKS,
+    STICKY_DEFAULT_FOR,
+    STICKY_FOR,
+    TierDecision,
+)
+
+TIERS: Final = (1, 2, 3)
+UNDECIDED: Final = "undecided"
+"""Kept among the features where the classifier was asked in vain."""
+MOST_LISTED: Final = 20
+"""How many candidates and removals of a plan are kept."""
+
+
+def decisions_visible_to(user: User) -> QuerySet[RouteDecision]:
+    """Return a person's own decisions; nobody else sees them."""
+    return RouteDecision.objects.filter(owner=user)
+
+
+def decision_for_turn(user: User, turn_id: uuid.UUID) -> RouteDecision | None:
+    """Return the decision behind one of the person's answers."""
+    return decisions_visible_to(user).filter(turn_id=turn_id).first()
+
+
+def sticky_tier(user: User, thread_id: uuid.UUID | None) -> int | None:
+    """Return the tier that a conversation keeps for some minutes after a judgement.
+
+    Decisions that only kept it do not prolong it.
+    """
+    if thread_id is None:
+        return None
+    now = timezone.now()
+    judged = Q(decided_by__in=("rules", "classifier"), created_at__gte=now - STICKY_FOR)
+    default = Q(
+        decided_by="default",
+        features__has_key=UNDECIDED,
+        created_at__gte=now - STICKY_DEFAULT_FOR,
+    )
+    rows = decisions_visible_to(user).filter(judged | default, thread_id=thread_id)
+    rows = rows.exclude(kind__in=NEVER_STICKS).order_by("-created_at")
+    return rows.values_list("tier", flat=True).first()
+
+
+def begin(
+    user: User,
+    decision: TierDecision,
+    plan: RoutePlan,
+    request: RouteRequest,
+    *,
+    turn_id: uuid.UUID | None,
+    thread_id: uuid.UUID | None,
+    redo_of: uuid.UUID | None,
+    undecided: bool = False,
+) -> RouteDecision:
+    """Write what was decided.
+
+    A turn has one decision; further calls within it get rows without the turn's id.
+
+    Args:
+        user: Who asked.
+        decision: The tier and who decided it.
+        plan: The candidates.
+        request: What was asked for.
+        turn_id: The answer that it is for.
+        thread_id: The conversation.
+        redo_of: The answer that is asked for anew.
+        undecided: The classifier was asked in vain.
+    """
+    row = RouteDecision(
+        owner=user,
+        turn_id=turn_id,
+        thread_id=thread_id,
+        role=request.role[:32],
+        requested=_storable(request.model or _tier_word(request.tier), 200),
+        tier=plan.tier,
+        decided_by=decision.decided_by,
+        kind=decision.kind,
+        confidence=decision.confidence,
+        reason=_storable(decision.reason, 200),
+        features=decision.features.as_json() | ({UNDECIDED: 1} if undecided else {}),
+        plan=_listed(plan),
+        notices=[notice.text for notice in plan.notices],
+        redo_of=redo_of,
+        redo_step=_redo_step(user, redo_of, plan.tier),
+    )
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError:
+        if turn_id is None:
+            raise
+        row.turn_id = None
+        row.save(force_insert=True)
+    return row
+
+
+def finish(
+    row: RouteDecision,
+    attempts: Sequence[Attempt],
+    catalogue: Catalogue,
+    notices: Sequence[str],
+    private: bool,
+) -> None:
+    """Write what came of a decision so far, in one statement."""
+    answering = [attempt for attempt in attempts if attempt.answered]
+    last = (answering or list(attempts))[-1]
+    usage = total_usage(answering or [last])
+    costs = [attempt.cost.cost_nano_usd for attempt in attempts if attempt.cost]
+    known = [cost for cost in costs if cost is not None]
+    complete = len(known) == len(attempts)
+    RouteDecision.objects.filter(id=row.id).update(
+        chosen=_storable(last.model.label, 200),
+        attempts=[as_json(attempt) for attempt in attempts],
+        neighbours=_neighbours(last.model, usage, catalogue, private),
+        notices=list(notices),
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cost_nano_usd=sum(known) if complete else None,
+    )
+
+
+def total_usage(attempts: Sequence[Attempt]) -> Usage:
+    """Return what several attempts used together; ``None`` where one is unknown."""
+
+    def total(name: str) -> int | None:
+        counts = [getattr(a.booked, name) if a.booked else None for a in attempts]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
+
+    return Usage(
+        total("input_tokens"),
+        total("output_tokens"),
+        total("cache_read_tokens"),
+        total("cache_write_tokens"),
+        any(a.booked.estimated for a in attempts if a.booked),
+    )
+
+
+def as_json(attempt: Attempt) -> dict[str, Any]:
+    """Return one attempt as it is kept and shown."""
+    model, booked, cost = attempt.model, attempt.booked or Usage(), attempt.cost
+    return {
+        "label": model.label,
+        "model_name": model.name,
+        "host": model.host.name,
+        "tier": model.tier,
+        "outcome": attempt.outcome,
+        "error_code": attempt.error.code if attempt.error else "",
+        "error": str(attempt.error) if attempt.error else "",
+        "elapsed_ms": attempt.elapsed_ms,
+        "first_token_ms": attempt.first_token_ms,
+        "input_tokens": booked.input_tokens,
+        "output_tokens": booked.output_tokens,
+        "cost_nano_usd": cost.cost_nano_usd if cost else None,
+        "estimated": cost.estimated if cost else True,
+        "starts_at": attempt.starts_at,
+    }
+
+
+def _listed(plan: RoutePlan) -> list[dict[str, Any]]:
+    """Return the candidates, then what was left out, marked by ``left_out``."""
+    listed: list[dict[str, Any]] = [
+        {
+            "label": each.model.label,
+            "model_name": each.model.name,
+            "host": each.model.host.name,
+            "tier": each.model.tier,
+            "reason": each.reason,
+        }
+        for each in plan.candidates[:MOST_LISTED]
+    ]
+    listed += [
+        {"label": each.label, "reason": each.why, "left_out": True}
+        for each in plan.left_out[:MOST_LISTED]
+    ]
+    return listed
+
+
+def _neighbours(
+    used: ModelInfo, usage: Usage, catalogue: Catalogue, private: bool
+) -> dict[str, dict[str, Any]]:
+    """Return what the other tiers' cheapest models would have cost for these tokens."""
+    settlement = Settlement(
+        "complete", 0, None, "", usage.input_tokens, usage.output_tokens
+    )
+    found: dict[str, dict[str, Any]] = {}
+    for tier in TIERS:
+        offers = [
+            (cost_of(model.prices, settlement).cost_nano_usd, model.label)
+            for model in catalogue.models
+            if model.tier == tier and (model.host.is_local or not private)
+        ]
+        if tier == used.tier or not offers:
+            continue
+        cost, label = min(offers, key=lambda offer: (offer[0] is None, offer[0] or 0))
+        found[str(tier)] = {"label": label, "cost_nano_usd": cost}
+    return found
+
+
+def _redo_step(user: User, redo_of: uuid.UUID | None, tier: int) -> int | None:
+    """Return how many tiers a redo goes up or down from the first answer's."""
+    if redo_of is None:
+        return None
+    before = decision_for_turn(user, redo_of)
+    if before is None:
+        return None
+    answered = [each for each in before.attempts if each.get("label") == before.chosen]
+    return tier - (answered[-1]["tier"] if answered else before.tier)
+
+
+def _tier_word(tier: int | str | None) -> str:
+    return "" if tier is None else str(tier)
+
+
+def _storable(text: str, length: int) -> str:
+    return text.replace("\0", "").encode(errors="replace").decode()[:length]
