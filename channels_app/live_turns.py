@@ -18,6 +18,7 @@ from channels_app import presence, turn_rows
 from channels_app.stream_hub import StreamHub, make_hub
 from channels_app.streams import TurnStream
 from channels_app.tasks import TaskSet
+from channels_app.turn_rows import Progress, Seam
 from channels_app.turn_start import Beginning, Call
 from routing.db_pool import run_in_db_pool
 from routing.dispatcher import Dispatch
@@ -35,7 +36,7 @@ class LiveTurn:
 
     __slots__ = (
         "announced", "call", "chars", "conversation", "dispatch", "id", "saved_at",
-        "saved_chars", "stop_asked", "stream", "task", "title",
+        "saved_chars", "seams", "stop_asked", "stream", "task", "title",
     )  # fmt: skip
 
     def __init__(self, beginning: Beginning, call: Call, stream: TurnStream) -> None:
@@ -49,6 +50,7 @@ class LiveTurn:
         self.task: asyncio.Task[None] | None = None
         self.stop_asked = False
         self.chars = 0
+        self.seams: list[Seam] = []
         self.saved_chars = 0
         self.saved_at = 0.0
 
@@ -146,7 +148,8 @@ async def _save_texts(now: float) -> None:
     due = [live for live in RUNNING.values() if live.save_due(now)]
     if not due:
         return
-    await run_in_db_pool(turn_rows.save_texts, {live.id: live.text for live in due})
+    progress = {live.id: Progress(live.text, tuple(live.seams)) for live in due}
+    await run_in_db_pool(turn_rows.save_progress, progress)
     for live in due:
         live.saved_chars, live.saved_at = live.chars, now
 

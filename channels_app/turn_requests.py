@@ -11,6 +11,7 @@ from typing import Literal
 from uuid import UUID
 
 from channels_app.errors import TurnError
+from personas.policies import AnswerPolicy
 
 MAX_TEXT_CHARS = 32_000
 MAX_CLIENT_ID_CHARS = 64
@@ -33,6 +34,8 @@ class TurnRequest:
     """Label of a model; an explicit choice is strict."""
     tier: Tier | None = None
     """``None`` = the conversation's policy."""
+    policy: AnswerPolicy | None = None
+    """Policy of a conversation that this begins; ``None`` = the persona's tier."""
     temporary: bool = False
     channel: str = "web"
     alone: bool = True

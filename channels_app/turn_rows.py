@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from django.http import Http404
 from django.utils import timezone
@@ -31,12 +31,29 @@ USAGE_FIELDS = (
 )
 
 
+class Seam(TypedDict):
+    """Where another model went on inside an answer, as ``Message.seams`` keeps it."""
+
+    at: int
+    """Characters of the answer that stand before it."""
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a running answer has so far."""
+
+    text: str
+    seams: tuple[Seam, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Ending:
     """How an answer ended; becomes the last state of its row."""
 
     outcome: str
     text: str
+    seams: tuple[Seam, ...] = ()
     model: str = ""
     tier: int | None = None
     reason: str = ""
@@ -48,10 +65,17 @@ class Ending:
     error_message: str = ""
 
 
-def save_texts(texts: Mapping[uuid.UUID, str]) -> None:
+def save_progress(answers: Mapping[uuid.UUID, Progress]) -> None:
     """Save what running answers have so far, in one transaction."""
+    texts = {turn: progress.text for turn, progress in answers.items()}
     with quick_transaction():
         turn_sql.save_texts(texts, now=timezone.now())
+        for turn, progress in answers.items():
+            if progress.seams:
+                written = Message.objects.filter(
+                    pk=turn, state=Message.State.GENERATING
+                )
+                written.update(seams=progress.seams)
 
 
 def refresh_alive(turns: Iterable[uuid.UUID]) -> set[uuid.UUID]:
@@ -72,6 +96,7 @@ def end(turn: uuid.UUID, ending: Ending) -> None:
     usage = ending.usage or Usage()
     Message.objects.filter(pk=turn).update(
         text=ending.text,
+        seams=list(ending.seams),
         state=ending.outcome,
         model=ending.model[:200],
         tier=ending.tier,

@@ -24,7 +24,8 @@ from personas.context import build_prompt
 from routing import dispatcher
 from routing.backends.base import TextDelta, ThinkingDelta
 from routing.db_pool import run_in_db_pool
-from routing.dispatcher import Dispatch, DispatchResult, Routed
+from routing.dispatcher import Dispatch
+from routing.events import DispatchResult, Notice, Routed
 
 logger = logging.getLogger(__name__)
 
@@ -73,16 +74,23 @@ async def run_turn(live: LiveTurn) -> Ending:
         tier=call.tier,
         private=call.private,
         preview=call.preview,
+        thread_id=live.conversation,
+        policy="asked" if call.asked else "policy",
+        redo_of=call.redo_of,
     ) as dispatch:
         live.dispatch = dispatch
         if live.stop_asked:
             dispatch.stop()
-        await _relay(live, dispatch)
+        told = await _relay(live, dispatch)
+    for notice in dispatch.result.notices:
+        if notice not in told:
+            _tell(live.stream, notice)
     return _ending(live, dispatch.result)
 
 
-async def _relay(live: LiveTurn, dispatch: Dispatch) -> None:
-    stream, stage = live.stream, "routing"
+async def _relay(live: LiveTurn, dispatch: Dispatch) -> list[Notice]:
+    """Put the events of a dispatch into the stream; return the notices among them."""
+    stream, stage, told = live.stream, "routing", []
     async for event in dispatch:
         if isinstance(event, TextDelta):
             if stage != "writing":
@@ -95,18 +103,33 @@ async def _relay(live: LiveTurn, dispatch: Dispatch) -> None:
                 stage = _enter(stream, "thinking")
             stream.append_text("turn.thinking", storable(event.text))
         elif isinstance(event, Routed):
-            stream.append(
-                "turn.routed",
-                model=event.model,
-                tier=event.tier,
-                reason=event.reason,
-                attempt=event.attempt,
-                fallback=event.fallback,
-            )
+            _note_route(live, event)
             stage = _enter(stream, "waiting")
             live.announce()
+        elif isinstance(event, Notice):
+            _tell(stream, event)
+            told.append(event)
         if stream.chars > MAX_ANSWER_CHARS:
             dispatch.stop()
+    return told
+
+
+def _note_route(live: LiveTurn, event: Routed) -> None:
+    if event.continues and live.chars:
+        live.seams.append({"at": live.chars, "model": event.model})
+    live.stream.append(
+        "turn.routed",
+        model=event.model,
+        tier=event.tier,
+        reason=event.reason,
+        attempt=event.attempt,
+        fallback=event.fallback,
+        continues=event.continues,
+    )
+
+
+def _tell(stream: TurnStream, notice: Notice) -> None:
+    stream.append("turn.notice", code=notice.code, text=notice.text)
 
 
 def _enter(stream: TurnStream, stage: str) -> str:
@@ -155,7 +178,8 @@ async def _finish(live: LiveTurn, ending: Ending) -> None:
     """Save how a turn ended, then say so: who reads the message now finds it whole."""
     live.announce()
     try:
-        await _save_end(live.id, replace(ending, text=live.text))
+        whole = replace(ending, text=live.text, seams=tuple(live.seams))
+        await _save_end(live.id, whole)
     except Exception:
         logger.exception("The end of turn %s could not be saved", live.id)
     finally:

@@ -38,7 +38,7 @@ from personas.conversations import (
     get_message_for_user,
     start_conversation,
 )
-from personas.models import Conversation, Message
+from personas.models import Conversation, Message, TierPolicy
 from personas.personas import get_persona_for_user
 
 ALIVE_WITHIN = timedelta(seconds=30)
@@ -73,8 +73,12 @@ class Call:
     role: str
     model: str | None
     tier: Tier | None
+    asked: bool
+    """The model or tier was asked for with the message; else it is the policy's."""
     private: bool
     preview: bool
+    redo_of: uuid.UUID | None = None
+    """The answer that this one is asked to better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +176,7 @@ def _new_conversation(user_id: int, request: StartRequest) -> _Place:
         get_persona_for_user(user, request.persona),
         first_text=request.text,
         temporary=request.temporary,
+        policy=request.policy,
     )
     return _Place(conversation, None, is_new=True)
 
@@ -233,7 +238,17 @@ def _call(
     model = tier = None
     if not isinstance(request, EditRequest):
         model, tier = request.model, request.tier
-    private = persona.private or conversation.private
+    asked_for = model is not None or tier is not None
+    if not asked_for:
+        model = conversation.model_label or None
+        tier = (
+            "auto"
+            if conversation.tier == TierPolicy.AUTOMATIC
+            else (
+                conversation.tier  # type: ignore[assignment]
+            )
+        )
+    private = conversation.is_private
     return Call(
         user=user,
         caller=Caller(
@@ -248,10 +263,12 @@ def _call(
             conversation, upto=Message(pk=asked), alone=request.alone
         ),
         role=persona.model_role,
-        model=model or (conversation.model_label if tier is None else None) or None,
-        tier=conversation.tier if tier is None else tier,  # type: ignore[arg-type]
+        model=model,
+        tier=tier,
+        asked=asked_for,
         private=private,
         preview=request.alone and not (private or conversation.temporary),
+        redo_of=request.message if isinstance(request, RetryRequest) else None,
     )
 
 

@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 
 from accounts.views import profile
 from channels_app.web.setup import setup, setup_persona
+from routing.preferences_views import preferences
 
 handler400 = "channels_app.web.error_pages.bad_request"
 handler403 = "channels_app.web.error_pages.forbidden"
@@ -23,6 +24,7 @@ urlpatterns = [
     path("settings/", RedirectView.as_view(pattern_name="profile")),
     path("settings/profile/", profile, name="profile"),
     path("settings/models/", include("routing.urls")),
+    path("settings/routing/", preferences, name="routing_preferences"),
     path("people/", include("channels_app.web.people_urls")),
     path("money/", include("channels_app.web.money_urls")),
     path("personas/", include("personas.urls")),

@@ -21,6 +21,7 @@ from django.utils import timezone
 from accounts.models import User
 from personas.errors import MessageRefused
 from personas.models import Conversation, Message, Persona
+from personas.policies import AnswerPolicy
 from personas.prepared import Prepared
 from personas.tree import mark_siblings, newest_leaf_below, path_to
 
@@ -123,20 +124,23 @@ def start_conversation(
     first_text: str = "",
     temporary: bool = False,
     private: bool = False,
-    tier: int | None = None,
-    model_label: str = "",
+    policy: AnswerPolicy | None = None,
 ) -> Conversation:
-    """Make an empty conversation titled after its first message."""
+    """Make an empty conversation titled after its first message.
+
+    Without a ``policy`` it takes over the persona's tier.
+    """
     if persona.owner_id != user.pk:
         raise Http404("There is no such persona.")
+    policy = policy or AnswerPolicy(persona.tier)
     return Conversation.objects.create(
         owner=user,
         persona=persona,
         title=title_from(first_text),
         temporary=temporary,
         private=private,
-        tier=persona.tier if tier is None else tier,
-        model_label=model_label,
+        tier=policy.tier,
+        model_label=policy.model_label,
     )
 
 

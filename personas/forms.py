@@ -55,12 +55,13 @@ class PersonaForm(forms.ModelForm):  # type: ignore[type-arg]
         coerce=int,
         empty_value=None,
         choices=[
-            ("", "Automatic: as capable as the question needs"),
-            (1, "1 – quick and cheap"),
-            (2, "2 – balanced"),
-            (3, "3 – most capable"),
+            ("", "As the chain of its model role says"),
+            (0, "Automatic: judged for each message, as cheap as it can be"),
+            (1, "Quick: fast and cheap"),
+            (2, "Balanced: for everyday work"),
+            (3, "Deep: the most capable models"),
         ],
-        help_text="For new conversations; each can choose another one.",
+        help_text="For new chats; each can choose another one.",
     )
     context_tier = forms.TypedChoiceField(
         label="What it knows while it answers",

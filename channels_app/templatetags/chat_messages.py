@@ -8,7 +8,7 @@ from uuid import UUID
 from django import template
 
 from ledger.money import format_usd
-from personas.models import Message
+from personas.models import Message, TierPolicy
 
 register = template.Library()
 
@@ -21,6 +21,15 @@ class SiblingPlace:
     count: int
     previous: UUID | None
     next: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """A part of an answer that one model wrote."""
+
+    text: str
+    model: str
+    """Who went on with this part; empty for the first one."""
 
 
 @register.filter
@@ -44,6 +53,27 @@ def cost_text(message: Message | None) -> str:
 def is_fallback(message: Message | None) -> bool:
     """Whether an answer came from another model than the first that was tried."""
     return isinstance(message, Message) and bool(message.text) and message.attempts > 1
+
+
+@register.filter
+def text_parts(message: Message | None) -> list[TextPart]:
+    """Return the text of a message, cut where another model went on.
+
+    Seams that do not fit the text, as after a crash, are moved to its end.
+    """
+    if not isinstance(message, Message):
+        return []
+    parts, begin, model = [], 0, ""
+    for seam in sorted(message.seams, key=lambda seam: seam["at"]):
+        parts.append(TextPart(message.text[begin : seam["at"]], model))
+        begin, model = seam["at"], seam["model"]
+    return [*parts, TextPart(message.text[begin:], model)]
+
+
+@register.filter
+def tier_name(tier: int | None) -> str:
+    """Return the name of a tier as the picker calls it; empty for none."""
+    return TierPolicy(tier).label if tier in (1, 2, 3) else ""
 
 
 @register.simple_tag

@@ -22,6 +22,8 @@ from channels_app.turn_requests import (
     TurnRequest,
     checked_text,
 )
+from personas.models import TierPolicy
+from personas.policies import AnswerPolicy
 
 MAX_FRAME_BYTES = 65_536
 MAX_NAME_CHARS = 32
@@ -149,6 +151,20 @@ def _tier(fields: dict[str, Any]) -> Tier | None:
     raise _wrong("tier", "null, “auto”, 1, 2 or 3")
 
 
+def _policy(fields: dict[str, Any]) -> AnswerPolicy | None:
+    """Read ``{"model": label|null, "tier": null|"auto"|1|2|3}``."""
+    value = fields.get("policy")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise _wrong("policy", "an object or null")
+    tier = _tier(value)
+    return AnswerPolicy(
+        TierPolicy.AUTOMATIC if tier == "auto" else tier,
+        _name(value, "model", MAX_MODEL_CHARS) or "",
+    )
+
+
 def _message_send(fields: dict[str, Any]) -> TurnRequest:
     if fields.get("attachments"):
         raise TurnError("bad_request", "Files cannot be attached to messages.")
@@ -166,6 +182,7 @@ def _message_send(fields: dict[str, Any]) -> TurnRequest:
         parent=_optional_id(fields, "parent"),
         model=_name(fields, "model", MAX_MODEL_CHARS),
         tier=_tier(fields),
+        policy=_policy(fields),
         temporary=_flag(fields, "temporary", False),
     )
 

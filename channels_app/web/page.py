@@ -39,6 +39,7 @@ _RAIL = (
 )
 _MENU = (
     Link("/settings/profile/", "Profile", "settings"),
+    Link("/settings/routing/", "Routing", "models"),
     Link("/account/email/", "E-mail address", "user"),
     Link("/account/password/change/", "Password", "key"),
     Link("/account/2fa/", "Two-step sign-in", "shield"),

@@ -6,7 +6,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
-from channels_app.web import persona_end, views
+from channels_app.web import persona_end, policy, views, why
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -14,6 +14,9 @@ urlpatterns = [
     path("c/<uuid:id>/messages", views.thread, name="conversation_thread"),
     path("c/<uuid:id>/branch", views.show_branch, name="conversation_branch"),
     path("c/<uuid:id>/rename", views.rename, name="conversation_rename"),
+    path("c/<uuid:id>/policy", policy.policy, name="conversation_policy"),
+    path("c/<uuid:id>/why/<uuid:message_id>", why.why, name="why"),
+    path("c/<uuid:id>/redo/<uuid:message_id>", why.redo, name="redo"),
     path("c/<uuid:id>/delete", views.delete, name="conversation_delete"),
     path("c/<uuid:id>/undelete", views.undelete, name="conversation_undelete"),
     path(

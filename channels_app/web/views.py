@@ -77,7 +77,7 @@ def conversation(request: AuthenticatedHttpRequest, id: UUID) -> HttpResponse:
     """Show the end of the shown branch, or what stands before a message."""
     chat = get_conversation_for_user(request.user, id)
     before = _uuid_or_none(request.GET.get("before", ""))
-    context = _page_context(request, chat.persona, private=chat.private)
+    context = _page_context(request, chat.persona, chat)
     context.update(_thread_context(chat, before))
     return render(request, "chat/chat.html", context)
 
@@ -206,12 +206,14 @@ def _list_context(
 
 
 def _page_context(
-    request: AuthenticatedHttpRequest, persona: Persona, *, private: bool = False
+    request: AuthenticatedHttpRequest,
+    persona: Persona,
+    chat: Conversation | None = None,
 ) -> dict[str, Any]:
     return {
         **_list_context(request, persona),
         "persona": persona,
-        "model_choices": model_choices(request.user, persona, private=private),
+        "model_choices": model_choices(request.user, persona, chat),
         # What the page's script copies for messages that appear while one watches.
         "blank_user": Message(id=None, role=Message.Role.USER),
         "blank_answer": Message(id=None, role=Message.Role.ASSISTANT, state="new"),

@@ -20,6 +20,12 @@ export function costText(cost_usd, estimated) {
   return estimated ? `$${cost_usd} (estimated)` : `$${cost_usd}`;
 }
 
+/** Return what the picker calls a tier; empty for none. */
+function tierName(tier) {
+  const option = document.querySelector(`#route option[value="tier:${Number(tier)}"]`);
+  return option?.textContent ?? "";
+}
+
 function isFree(cost_usd) {
   return typeof cost_usd === "string" && Number(cost_usd) === 0;
 }
@@ -53,10 +59,11 @@ export class Answer {
   }
 
   /** Bind the element to its turn. */
-  start(turn) {
+  start(turn, conversation) {
     this.turn = turn;
     this.article.dataset.id = turn;
     this.article.dataset.state = "generating";
+    this.article.querySelector(".why").href = `/c/${conversation}/why/${turn}`;
   }
 
   setStage(stage, detail = "") {
@@ -68,14 +75,33 @@ export class Answer {
     if (!line.hidden) this.onGrown();
   }
 
-  setRoute({ model, fallback }) {
+  setRoute({ model, tier, fallback, continues }) {
     this.article.querySelector(".model").textContent = model;
+    this.article.querySelector(".tier").textContent = tierName(tier);
+    if (continues && this.#hasText) this.#text.addSeam(model);
     this.setStage("waiting", fallback ? `now ${model}` : model);
+  }
+
+  /** Show a sentence of Cortex beside the answer; `busy` holds until text comes. */
+  note({ code, text }) {
+    const notes = this.article.querySelector(".notes");
+    if (code === "busy") this.#dropBusyNotes();
+    if ([...notes.children].some((note) => note.textContent === text)) return;
+    const note = document.createElement("p");
+    note.dataset.code = code;
+    note.textContent = text;
+    notes.append(note);
+    this.onGrown();
+  }
+
+  #dropBusyNotes() {
+    for (const note of this.article.querySelectorAll('.notes [data-code="busy"]')) note.remove();
   }
 
   append(text) {
     if (!this.#hasText) {
       this.#hasText = true;
+      this.#dropBusyNotes();
       this.setStage("writing");
       this.#endThinking();
     }
@@ -119,6 +145,7 @@ export class Answer {
   #end() {
     if (this.#hasText) this.#text.finish();
     this.#endThinking();
+    this.#dropBusyNotes();
     this.article.classList.remove("live");
     this.article.querySelector(".stage").hidden = true;
   }
@@ -130,6 +157,9 @@ export class Answer {
       ?? "";
     trouble.hidden = !message;
     trouble.querySelector(".trouble-text").textContent = message;
+    for (const link of trouble.querySelectorAll("[data-for-error]")) {
+      link.hidden = !link.dataset.forError.split(" ").includes(error?.code);
+    }
   }
 
   #showCost(cost_usd, estimated) {
@@ -143,6 +173,7 @@ export class Answer {
 
   #showFacts({ model, tier, usage, cost_usd, estimated }) {
     this.article.querySelector(".model").textContent = model ?? "";
+    this.article.querySelector(".tier").textContent = tierName(tier);
     this.#showCost(cost_usd, estimated);
     const facts = {
       model: model || "–",

@@ -12,12 +12,15 @@ import { Composer, routeOf } from "./composer.js";
 import { openEditor } from "./editor.js";
 import { Follow } from "./follow.js";
 import {
-  bringDetailsIntoView, cutFrom, showSiblings, sourceOf, userMessage,
+  bringDetailsIntoView, cutFrom, joinSiblings, sourceOf, userMessage,
 } from "./messages.js";
+import { keepPolicy } from "./policy.js";
+import { textWithoutSeams } from "./seams.js";
 import { watchSidebar } from "./sidebar.js";
 import { ChatSocket } from "./socket.js";
 import { Thread } from "./thread.js";
 import { Turns } from "./turns.js";
+import { watchWhy } from "./why.js";
 
 const chat = document.getElementById("chat");
 const thread = document.getElementById("thread");
@@ -51,6 +54,7 @@ const live = new Map();
 
 composer.addEventListener("send", (event) => send(event.detail));
 composer.addEventListener("stop", stop);
+keepPolicy(composer, () => chat.dataset.conversation, tell);
 
 function send(text) {
   if (mustWait()) return;
@@ -71,7 +75,7 @@ function send(text) {
     conversation: chat.dataset.conversation || null,
     parent,
     text,
-    ...composer.route,
+    ...composer.takeRoute(),
   };
   begin(frame, { mine, undo: () => {
     mine.remove();
@@ -148,11 +152,11 @@ turns.addEventListener("started", ({ detail: frame }) => {
   if (!entry) return;
   live.delete(entry.client_id);
   live.set(frame.turn, entry);
-  entry.answer.start(frame.turn);
+  entry.answer.start(frame.turn, frame.conversation);
   if (entry.mine) entry.mine.dataset.id = frame.user_message;
   if (!chat.dataset.conversation) settleIn(frame.conversation);
-  if (entry.siblingsOf) joinSiblings(entry.answer.article, entry.siblingsOf);
-  if (entry.siblingsOfMine) joinSiblings(entry.mine, entry.siblingsOfMine);
+  if (entry.siblingsOf) joinSiblings(entry.answer.article, entry.siblingsOf, frame.conversation);
+  if (entry.siblingsOfMine) joinSiblings(entry.mine, entry.siblingsOfMine, frame.conversation);
   status.textContent = `${personaName} is answering`;
   showBusy();
 });
@@ -162,17 +166,10 @@ function adopt(turn) {
   const article = thread.querySelector(`.answer[data-id="${CSS.escape(turn)}"]`);
   if (!article) return null;
   const answer = new Answer(personaName, () => follow.grown(), article);
-  answer.start(turn);
+  answer.start(turn, chat.dataset.conversation);
   const entry = { answer, client_id: "" };
   live.set(turn, entry);
   return entry;
-}
-
-function joinSiblings(article, earlier) {
-  const ids = earlier.dataset.siblings.split(",").filter(Boolean);
-  if (!ids.length) ids.push(earlier.dataset.id);
-  if (!ids.includes(article.dataset.id)) ids.push(article.dataset.id);
-  showSiblings(article, ids, chat.dataset.conversation);
 }
 
 /** The new chat has become a conversation with an address. */
@@ -195,6 +192,7 @@ onTurn("routed", (answer, frame) => {
   answer.setRoute(frame);
   answer.noteRoute(frame);
 });
+onTurn("notice", (answer, frame) => answer.note(frame));
 onTurn("delta", (answer, frame) => answer.append(frame.text));
 onTurn("thinking", (answer, frame) => answer.think(frame.text));
 onTurn("finished", (answer, frame) => {
@@ -307,7 +305,7 @@ function act(button, article) {
   const action = button.dataset.action;
   if (action === "copy") copy(button, sourceOf(article));
   else if (action === "copy-code") {
-    copy(button, button.closest(".code-frame").querySelector("code").textContent);
+    copy(button, textWithoutSeams(button.closest(".code-frame").querySelector("code")));
   } else if (action === "retry") retry(article, { model: null, tier: null });
   else if (action === "edit" && !live.size) openEditor(article, edit);
 }
@@ -324,6 +322,10 @@ thread.addEventListener("submit", (event) => {
   if (live.size) return;
   const body = new FormData(form, event.submitter);
   messages.show(form.action, { method: "POST", body });
+});
+
+watchWhy(thread, document.getElementById("why"), (article, tier) => {
+  retry(article, { model: null, tier });
 });
 
 // Notes of changes get lost while a tab sleeps or its line is down.

@@ -1,8 +1,9 @@
 /**
  * The box in which messages are written: sending keys, growth, drafts, model choice.
  *
- * A draft and the chosen model are kept per person and chat in the browser until the
- * person signs out (base.js); drafts older than thirty days are dropped.
+ * A draft is kept per person and chat in the browser until the person signs out
+ * (base.js); drafts older than thirty days are dropped. Who answers is kept with the
+ * conversation on the server, and in the browser only until there is one.
  */
 
 const DRAFT_PREFIX = "cortex:draft:";
@@ -17,11 +18,14 @@ export class Composer extends EventTarget {
   #stop;
   #owner;
   #place;
+  /** The choice that the server knows. */
+  #savedRoute;
   /** What was sent and may still come back. */
   #unsent = "";
 
   /**
-   * Events: `send` (detail = the text), `stop`.
+   * Events: `send` (detail = the text), `stop`, `route` (detail = a choice that the
+   * conversation does not have yet).
    *
    * @param {HTMLFormElement} form
    * @param {string} owner id of the person
@@ -41,7 +45,8 @@ export class Composer extends EventTarget {
     });
     this.#area.addEventListener("keydown", (event) => this.#key(event));
     this.#area.addEventListener("input", () => this.#changed());
-    this.#route.addEventListener("change", () => this.#rememberRoute());
+    this.#savedRoute = this.#route.querySelector("[selected]")?.value ?? "";
+    this.#route.addEventListener("change", () => this.#routeChanged());
     this.#stop.addEventListener("click", () => this.dispatchEvent(new Event("stop")));
     dropOldDrafts();
     this.#restore();
@@ -56,9 +61,26 @@ export class Composer extends EventTarget {
     this.#changed();
   }
 
-  /** The `model` and `tier` that a frame carries for what is picked. */
-  get route() {
-    return routeOf(this.#route.value);
+  /**
+   * What a frame carries for what is picked: nothing where the conversation's own
+   * policy says the same, a policy for a conversation that is about to begin.
+   */
+  takeRoute() {
+    const { value } = this.#route;
+    if (this.#isNew) {
+      this.#savedRoute = value;
+      return { model: null, tier: null, policy: routeOf(value) };
+    }
+    return value === this.#savedRoute ? { model: null, tier: null } : routeOf(value);
+  }
+
+  /** The conversation has got this choice. */
+  routeSaved(value) {
+    this.#savedRoute = value;
+  }
+
+  get #isNew() {
+    return this.#place.startsWith("new:");
   }
 
   focus() {
@@ -74,18 +96,19 @@ export class Composer extends EventTarget {
   /** The chat has got its conversation: drafts and the choice belong to it from now. */
   moveTo(place) {
     store(this.#keyOf(DRAFT_PREFIX), null);
-    const route = this.#route.value;
+    store(this.#keyOf(ROUTE_PREFIX), null);
     this.#place = place;
-    if (route) store(this.#keyOf(ROUTE_PREFIX), route);
     this.#saveDraft();
+    if (this.#route.value !== this.#savedRoute) this.#routeChanged();
   }
 
   #restore() {
     const draft = load(this.#keyOf(DRAFT_PREFIX));
     if (draft?.text && !this.#area.value) this.#area.value = draft.text;
-    const route = load(this.#keyOf(ROUTE_PREFIX));
+    const route = this.#isNew ? load(this.#keyOf(ROUTE_PREFIX)) : null;
     if (typeof route === "string" && hasOption(this.#route, route)) {
       this.#route.value = route;
+      this.#explainRoute();
     }
     this.#grow();
   }
@@ -131,8 +154,16 @@ export class Composer extends EventTarget {
     return `${prefix}${this.#owner}:${this.#place}`;
   }
 
-  #rememberRoute() {
-    store(this.#keyOf(ROUTE_PREFIX), this.#route.value);
+  #routeChanged() {
+    const { value } = this.#route;
+    this.#explainRoute();
+    if (this.#isNew) store(this.#keyOf(ROUTE_PREFIX), value);
+    else this.dispatchEvent(new CustomEvent("route", { detail: value }));
+  }
+
+  #explainRoute() {
+    const [option] = this.#route.selectedOptions;
+    document.getElementById("route-help").textContent = option?.dataset.help ?? "";
   }
 
   /** Browsers without `field-sizing` are told the height; the style sheet caps it. */

@@ -13,6 +13,7 @@
 import MarkdownIt from "../vendor/markdown-it/markdown-it.esm.min.mjs";
 import DOMPurify from "../vendor/dompurify/purify.es.mjs";
 import hljs from "../vendor/highlight/highlight.min.js";
+import { insertSeam } from "./seams.js";
 
 const LIVE_HIGHLIGHT_CHARS = 6_000;
 const HIGHLIGHT_CHARS = 60_000;
@@ -120,19 +121,32 @@ function markTasks(state) {
  * Return safe nodes for a whole text.
  *
  * @param {string} source Markdown
+ * @param {{at: number, model: string}[]} [seams] where another model went on: `at`
+ *   counts the characters of the source before it
  * @returns {DocumentFragment}
  */
-export function toNodes(source) {
-  const fragment = purifier.sanitize(markdown.render(source), ALLOWED);
+export function toNodes(source, seams = []) {
+  const env = {};
+  const fragment = purifier.sanitize(markdown.render(source, env), ALLOWED);
+  for (const { at, model } of seams) {
+    insertSeam(fragment, shownChars(source.slice(0, at), env), model);
+  }
   decorate(fragment);
   return fragment;
 }
 
+/** Return how many characters of text are shown for the beginning of a source. */
+function shownChars(beginning, { references }) {
+  const env = references ? { references } : {};
+  return purifier.sanitize(markdown.render(beginning, env), ALLOWED)
+    .textContent.trimEnd().length;
+}
+
 /** The same for a block that is still growing: long code stays plain until its end. */
-function toLiveNodes(source) {
+function toLiveNodes(source, seams) {
   highlightLimit = LIVE_HIGHLIGHT_CHARS;
   try {
-    return toNodes(source);
+    return toNodes(source, seams);
   } finally {
     highlightLimit = HIGHLIGHT_CHARS;
   }
@@ -184,6 +198,7 @@ export class GrowingText {
   #openNodes = [];
   #frame = 0;
   #endsInReturn = false;
+  #seams = [];
   #onRender;
 
   /**
@@ -197,6 +212,12 @@ export class GrowingText {
 
   get source() {
     return this.#source;
+  }
+
+  /** Another model goes on from here. */
+  addSeam(model) {
+    this.#seams.push({ at: this.#source.length, model });
+    this.append("");
   }
 
   /** Add text at the end. */
@@ -216,7 +237,7 @@ export class GrowingText {
     this.#frame = 0;
     // A definition at the end may give links to blocks that were settled before.
     if (/^ {0,3}\[[^\]]+\]:/m.test(this.#source)) {
-      this.#box.replaceChildren(toNodes(this.#source));
+      this.#box.replaceChildren(toNodes(this.#source, this.#seams));
     } else {
       this.#render(toNodes);
     }
@@ -232,13 +253,20 @@ export class GrowingText {
     const cut = lastBlockStart(tail);
     for (const node of this.#openNodes) node.remove();
     if (cut > 0) {
-      this.#box.append(toNodes(tail.slice(0, cut)));
+      this.#box.append(toNodes(tail.slice(0, cut), this.#seamsUpTo(cut)));
       this.#settledChars += cut;
     }
-    const open = nodesOf(tail.slice(cut));
+    const open = nodesOf(tail.slice(cut), this.#seamsUpTo(Infinity));
     this.#openNodes = [...open.childNodes];
     this.#box.append(open);
     this.#onRender();
+  }
+
+  /** Return the seams of the next `chars` unsettled characters, counted from there. */
+  #seamsUpTo(chars) {
+    return this.#seams
+      .map(({ at, model }) => ({ at: at - this.#settledChars, model }))
+      .filter(({ at }) => at > 0 && at <= chars);
   }
 }
 

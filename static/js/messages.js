@@ -5,6 +5,7 @@
  */
 
 import { toNodes } from "./markdown.js";
+import { readSource } from "./seams.js";
 
 const sources = new WeakMap();
 
@@ -21,10 +22,10 @@ export function sourceOf(article) {
 /** Turn a message that the server rendered as plain text into its full look. */
 export function enhance(article) {
   const box = article.querySelector("[data-source]");
-  const source = box.textContent;
+  const { source, seams } = readSource(box);
   sources.set(article, source);
   // What a person wrote stands as they wrote it; answers are Markdown.
-  if (article.dataset.role !== "user") box.replaceChildren(toNodes(source));
+  if (article.dataset.role !== "user") box.replaceChildren(toNodes(source, seams));
   box.removeAttribute("data-source");
   for (const time of article.querySelectorAll("time")) showLocalTime(time);
   fillRetryChoices(article);
@@ -46,9 +47,9 @@ export function fillRetryChoices(article) {
   if (!select) return;
   const route = document.getElementById("route");
   select.replaceChildren(new Option("Retry with…", "", true, true));
-  for (const child of route.children) {
-    if (child.value !== "") select.append(child.cloneNode(true));
-  }
+  for (const child of route.children) select.append(child.cloneNode(true));
+  // The first "" is the heading; as set up is what plain Retry does.
+  select.querySelector('optgroup [value=""]')?.remove();
   select.value = "";
 }
 
@@ -83,8 +84,16 @@ export function bringDetailsIntoView(root) {
   }, true);
 }
 
+/** Let a message be the newest version beside an earlier one. */
+export function joinSiblings(article, earlier, conversation) {
+  const ids = earlier.dataset.siblings.split(",").filter(Boolean);
+  if (!ids.length) ids.push(earlier.dataset.id);
+  if (!ids.includes(article.dataset.id)) ids.push(article.dataset.id);
+  showSiblings(article, ids, conversation);
+}
+
 /** Show which of several versions a message is; `ids` are all of them in order. */
-export function showSiblings(article, ids, conversation) {
+function showSiblings(article, ids, conversation) {
   const form = article.querySelector(".siblings");
   const index = ids.indexOf(article.dataset.id);
   article.dataset.siblings = ids.join(",");

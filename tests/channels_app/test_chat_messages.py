@@ -12,6 +12,8 @@ from channels_app.templatetags.chat_messages import (
     cost_text,
     is_fallback,
     sibling_place,
+    text_parts,
+    tier_name,
 )
 from personas.models import Message
 
@@ -73,3 +75,34 @@ def test_a_message_alone_has_no_place() -> None:
     message.sibling_ids = (message.pk,)
     assert sibling_place(message) is None
     assert sibling_place(None) is None
+
+
+def test_a_text_is_cut_where_another_model_went_on() -> None:
+    message = Message(text="Grüße 👋🏽 an alle", seams=[{"at": 8, "model": "b<i>"}])
+    assert [(part.text, part.model) for part in text_parts(message)] == [
+        ("Grüße 👋🏽", ""),
+        (" an alle", "b<i>"),
+    ]
+    message.role = "assistant"
+    html = render_to_string("chat/message.html", {"message": message})
+    assert (
+        'data-source>Grüße 👋🏽<span class="seam" role="separator" '
+        'aria-label="Continued by b&lt;i&gt;" data-model="b&lt;i&gt;">'
+        "continued by b&lt;i&gt;</span> an alle</div>"
+    ) in html
+
+
+def test_seams_beyond_the_text_stand_at_its_end() -> None:
+    seams = [{"at": 90, "model": "c"}, {"at": 2, "model": "b"}]
+    parts = text_parts(Message(text="abcd", seams=seams))
+    assert [(part.text, part.model) for part in parts] == [
+        ("ab", ""),
+        ("cd", "b"),
+        ("", "c"),
+    ]
+    assert text_parts(None) == []
+
+
+def test_tiers_have_names() -> None:
+    names = [tier_name(tier) for tier in (1, 2, 3, None, 0)]
+    assert names == ["Quick", "Balanced", "Deep", "", ""]

@@ -17,6 +17,7 @@ from channels_app.turn_requests import (
 )
 from channels_app.web import frames
 from channels_app.web.frames import Ping, ResumeRequest, StopRequest
+from personas.policies import AnswerPolicy
 
 ID = "4f0c7a4e-6ad2-4f3a-9f7e-1a7d3b1f0c55"
 SEND = {
@@ -54,6 +55,27 @@ def test_every_action_decodes() -> None:
     assert set(frames.ACTIONS) == {
         "message.send", "turn.retry", "message.edit", "turn.stop", "turn.resume", "ping"
     }  # fmt: skip
+
+
+def test_a_new_conversation_may_bring_its_policy() -> None:
+    def policy(value: Any) -> Any:
+        return decode(**SEND, policy=value).policy
+
+    assert policy(None) is None
+    assert policy({}) == AnswerPolicy()
+    assert policy({"model": None, "tier": "auto"}) == AnswerPolicy(0)
+    assert policy({"model": "m", "tier": 2, "more": 1}) == AnswerPolicy(2, "m")
+    refused_values: tuple[Any, ...] = (
+        "auto",
+        [],
+        {"tier": 0},
+        {"tier": 4},
+        {"model": 5},
+    )
+    for wrong in refused_values:
+        with pytest.raises(TurnError) as refused:
+            policy(wrong)
+        assert refused.value.code == "bad_request"
 
 
 def test_unknown_types_and_fields_are_ignored() -> None:

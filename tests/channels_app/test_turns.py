@@ -414,7 +414,7 @@ async def test_tokens_do_not_wait_for_a_slow_database(
         release.wait(5)
 
     monkeypatch.setattr(live_turns, "SAVE_EVERY_S", 0.01)
-    monkeypatch.setattr(live_turns.turn_rows, "save_texts", slow)
+    monkeypatch.setattr(live_turns.turn_rows, "save_progress", slow)
     script = [step for n in range(50) for step in (TextDelta(f"{n} "), 0.005)]
     with playing(scripted=[*script, Finished()]):
         started = await start(alice)

@@ -28,6 +28,7 @@ from personas.conversations import (
 )
 from personas.errors import MessageRefused
 from personas.models import Conversation, Message, Persona
+from personas.policies import AnswerPolicy
 from tests.personas.trees import add, line, long_line
 
 
@@ -106,7 +107,7 @@ def test_a_conversation_takes_its_tier_from_the_persona(
 ) -> None:
     persona.tier = 3
     assert start_conversation(alice, persona).tier == 3
-    assert start_conversation(alice, persona, tier=1).tier == 1
+    assert start_conversation(alice, persona, policy=AnswerPolicy(1)).tier == 1
 
 
 # --- titles ----------------------------------------------------------------------

@@ -107,6 +107,7 @@ def values_for(hers: Belongings) -> dict[str, object]:
     """Return the part of an address for each name of a part, all of them hers."""
     return {
         "id": hers.conversation.pk,
+        "message_id": hers.answer.pk,
         "name": hers.persona.name,
         "file_name": "SOUL.md",
         "number": 1,

@@ -53,11 +53,13 @@ def test_private_chats_offer_only_models_of_the_house(
 def test_a_new_chat_says_when_the_built_in_model_will_answer(
     alice: User, persona: Persona, models: dict[str, Model], client: Client
 ) -> None:
+    Host.objects.update(enabled=False)
     client.force_login(alice)
     note = "This is the small built-in model."
     assert model_choices(alice, persona).builtin_answers
     assert note in client.get("/?persona=inara").content.decode()
 
+    Host.objects.update(enabled=True)
     RoleSlot.objects.create(role="chat", position=0, model=models["far"])
 
     assert not model_choices(alice, persona).builtin_answers

@@ -1,0 +1,199 @@
+"""What a turn tells of routing: who goes on inside an answer, and notices."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from channels_app import live_turns, turn_rows
+from channels_app.abandoned import interrupt_abandoned
+from channels_app.turn_requests import TurnRequest
+from channels_app.turn_rows import Progress
+from channels_app.turns import StartedTurn, start_turn
+from personas.conversations import start_conversation
+from personas.models import Message, Persona
+from routing.backends.base import ConnectionFailed, Finished, TextDelta
+from routing.backends.scripted import Step, playing
+from routing.events import DispatchResult, Notice, Routed
+from routing.models import RoleSlot, RoutingPreferences
+from tests.support.chat import scripted_model
+
+pytestmark = pytest.mark.usefixtures("turns_running", "persona")
+Seen = Callable[..., Any]
+
+
+@pytest.fixture
+def chain(transactional_db: None, alice: User) -> None:
+    """Two models for ``chat``; alice lets the second finish what the first began."""
+    for position, label in enumerate(("first", "second")):
+        model = scripted_model(label, tier=position + 1)
+        RoleSlot.objects.create(role="chat", position=position, model=model)
+    RoutingPreferences.objects.create(owner=alice, finish_with_another_model=True)
+
+
+async def start(user: User, **fields: Any) -> StartedTurn:
+    request = TurnRequest(str(uuid.uuid4()), "hello", persona="inara", **fields)
+    return await start_turn(user.pk, request)
+
+
+async def frames_of(started: StartedTurn) -> list[dict[str, Any]]:
+    assert started.stream is not None
+    async with asyncio.timeout(10):
+        return [
+            frame.fields async for batch in started.stream.read() for frame in batch
+        ]
+
+
+async def row(seen: Seen, started: StartedTurn) -> Message:
+    found: Message = await seen(
+        lambda: Message.objects.get(pk=started.beginning.turn or uuid.uuid4())
+    )
+    return found
+
+
+# --- seams ------------------------------------------------------------------------
+
+CUT: list[Step] = [TextDelta("Eins 👋 "), ConnectionFailed("The line is cut.")]
+
+
+@pytest.mark.usefixtures("chain")
+async def test_who_goes_on_is_told_and_kept(alice: User, seen: Seen) -> None:
+    rest: list[Step] = [TextDelta("two"), Finished()]
+    with playing(first=CUT, second=rest):
+        started = await start(alice)
+        frames = await frames_of(started)
+
+    routed = [frame for frame in frames if frame["type"] == "turn.routed"]
+    assert [(f["model"], f["continues"]) for f in routed] == [
+        ("first", False),
+        ("second", True),
+    ]
+    kinds = [frame["type"] for frame in frames if frame["type"] != "turn.stage"]
+    assert kinds == [
+        "turn.started", "turn.routed", "turn.delta", "turn.routed", "turn.delta",
+        "turn.finished",
+    ]  # fmt: skip
+    assert [frame["seq"] for frame in frames] == list(range(len(frames)))
+    answer = await row(seen, started)
+    assert answer.text == "Eins 👋 two"
+    assert answer.seams == [{"at": 7, "model": "second"}]
+    assert answer.state == "complete"
+
+
+@pytest.mark.usefixtures("chain")
+async def test_a_seam_is_kept_while_the_answer_is_written(
+    alice: User, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_turns, "SAVE_EVERY_S", 0.01)
+    rest: list[Step] = [TextDelta("two "), 20.0, Finished()]
+    with playing(first=CUT, second=rest):
+        started = await start(alice)
+        async with asyncio.timeout(10):
+            while (answer := await row(seen, started)).text != "Eins 👋 two ":
+                await asyncio.sleep(0.01)
+        assert answer.state == "generating"
+        assert answer.seams == [{"at": 7, "model": "second"}]
+        live_turns.stop_local(answer.pk)
+        await frames_of(started)
+    ended = await row(seen, started)
+    assert (ended.state, ended.seams) == ("interrupted", answer.seams)
+
+
+async def test_an_abandoned_answer_keeps_its_seams(
+    alice: User, persona: Persona, seen: Seen
+) -> None:
+    def abandoned() -> Message:
+        chat = start_conversation(alice, persona)
+        asked = Message.objects.create(conversation=chat, owner=alice, role="user")
+        answer = Message.objects.create(
+            conversation=chat,
+            owner=alice,
+            role="assistant",
+            parent=asked,
+            state="generating",
+            alive_at=timezone.now(),
+        )
+        seams = ({"at": 3, "model": "second"},)
+        turn_rows.save_progress({answer.pk: Progress("one two", seams)})  # type: ignore[arg-type]
+        return answer
+
+    answer = await seen(abandoned)
+    assert await seen(interrupt_abandoned, -1) == 1
+    await seen(answer.refresh_from_db)
+    assert (answer.state, answer.text) == ("interrupted", "one two")
+    assert answer.seams == [{"at": 3, "model": "second"}]
+
+
+# --- notices ----------------------------------------------------------------------
+
+BUSY = Notice("busy", "All models are busy; trying again.")
+SPENT = Notice("budget", "80 % of your budget for this month is used.")
+
+
+class PlayedDispatch:
+    """Gives events of a test's choice in the place of the dispatcher."""
+
+    def __init__(self, events: list[Any], notices: tuple[Notice, ...]) -> None:
+        self.events = events
+        self.result = DispatchResult(
+            outcome="complete",
+            model="m",
+            tier=1,
+            reason="",
+            attempts=1,
+            usage=None,
+            cost_nano_usd=None,
+            estimated=True,
+            error=None,
+            notices=notices,
+        )
+        self.asked: dict[str, Any] = {}
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._each()
+
+    async def _each(self) -> AsyncIterator[Any]:
+        for event in self.events:
+            yield event
+
+    def stop(self) -> None:
+        """Nobody stops it."""
+
+    @asynccontextmanager
+    async def stream(self, prompt: Any, **asked: Any) -> AsyncIterator[PlayedDispatch]:
+        self.asked = asked
+        yield self
+
+
+async def test_notices_come_as_frames_and_those_of_the_end_before_it(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [BUSY, Routed("m", 1, "", 1, False), TextDelta("Hi")]
+    played = PlayedDispatch(events, (BUSY, SPENT))
+    monkeypatch.setattr("channels_app.turn_run.dispatcher.stream", played.stream)
+
+    started = await start(alice, tier="auto")
+    frames = await frames_of(started)
+
+    told = [frame for frame in frames if frame["type"] == "turn.notice"]
+    assert [(frame["code"], frame["text"]) for frame in told] == [
+        ("busy", BUSY.text),
+        ("budget", SPENT.text),
+    ]
+    assert set(told[0]) == {"type", "turn", "seq", "code", "text"}
+    kinds = [frame["type"] for frame in frames if frame["type"] != "turn.stage"]
+    assert kinds == [
+        "turn.started", "turn.notice", "turn.routed", "turn.delta", "turn.notice",
+        "turn.finished",
+    ]  # fmt: skip
+    assert played.asked["thread_id"] == started.beginning.conversation
+    assert played.asked["policy"] == "asked"
+    assert played.asked["tier"] == "auto"
+    assert played.asked["redo_of"] is None
