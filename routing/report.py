@@ -12,18 +12,34 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import (
+    Case,
+    Count,
+    Exists,
+    F,
+    OuterRef,
+    Q,
+    QuerySet,
+    Sum,
+    Value,
+    When,
+)
 
 from accounts.models import User
 from ledger.money import format_usd
+from routing import classifier
 from routing.catalogue import ModelInfo
 from routing.models import RouteDecision
 from routing.registry import catalogue_for
 from routing.savings import Used, compare
 
 NOT_JUDGED = "not judged"
-"""The class of requests for which a model or tier was asked outright."""
+"""Decisions that name no class."""
+JUDGING = "(classifier)"
+"""The calls of the role ``classify``: judging costs, and saves nothing by itself."""
 ALL = "all"
+_TESTS = "test"
+"""The role of host tests, which nobody asked for an answer."""
 _NO_FIGURE = "–"
 
 
@@ -75,7 +91,7 @@ def report(
         if owner_id not in catalogues:
             owner = user or User.objects.get(pk=owner_id)
             catalogues[owner_id] = catalogue_for(owner).models
-        kind = row["kind"] or NOT_JUDGED
+        kind = row["of"] or NOT_JUDGED
         parts.setdefault(kind, []).append(_part(kind, row, catalogues[owner_id]))
     rows = [_joined(kind, each) for kind, each in parts.items()]
     rows.sort(key=lambda row: (-row.calls, row.kind))
@@ -86,7 +102,7 @@ def _decisions(
     user: User | None, since: datetime | None
 ) -> QuerySet[RouteDecision, RouteDecision]:
     """Return decisions that came to a call, of a person or of everybody."""
-    rows = RouteDecision.objects.exclude(attempts=[])
+    rows = RouteDecision.objects.exclude(attempts=[]).exclude(role=_TESTS)
     if user is not None:
         rows = rows.filter(owner=user)
     return rows if since is None else rows.filter(created_at__gte=since)
@@ -97,7 +113,9 @@ def _sums(rows: QuerySet[RouteDecision, RouteDecision]) -> list[dict[str, Any]]:
     better = RouteDecision.objects.filter(
         owner_id=OuterRef("owner_id"), redo_of=OuterRef("turn_id"), redo_step__gt=0
     )
-    grouped = rows.annotate(is_redone=Exists(better)).values("owner_id", "kind")
+    kind_of = Case(When(role=classifier.ROLE, then=Value(JUDGING)), default=F("kind"))
+    grouped = rows.annotate(is_redone=Exists(better), of=kind_of)
+    grouped = grouped.values("owner_id", "of")
     return list(
         grouped.annotate(
             calls=Count("id"),
@@ -106,14 +124,15 @@ def _sums(rows: QuerySet[RouteDecision, RouteDecision]) -> list[dict[str, Any]]:
             cost=Sum("cost_nano_usd", default=0),
             input=Sum("input_tokens", default=0),
             output=Sum("output_tokens", default=0),
-        ).order_by("owner_id", "kind")
+        ).order_by("owner_id", "of")
     )
 
 
 def _part(kind: str, row: dict[str, Any], models: Sequence[ModelInfo]) -> ClassReport:
+    judging = kind == JUDGING
     used = Used(
-        input_tokens=row["input"],
-        output_tokens=row["output"],
+        input_tokens=0 if judging else row["input"],
+        output_tokens=0 if judging else row["output"],
         cost_nano_usd=row["cost"],
         unknown_cost_calls=row["unknown"],
     )

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from routing.models import Model, RouteDecision
-from routing.report import NOT_JUDGED, ClassReport, report, table
+from routing.report import JUDGING, NOT_JUDGED, ClassReport, report, table
 
 USD = 1_000_000_000
 
@@ -108,9 +108,23 @@ class TestReport:
         assert chat.saved_nano_usd == 21_500_000
         assert both.saved_nano_usd is None
 
-    def test_explicit_choices_are_a_class_of_their_own(self, alice: User) -> None:
+    def test_decisions_without_a_class_are_shown_too(self, alice: User) -> None:
         decide(alice, "")
         assert report(alice)[0].kind == NOT_JUDGED
+
+    def test_judging_costs_and_saves_nothing_by_itself(
+        self, alice: User, opus: Model
+    ) -> None:
+        decide(alice, "code")
+        decide(alice, "other", role="classify")
+        judging, code, both = report(alice)
+        assert judging == ClassReport(JUDGING, 1, 0, 1_000_000, 0, -1_000_000)
+        assert (code.kind, code.saved_nano_usd) == ("code", 21_500_000)
+        assert (both.kind, both.saved_nano_usd) == ("all", 20_500_000)
+
+    def test_tests_of_hosts_are_left_out(self, alice: User) -> None:
+        decide(alice, role="test")
+        assert report(alice) == []
 
     def test_decisions_that_came_to_no_call_are_left_out(self, alice: User) -> None:
         decide(alice, attempts=[], cost_nano_usd=None)
