@@ -60,6 +60,17 @@ def send_reset(email: str, user: User | None, token: str) -> bool:
     return _send("Your password for Cortex", "setup/reset_mail.txt", context, email)
 
 
+def send_to_admins(subject: str, template: str, context: Mapping[str, object]) -> int:
+    """Mail the administrators who have an address; return how many mails were sent.
+
+    Where mails are only printed nobody would read it, so none is made.
+    """
+    if printed():
+        return 0
+    admins = User.objects.filter(is_superuser=True, is_active=True).exclude(email="")
+    return sum(_send(subject, template, context, each.email) for each in admins)
+
+
 def _send(subject: str, template: str, context: Mapping[str, object], to: str) -> bool:
     """Send one mail.
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
 
 from accounts.admin import ReadOnlyAdmin
+from accounts.models import User
+from ledger.budget_settings import remove_budget, save_budget
 from ledger.models import Budget, LedgerEntry
 from ledger.money import format_usd, nano_usd
 
@@ -38,7 +42,7 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
     @admin.display(description="cost (USD)", ordering="cost_nano_usd")
     def cost(self, entry: LedgerEntry) -> str:
         """Return the cost in dollars; unknown is never shown as zero."""
-        if entry.kind == LedgerEntry.Kind.RESERVE:
+        if entry.kind in (LedgerEntry.Kind.RESERVE, LedgerEntry.Kind.GRANT):
             return "–"
         return format_usd(entry.cost_nano_usd) or "unknown"
 
@@ -52,7 +56,7 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Budget
-        fields = ["user", "period", "counts_notional"]
+        fields = ["user", "scope", "period", "hard", "roll_over", "counts_notional"]
         help_texts = {"user": "Empty = everybody without a budget of their own."}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -63,11 +67,14 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> None:
         """Carry the limit over and refuse a second budget for the same period."""
         super().clean()
-        limit = self.cleaned_data.get("limit_usd")
+        given = self.cleaned_data
+        limit = given.get("limit_usd")
         if limit is not None:
             self.instance.limit_nano_usd = nano_usd(limit)
+        if given.get("scope") == Budget.Scope.SHARED and given.get("user"):
+            raise ValidationError("A shared budget belongs to nobody alone.")
         same = Budget.objects.filter(
-            user=self.cleaned_data.get("user"), period=self.cleaned_data.get("period")
+            **{name: given.get(name) for name in ("user", "scope", "period")}
         )
         if same.exclude(pk=self.instance.pk).exists():
             raise ValidationError("There is already a budget for this period.")
@@ -75,17 +82,43 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(Budget)
 class BudgetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """What people may spend."""
+    """What people may spend; changes go into the audit log."""
 
     form = BudgetForm
-    fields = ["user", "period", "limit_usd", "counts_notional"]
-    list_display = ["whose", "period", "limit", "counts_notional"]
+    fields = [
+        "user",
+        "scope",
+        "period",
+        "limit_usd",
+        "hard",
+        "roll_over",
+        "counts_notional",
+    ]
+    list_display = ["whose", "scope", "period", "limit", "hard", "roll_over"]
     list_select_related = ["user"]
+
+    def save_model(
+        self, request: HttpRequest, obj: Budget, form: Any, change: bool
+    ) -> None:
+        """Save it as the page about budgets does."""
+        save_budget(obj, actor=cast("User", request.user))
+
+    def delete_model(self, request: HttpRequest, obj: Budget) -> None:
+        """Remove it as the page about budgets does."""
+        remove_budget(obj, actor=cast("User", request.user))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Budget]) -> None:
+        """Remove several, each with its event."""
+        for budget in queryset:
+            self.delete_model(request, budget)
 
     @admin.display(description="person", ordering="user__username")
     def whose(self, budget: Budget) -> str:
-        """Name the person, or say that this is the default."""
-        return budget.user.username if budget.user else "everybody"
+        """Name the person, or say that this is the default or everybody's together."""
+        if budget.user is not None:
+            return budget.user.username
+        is_shared = budget.scope == Budget.Scope.SHARED
+        return "everybody together" if is_shared else "everybody"
 
     @admin.display(description="limit (USD)", ordering="limit_nano_usd")
     def limit(self, budget: Budget) -> str | None:

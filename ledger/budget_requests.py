@@ -121,6 +121,7 @@ def grant(
                 amount_nano_usd = request.amount_nano_usd
         else:
             user = target
+        grant_id = grant_id or uuid.uuid4()
         done = LedgerEntry.objects.filter(kind="grant", attempt_id=grant_id).first()
         if done is not None:
             return done
@@ -181,7 +182,7 @@ def _append(
     key: str,
     amount_nano_usd: int | None,
     actor: User | None,
-    grant_id: uuid.UUID | None,
+    grant_id: uuid.UUID,
 ) -> LedgerEntry:
     who = actor.username if actor else "the command line"
     shared = key.startswith(Budget.Scope.SHARED)
@@ -189,7 +190,7 @@ def _append(
     return chain.append(
         LedgerEntry(
             kind=LedgerEntry.Kind.GRANT,
-            attempt_id=grant_id or uuid.uuid4(),
+            attempt_id=grant_id,
             user_id=user.pk,
             user_name=user.username,
             budget=key,

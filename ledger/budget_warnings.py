@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -52,7 +53,7 @@ def warnings_due(user: User) -> list[BudgetWarning]:
 
 def _mark(user: User, standing: Standing, reached: list[int]) -> bool:
     """Keep that the person was told; ``False`` when they were told before."""
-    period = {
+    period: dict[str, Any] = {
         "user_id": user.pk,
         "budget": standing.budget.key,
         "period_start": standing.start,
@@ -65,9 +66,7 @@ def _mark(user: User, standing: Standing, reached: list[int]) -> bool:
             if percent not in told:
                 BudgetNotice.objects.get_or_create(**period, percent=percent)
         _, is_new = BudgetNotice.objects.get_or_create(**period, percent=reached[-1])
-        BudgetNotice.objects.filter(
-            user_id=user.pk, period_start__lt=timezone.now() - KEPT
-        ).delete()
+        BudgetNotice.objects.filter(period_start__lt=timezone.now() - KEPT).delete()
     return is_new
 
 

@@ -8,6 +8,9 @@ outermost transaction ends. So append last, in a short transaction.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+
 from django.db import connection, models, transaction
 from django.utils import timezone
 
@@ -16,6 +19,8 @@ from ledger.canonical import GENESIS, hash_entry
 from ledger.models import LedgerEntry
 from ledger.triggers import LOCK_KEY, TABLE
 
+HISTORY_BATCH_ROWS = 200
+log = logging.getLogger(__name__)
 _TEXT_FIELDS = [
     field
     for field in LedgerEntry._meta.concrete_fields
@@ -71,3 +76,29 @@ def append(entry: LedgerEntry) -> LedgerEntry:
         entry.save(force_insert=True)
         transaction.on_commit(lambda: journal.append(entry))
     return entry
+
+
+def append_history(entries: Sequence[LedgerEntry]) -> None:
+    """Append rows that tell of the past and keep the times that they were given.
+
+    For imports: one transaction, in which nobody else can append; the journal follows
+    the commit.
+    """
+    with transaction.atomic():
+        lock()
+        last_id, last_hash = head()
+        for entry in entries:
+            _storable(entry)
+            last_id += 1
+            entry.id, entry.previous_hash = last_id, last_hash
+            entry.hash = last_hash = hash_entry(entry)
+        LedgerEntry.objects.bulk_create(entries, batch_size=HISTORY_BATCH_ROWS)
+        transaction.on_commit(_journal_history)
+
+
+def _journal_history() -> None:
+    """Write the new rows to the journal; where that fails, the tick catches up."""
+    try:
+        journal.fill_gaps()
+    except OSError as error:
+        log.error("Imported rows are not yet in %s: %s", journal.FILE_NAME, error)

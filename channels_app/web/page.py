@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from accounts.models import User
+from ledger.budget_requests import open_request_count
 from personas.models import Persona
 from personas.personas import personas_visible_to
 
@@ -28,6 +29,8 @@ class Link:
     label: str
     icon: str
     current: bool = False
+    waiting: int = 0
+    """How many things wait there for whoever looks."""
 
 
 _RAIL = (
@@ -73,7 +76,13 @@ def page(request: HttpRequest) -> dict[str, Any]:
 def _links(request: HttpRequest, links: tuple[Link, ...]) -> list[Link]:
     is_admin = bool(getattr(request.user, "is_admin", False))
     return [
-        Link(link.href, link.label, link.icon, request.path.startswith(link.href))
+        Link(
+            link.href,
+            link.label,
+            link.icon,
+            request.path.startswith(link.href),
+            open_request_count() if is_admin and link.href == "/money/" else 0,
+        )
         for link in links
         if is_admin or link.href not in _FOR_ADMINS
     ]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from django.test import Client
 
-from accounts.models import User
+from accounts.models import AuditEvent, User
 from ledger.models import Budget
 from ledger.types import Prices
 from tests.support.ledger import book
@@ -45,7 +45,12 @@ def test_a_budget_is_typed_in_dollars(
     admin_user: User, alice: User, client_for: ClientFor
 ) -> None:
     client = client_for(admin_user)
-    values = {"user": alice.pk, "period": "month", "limit_usd": "12.345"}
+    values = {
+        "user": alice.pk,
+        "scope": "person",
+        "period": "month",
+        "limit_usd": "12.345",
+    }
     assert client.post(f"{BUDGETS}add/", values).status_code == 302
     budget = Budget.objects.get()
     assert budget.limit_nano_usd == 12_345_000_000
@@ -56,6 +61,28 @@ def test_a_budget_is_typed_in_dollars(
     budget.refresh_from_db()
     assert budget.limit_nano_usd == 0
     assert "alice" in client.get(BUDGETS).content.decode()
+    removal = client.post(f"{BUDGETS}{budget.pk}/delete/", {"post": "yes"})
+    assert removal.status_code == 302
+    events = AuditEvent.objects.filter(event__startswith="budget.").order_by("id")
+    assert [(each.event, each.actor_name) for each in events] == [
+        ("budget.set", admin_user.username),
+        ("budget.set", admin_user.username),
+        ("budget.removed", admin_user.username),
+    ]
+
+
+def test_a_shared_budget_has_no_person(
+    admin_user: User, alice: User, client_for: ClientFor
+) -> None:
+    values = {
+        "user": alice.pk,
+        "scope": "shared",
+        "period": "day",
+        "limit_usd": "1",
+    }
+    page = client_for(admin_user).post(f"{BUDGETS}add/", values)
+    assert "A shared budget belongs to nobody alone." in page.content.decode()
+    assert not Budget.objects.exists()
 
 
 @pytest.mark.parametrize("whose", ["alice", "everybody"])
@@ -64,7 +91,12 @@ def test_a_second_budget_for_a_period_is_one_sentence(
 ) -> None:
     user = alice if whose == "alice" else None
     Budget.objects.create(user=user, period="day", limit_nano_usd=1)
-    values = {"user": user.pk if user else "", "period": "day", "limit_usd": "1"}
+    values = {
+        "user": user.pk if user else "",
+        "scope": "person",
+        "period": "day",
+        "limit_usd": "1",
+    }
     client = client_for(admin_user)
     page = client.post(f"{BUDGETS}add/", values)
     assert page.status_code == 200
@@ -76,7 +108,7 @@ def test_a_second_budget_for_a_period_is_one_sentence(
 def test_a_limit_must_be_an_amount(
     admin_user: User, client_for: ClientFor, limit: str
 ) -> None:
-    values = {"user": "", "period": "day", "limit_usd": limit}
+    values = {"user": "", "scope": "person", "period": "day", "limit_usd": limit}
     page = client_for(admin_user).post(f"{BUDGETS}add/", values)
     assert page.status_code == 200
     assert not Budget.objects.exists()

@@ -99,7 +99,7 @@ SECRET_IN_ADDRESS = {
     "account_confirm_email": "the key is the right itself",
     "account_reset_password_from_key": "the key is the right itself",
 }
-FOR_ADMINISTRATORS = ("admin/", "people/")
+FOR_ADMINISTRATORS = ("admin/", "people/", "money/budgets/")
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -227,7 +227,10 @@ def test_s01_nobody_reaches_anything_without_signing_in(hers: Belongings) -> Non
             continue
         address = fill(
             route,
-            values_for(hers) | dict.fromkeys(("username", "verb", "invite_id"), 1),
+            values_for(hers)
+            | dict.fromkeys(
+                ("username", "verb", "invite_id", "budget_id", "request_id"), 1
+            ),
         )
         for method in METHODS:
             answer = getattr(client, method)(address)

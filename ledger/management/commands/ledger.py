@@ -1,4 +1,4 @@
-"""``manage.py ledger …``: check, export and sum up the ledger.
+"""``manage.py ledger …``: check, export, import and sum up the ledger; set budgets.
 
 ``verify`` ends with ``ok N rows head …`` (exit 0) or the first fault (exit 1);
 ``export`` writes nothing but the rows to standard output.
@@ -10,20 +10,22 @@ import json
 import os
 import sys
 from argparse import ArgumentParser
+from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts import audit
 from accounts.models import User
-from ledger import export, journal, statistics, verify
+from ledger import export, journal, statistics, symbiont, verify
+from ledger.management.commands import _budgets
 from ledger.money import format_usd
 
 
 class Command(BaseCommand):
     """The verbs of ``manage.py ledger``."""
 
-    help = "Verify, export and sum up the ledger of model calls."
+    help = "Verify, export, import and sum up the ledger of model calls; set budgets."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declare one sub-command for each verb."""
@@ -42,6 +44,14 @@ class Command(BaseCommand):
         )
         sub = verb("stats", "show calls and costs by model and day")
         sub.add_argument("--user", help="one person's figures")
+        sub = verb("import", "book the old ledger.jsonl of Symbiont, all of it or none")
+        sub.add_argument("file", metavar="FILE")
+        sub.add_argument("--user", help="whose calls they were; else nobody's")
+        sub.add_argument(
+            "--dry-run", action="store_true", help="only say what would happen"
+        )
+        text = "show and set what may be spent, grant more"
+        _budgets.add_verbs(verbs.add_parser("budget", help=text, description=text))
         verb("restored", "note that the database was lawfully put back to a backup")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -83,6 +93,29 @@ class Command(BaseCommand):
         for day, sums in statistics.by_date(user).items():
             self.stdout.write(_sentence(day.isoformat(), sums))
 
+    def _import(self, options: dict[str, Any]) -> None:
+        user = _person(options["user"])
+        try:
+            with open(options["file"], "rb") as file:
+                report = symbiont.import_file(file, user, dry_run=options["dry_run"])
+        except OSError as error:
+            raise CommandError(f"The file cannot be read: {error.strerror}.") from None
+        if options["json"]:
+            record = asdict(report) | {"dry_run": options["dry_run"]}
+            self.stdout.write(json.dumps(record))
+        else:
+            for line in _import_lines(report, options["dry_run"], user):
+                self.stdout.write(line)
+        if report.faults:
+            sys.exit(1)
+
+    def _budget(self, options: dict[str, Any]) -> None:
+        record, lines = _budgets.run(options)
+        if options["json"]:
+            lines = [json.dumps(record)]
+        for line in lines:
+            self.stdout.write(line)
+
     def _restored(self, options: dict[str, Any]) -> None:
         line = journal.mark_restore()
         if options["json"]:
@@ -99,10 +132,24 @@ def _sentence(name: str, sums: statistics.Totals) -> str:
     return f"{name}: {calls}, {cost}{rest}"
 
 
+def _import_lines(
+    report: symbiont.ImportReport, dry_run: bool, user: User | None
+) -> list[str]:
+    """Say what an import did, and of each line that it could not take why."""
+    if report.faults:
+        lines = [f"Line {each.line}: {each.why}" for each in report.faults]
+        return [*lines, "Nothing was imported."]
+    whose = user.username if user else "nobody"
+    did = "would be booked" if dry_run else "booked"
+    unknown = report.unknown_cost
+    return [
+        f"{report.imported} calls {did} for {whose}: "
+        f"{format_usd(report.cost_nano_usd)} USD, {unknown} of unknown cost.",
+        f"{report.already} lines were imported before.",
+        f"{report.previews} previews {'would be kept' if dry_run else 'kept'}, "
+        f"encrypted{'' if user else '; name the person with --user to keep them'}.",
+    ]
+
+
 def _person(username: str | None) -> User | None:
-    if username is None:
-        return None
-    try:
-        return User.objects.get(username=username)
-    except User.DoesNotExist:
-        raise CommandError(f"There is no person named “{username}”.") from None
+    return None if username is None else _budgets.person(username)
