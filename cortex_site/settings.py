@@ -52,6 +52,7 @@ CORTEX_ROLE_MODELS = {
 MODEL_BACKENDS = {
     "builtin": "routing.backends.builtin.Builtin",
     "local_openai": "routing.backends.local_openai.LocalOpenAI",
+    "claude_cli": "routing.backends.claude_cli.ClaudeCLI",
     "anthropic_api": "routing.backends.anthropic_api.AnthropicAPI",
     "gemini_api": "routing.backends.gemini_api.GeminiAPI",
 }

@@ -276,6 +276,7 @@ def compose(material: Material, budget_tokens: int) -> Composition:
             part for part in (opening, *(file.text for file in used), closing) if part
         ),
         messages=_alternating(messages),
+        passing=closing,
         left_out_messages=(
             material.older_messages + len(material.history) - len(history)
         ),

@@ -86,6 +86,9 @@ class Prompt:
     """Names of persona files that did not fit, in the order they were dropped."""
     tools: tuple[ToolSpec, ...] = ()
     """Tools on offer; hosts that know none ignore them."""
+    passing: str = ""
+    """The end of ``system`` that changes with time, such as the date; hosts that keep
+    what came before it can be sent it apart."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ path); nobody types a path or a command on a page.
 Each host has a folder of its own, ``cli/host-<id>`` in the data folder. A program is
 logged in by hand with that folder; nothing else is kept there.
 
-Nothing here may run in an event loop: files are read and programs are started.
+Only ``version_of`` starts a program, and takes its time: keep it out of event loops.
 Source: Claude Code documentation, "Settings" (CLAUDE_CONFIG_DIR) and "Authentication";
 Gemini CLI documentation, "Configuration" (GEMINI_CLI_HOME) and "Authentication".
 """

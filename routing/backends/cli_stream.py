@@ -1,0 +1,94 @@
+"""The way from a program's lines to the events of an answer, the same for all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from typing import Protocol
+
+from routing.backends.base import (
+    BackendError,
+    Event,
+    TextDelta,
+    ThinkingDelta,
+    TimedOut,
+    UpstreamFailed,
+)
+from routing.backends.cli_process import Program
+from routing.interrupts import Patience
+
+
+class Answer(Protocol):
+    """What reads the lines of one kind of program."""
+
+    finished: bool
+    """The answer has ended well."""
+    failure: BackendError | None
+    """What went wrong; nothing is read after it."""
+    asked: bool
+    """The program may have sent its request."""
+
+    def feed(self, line: bytes) -> list[Event]:
+        """Take a line and return its events."""
+        ...
+
+    def failed(self, sentence: str) -> BackendError:
+        """Return the error for an answer that broke off."""
+        ...
+
+
+async def read_answer(
+    program: Program, answer: Answer, patience: Patience, no_answer: str
+) -> AsyncGenerator[Event, None]:
+    """Yield the events of a program's answer; what one read brought is joined.
+
+    Raises:
+        BackendError: The answer failed, or the program ended without one.
+    """
+    while lines := await _read(program, answer, patience):
+        events: list[Event] = []
+        for line in lines:
+            events += answer.feed(line)
+            if answer.failure or answer.finished:
+                break
+        for event in joined(events):
+            patience.progress()
+            yield event
+        if answer.failure is not None:
+            raise answer.failure
+        if answer.finished:
+            return
+    raise _ended_early(program) or answer.failed(no_answer)
+
+
+async def _read(program: Program, answer: Answer, patience: Patience) -> list[bytes]:
+    try:
+        return await patience.wait(program.read_lines)
+    except TimedOut as error:
+        error.worked = answer.asked
+        raise
+    except UpstreamFailed as error:
+        error.worked = answer.asked
+        raise
+
+
+def joined(events: Iterable[Event]) -> list[Event]:
+    """Return the events with neighbouring pieces of one kind made one."""
+    result: list[Event] = []
+    for event in events:
+        last = result[-1] if result else None
+        if isinstance(event, TextDelta) and isinstance(last, TextDelta):
+            result[-1] = TextDelta(last.text + event.text)
+        elif isinstance(event, ThinkingDelta) and isinstance(last, ThinkingDelta):
+            result[-1] = ThinkingDelta(last.text + event.text)
+        else:
+            result.append(event)
+    return result
+
+
+def _ended_early(program: Program) -> BackendError | None:
+    """Return what is known to end a program before it does anything."""
+    if program.exit_code in {126, 127}:
+        return UpstreamFailed("The program could not be started on this machine.")
+    if "unknown option" in program.last_words.lower():
+        return UpstreamFailed("The program is too old for Cortex; update it.")
+    return None
