@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from asgiref.sync import async_to_sync
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -17,7 +18,10 @@ from django.http import HttpRequest
 from accounts.models import User
 from routing import hosts
 from routing.backends import backend_types
+from routing.discovery import enable_if_proved
+from routing.host_check import test_host
 from routing.models import Host, Model, RoleSlot
+from routing.registry import hosts_visible_to, info_for
 
 
 def _actor(request: HttpRequest) -> User:
@@ -29,7 +33,7 @@ class HostAdminForm(forms.ModelForm):  # type: ignore[type-arg]
     """A host with a write-only key."""
 
     key = forms.CharField(
-        label="API key",
+        label="API key or token",
         required=False,
         max_length=2000,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
@@ -39,7 +43,16 @@ class HostAdminForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Host
-        fields = ["owner", "name", "type", "base_url", "is_local", "enabled"]
+        fields = [
+            "owner",
+            "name",
+            "type",
+            "credential",
+            "base_url",
+            "is_local",
+            "enabled",
+            "auto_enable",
+        ]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Offer the types that can be called, and the type that the host has."""
@@ -48,6 +61,11 @@ class HostAdminForm(forms.ModelForm):  # type: ignore[type-arg]
         self.fields["type"].choices = [  # type: ignore[attr-defined]
             choice for choice in Host.Type.choices if choice[0] in offered
         ]
+        self.fields["credential"].required = False
+
+    def clean_credential(self) -> str:
+        """Return how the host signs in; a key where nothing was said."""
+        return self.cleaned_data["credential"] or Host.Credential.KEY
 
     def clean(self) -> dict[str, Any]:
         """Refuse what the registry refuses."""
@@ -76,7 +94,29 @@ class HostAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ["name", "type", "owner", "is_local", "enabled", "flagged"]
     list_filter = ["type", "is_local", "enabled"]
     search_fields = ["name"]
-    readonly_fields = ["flagged"]
+    readonly_fields = ["flagged", "cooling_until"]
+    actions = ["test_hosts"]
+
+    @admin.action(description="Test the chosen hosts")
+    def test_hosts(self, request: HttpRequest, queryset: QuerySet[Host]) -> None:
+        """Test hosts step by step and tell for each whether it works."""
+        actor = _actor(request)
+        visible = set(hosts_visible_to(actor).values_list("id", flat=True))
+        for host in queryset:
+            if host.id not in visible:
+                text = f"{host.name} belongs to {host.owner}, who can test it."
+                self.message_user(request, text, messages.WARNING)
+                continue
+            report = async_to_sync(test_host)(actor, info_for(actor, host))
+            steps = (step for step in report.steps if step.ok is False)
+            failed = next(steps, None)
+            if failed is not None:
+                text = f"{host.name}: the step “{failed.name}” failed: {failed.detail}"
+                self.message_user(request, text, messages.ERROR)
+                continue
+            enabled = enable_if_proved(host, report)
+            text = " works and is in use from now on." if enabled else " works."
+            self.message_user(request, host.name + text, messages.SUCCESS)
 
     def save_model(
         self,
@@ -133,6 +173,6 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 class RoleSlotAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Places in chains; the page about models edits whole chains."""
 
-    list_display = ["role", "position", "model", "owner"]
+    list_display = ["role", "position", "model", "plain_id", "owner"]
     list_filter = ["role"]
     list_select_related = ["model", "owner"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from accounts import secrets
 from routing.backends.base import AuthenticationFailed
 from routing.catalogue import HostInfo
+from routing.models import Host
 
 
-def key_of(host: HostInfo) -> str:
+def key_of(host: HostInfo | Host) -> str:
     """Return a host's key, empty if it has none.
 
     Raises:

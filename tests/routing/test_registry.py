@@ -17,10 +17,12 @@ from routing import hosts
 from routing.models import Host, Model, RoleSlot
 from routing.registry import (
     catalogue_for,
+    catalogue_of_host,
     get_host_to_change,
     get_model_to_change,
     hosts_visible_to,
     info_for,
+    may_call,
     models_visible_to,
 )
 
@@ -76,8 +78,12 @@ def test_catalogue_takes_two_queries_and_holds_no_key(
 
 
 def test_catalogue_leaves_out_what_cannot_be_called(
-    alice: User, add_model: Callable[..., Model], set_chain: Callable[..., None]
+    alice: User,
+    add_model: Callable[..., Model],
+    set_chain: Callable[..., None],
+    settings: Any,
 ) -> None:
+    settings.MODEL_BACKENDS = {"scripted": settings.MODEL_BACKENDS["scripted"]}
     off = add_model("off", enabled=False)
     host_off = add_model("host-off")
     Host.objects.filter(id=host_off.host_id).update(enabled=False)
@@ -231,7 +237,7 @@ def test_members_need_permission_and_a_public_address(
     "fields",
     [
         {"type": "builtin"},
-        {"type": "claude_cli"},
+        {"type": "telepathy"},
         {"base_url": ""},
         {"base_url": "ftp://x/"},
         {"base_url": "http://user:pass@x/v1"},
@@ -241,6 +247,169 @@ def test_members_need_permission_and_a_public_address(
 def test_unusable_hosts_are_refused(admin_user: User, fields: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         hosts.save_host(host(**fields), key=None, actor=admin_user)
+
+
+def vendor(type: str, **fields: Any) -> Host:
+    """Return an unsaved host of a vendor, at its fixed address."""
+    return host(**{"type": type, "base_url": "", **fields})
+
+
+VENDORS = ("claude_cli", "gemini_cli", "gemini_api", "anthropic_api")
+
+
+@pytest.mark.usefixtures("vendor_types")
+@pytest.mark.parametrize("type", VENDORS)
+def test_anybody_may_add_a_vendors_host_with_a_key(alice: User, type: str) -> None:
+    saved = hosts.save_host(vendor(type, owner=alice), key="k", actor=alice)
+    Model.objects.create(host=saved, label="m", name="m")
+    (model,) = catalogue_for(alice).models
+    assert model.host.billing == "metered"
+    saved.base_url = "https://gateway.example"
+    with pytest.raises(ValidationError) as caught:
+        hosts.save_host(saved, key=None, actor=alice)
+    assert set(caught.value.error_dict) == {"base_url"}
+
+
+@pytest.mark.usefixtures("vendor_types")
+def test_typed_address_of_a_vendors_host_needs_the_permission_for_ever(
+    alice: User, admin_user: User
+) -> None:
+    hosts.allow_free_urls(alice, True, actor=admin_user)
+    allowed = User.objects.get(id=alice.id)
+    own = vendor("gemini_api", owner=alice, base_url="https://gateway.example")
+    hosts.save_host(own, key="k", actor=allowed)
+    Model.objects.create(host=own, label="m", name="m")
+    assert len(catalogue_for(allowed).models) == 1
+    hosts.allow_free_urls(alice, False, actor=admin_user)
+    assert catalogue_for(User.objects.get(id=alice.id)).models == ()
+
+
+@pytest.mark.usefixtures("vendor_types")
+@pytest.mark.parametrize("type", ["claude_cli", "gemini_cli"])
+def test_programs_are_pointed_elsewhere_for_shared_hosts_alone(
+    alice: User, admin_user: User, type: str
+) -> None:
+    url = {"base_url": "http://127.0.0.1:9"}
+    hosts.allow_free_urls(alice, True, actor=admin_user)
+    for person in (User.objects.get(id=alice.id), admin_user):
+        own = vendor(type, owner=person, **url)
+        with pytest.raises(ValidationError, match="Only administrators"):
+            hosts.save_host(own, key="k", actor=person)
+        # Nor does a row that came some other way count.
+        own.save()
+        Model.objects.create(host=own, label="m", name="m")
+        assert catalogue_for(person).models == ()
+        assert catalogue_of_host(person, own.id).models == ()
+    hosts.save_host(vendor(type, **url), key="k", actor=admin_user)
+
+
+@pytest.mark.usefixtures("vendor_types")
+@pytest.mark.parametrize("type", ["claude_cli", "gemini_cli"])
+def test_login_by_hand_is_for_shared_hosts_alone(
+    alice: User, admin_user: User, type: str
+) -> None:
+    for person in (alice, admin_user):
+        own = vendor(type, owner=person, credential="login")
+        with pytest.raises(ValidationError, match="whoever runs this machine"):
+            hosts.save_host(own, key=None, actor=person)
+        own.save()
+        Model.objects.create(host=own, label="m", name="m")
+        assert catalogue_for(person).models == ()
+        assert not may_call(person, info_for(person, own))
+    shared = hosts.save_host(
+        vendor(type, credential="login"), key=None, actor=admin_user
+    )
+    Model.objects.create(host=shared, label="m", name="m")
+    (model,) = catalogue_for(alice).models
+    assert model.host.billing == "notional"
+
+
+@pytest.mark.usefixtures("vendor_types")
+def test_only_programs_know_other_credentials(admin_user: User) -> None:
+    api = vendor("anthropic_api", credential="login")
+    assert hosts.save_host(api, key="k", actor=admin_user).credential == "key"
+    with pytest.raises(ValidationError, match="API key or a login"):
+        token = vendor("gemini_cli", credential="token", name="g")
+        hosts.save_host(token, key="k", actor=admin_user)
+
+
+@pytest.mark.usefixtures("vendor_types")
+@pytest.mark.parametrize("type", VENDORS)
+def test_vendor_is_never_in_the_house(alice: User, admin_user: User, type: str) -> None:
+    with pytest.raises(ValidationError, match="not in the house"):
+        hosts.save_host(vendor(type, is_local=True), key="k", actor=admin_user)
+    saved = hosts.save_host(vendor(type), key="k", actor=admin_user)
+    Model.objects.create(host=saved, label="m", name="m")
+    Host.objects.update(is_local=True)  # past the rules
+    (model,) = catalogue_for(alice).models
+    assert not model.host.is_local
+    assert model.prices.input is None
+    assert not info_for(alice, Host.objects.get()).is_local
+
+
+@pytest.mark.usefixtures("vendor_types")
+@pytest.mark.parametrize("change", [{"type": "anthropic_api"}, {"credential": "token"}])
+def test_key_does_not_move_to_another_kind_of_account(
+    admin_user: User, change: dict[str, str]
+) -> None:
+    saved = hosts.save_host(vendor("claude_cli"), key="one", actor=admin_user)
+    for name, value in change.items():
+        setattr(saved, name, value)
+    assert hosts.save_host(saved, key=None, actor=admin_user).key_encrypted == ""
+
+
+@pytest.mark.usefixtures("vendor_types")
+@pytest.mark.parametrize(
+    "name", ["--add-dir=/", "-p", "a b", "a\nb", "$(id)", "a;b", "../x", "", "ä"]
+)
+def test_program_is_never_given_an_option_as_a_model(
+    admin_user: User, name: str
+) -> None:
+    saved = hosts.save_host(vendor("claude_cli"), key="k", actor=admin_user)
+    with pytest.raises(ValidationError):
+        hosts.save_model(Model(host=saved, name=name, label="m"))
+    for good in ("haiku", "claude-sonnet-5[1m]", "us.anthropic.claude:0", "m@1"):
+        hosts.save_model(Model(host=saved, name=good, label=good))
+
+
+def test_switching_a_waiting_host_is_a_decision(admin_user: User) -> None:
+    saved = hosts.save_host(host(enabled=False), key=None, actor=admin_user)
+    Host.objects.update(auto_enable=True, flagged="No API key is stored yet.")
+    saved.refresh_from_db()
+    saved.name = "renamed"
+    hosts.save_host(saved, key="k", actor=admin_user)
+    assert (saved.auto_enable, saved.flagged) == (True, "")
+    saved.enabled = True
+    assert not hosts.save_host(saved, key=None, actor=admin_user).auto_enable
+    assert not hosts.enable_host(saved)
+
+
+def test_one_host_alone_counts_for_its_test(
+    alice: User, bob: User, add_model: Callable[..., Model]
+) -> None:
+    mine, other = add_model("mine", owner=alice, host="h"), add_model("other")
+    add_model("off", owner=alice, host="h", enabled=False)
+    Host.objects.update(enabled=False)
+    assert [m.label for m in catalogue_of_host(alice, mine.host_id).models] == ["mine"]
+    assert [m.label for m in catalogue_of_host(bob, other.host_id).models] == ["other"]
+    assert catalogue_of_host(bob, mine.host_id).models == ()
+    assert catalogue_of_host(alice, 0).models == ()
+
+
+def test_plain_ids_in_chains(alice: User, add_model: Callable[..., Model]) -> None:
+    model = add_model("m")
+    hosts.set_chain(alice, "chat", ["claude_cli", model, "builtin"])
+    assert hosts.chain_of(alice, "chat") == ["claude_cli", model, "builtin"]
+    hosts.add_to_chain(alice, "chat", "builtin")
+    hosts.add_to_chain(alice, "chat", "gemini_api")
+    assert hosts.chain_of(alice, "chat")[2:] == ["builtin", "gemini_api"]
+    with pytest.raises(ValidationError, match="only once"):
+        hosts.set_chain(alice, "chat", ["builtin", "builtin"])
+    with pytest.raises(ValidationError, match="no such kind"):
+        hosts.set_chain(alice, "chat", ["anthropic_api"])
+    hosts.set_chain(None, "chat", ["claude_cli"])
+    with pytest.raises(ValidationError, match="cannot be used"):
+        hosts.save_model(Model(host=model.host, name="x", label="claude_cli"))
 
 
 def test_names_and_labels_are_unique_for_each_owner(

@@ -82,7 +82,9 @@ def test_persons_own_follow_the_rules_of_the_page(alice: User) -> None:
     "arguments",
     [
         ("add-host", "box", "ftp://nowhere/"),
-        ("add-host", "box", "http://x/", "--type", "claude_cli"),
+        ("add-host", "box", "http://x/", "--type", "builtin"),
+        ("add-host", "box"),
+        ("add-host", "box", "--type=gemini_cli", "--credential=token"),
         ("add-model", "nowhere", "m"),
         ("set-chain", "chat", "nobody"),
         ("remove-host", "nowhere"),
@@ -118,3 +120,35 @@ def test_hosts_are_tested(admin_user: User, upstream: Upstream) -> None:
     upstream.require_key("k")
     with pytest.raises(CommandError):
         registry("test")
+
+
+@pytest.mark.usefixtures("vendor_types")
+def test_vendors_hosts_need_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("sk-canary\n"))
+    row = registry_json("add-host", "gem", "--type", "gemini_api", "--key-stdin")
+    assert (row["base_url"], row["key"], row["waits"]) == ("", True, False)
+    login = registry_json("add-host", "c", "--type=claude_cli", "--credential=login")
+    assert login["login_command"].startswith("CLAUDE_CONFIG_DIR=")
+    said = registry("add-host", "d", "--type=claude_cli", "--credential=login")
+    assert "Log its program in: CLAUDE_CONFIG_DIR=" in said
+
+
+def test_plain_ids_stand_in_chains(add_model: Callable[..., Model]) -> None:
+    add_model("m")
+    value = registry_json("set-chain", "chat", "claude_cli", "m", "builtin")
+    assert value["chain"] == ["claude_cli", "m", "builtin"]
+    assert registry_json("list")["chains"] == {"chat": value["chain"]}
+    assert "claude_cli → m → builtin" in registry("list")
+
+
+def test_test_puts_a_waiting_host_in_use(admin_user: User, upstream: Upstream) -> None:
+    registry("add-host", "box", upstream.base_url)
+    registry("add-model", "box", "echo")
+    Host.objects.update(enabled=False, auto_enable=True)
+    assert registry_json("list")["hosts"][0]["waits"]
+    value = registry_json("test", "box")
+    assert value["enabled"] == ["box"]
+    answer = value["hosts"]["box"]["steps"][-1]
+    assert answer["cost_usd"] == "unknown"
+    assert Host.objects.get().enabled
+    assert registry_json("test", "box")["enabled"] == []

@@ -12,6 +12,7 @@ from django.test import Client
 from accounts.models import AuditEvent, User
 from accounts.secrets import decrypt
 from ledger.models import LedgerEntry
+from ledger.types import Prices
 from routing import hosts
 from routing.models import Host, Model, RoleSlot
 from tests.support.upstream import Upstream
@@ -371,6 +372,183 @@ def test_texts_are_escaped(
     assert "&lt;b&gt;{{ 7 }}" in page
 
 
+# --- vendors ----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("vendor_types")
+def test_member_adds_a_vendors_host_with_its_usual_models(
+    alice: User, client_for: ClientFor
+) -> None:
+    client, add = client_for(alice), URL + "hosts/add/"
+    form = text(client.get(add + "?type=claude_cli"))
+    assert 'name="base_url"' not in form
+    assert 'name="is_local"' not in form
+    assert 'value="login"' not in form
+    assert 'value="token"' in form
+    fields = vendor_fields(
+        "claude_cli", credential="token", key="sk-canary", usual_models="on"
+    )
+    page = text(client.post(add, fields, follow=True))
+    assert "mine is saved." in page
+    host = Host.objects.get()
+    assert (host.owner, host.credential) == (alice, "token")
+    labels = host.models.order_by("tier").values_list("label", flat=True)
+    assert list(labels) == ["claude_cli:haiku", "claude_cli:sonnet", "claude_cli:opus"]
+    assert "canary" not in page
+    edit = text(client.get(f"{URL}hosts/{host.id}/"))
+    assert "usual models" not in edit
+    assert "canary" not in edit
+    # A token is no API key, so changing one to the other takes a new one.
+    changed = vendor_fields("claude_cli", credential="key")
+    page = text(client.post(f"{URL}hosts/{host.id}/", changed, follow=True))
+    assert "Its key was given up" in page
+    assert Host.objects.get().key_encrypted == ""
+
+
+@pytest.mark.usefixtures("vendor_types")
+def test_member_cannot_borrow_the_login_of_the_machine(
+    alice: User, client_for: ClientFor
+) -> None:
+    fields = vendor_fields("claude_cli", credential="login")
+    refused = client_for(alice).post(URL + "hosts/add/", fields)
+    assert refused.status_code == 400
+    assert not Host.objects.exists()
+
+
+@pytest.mark.usefixtures("vendor_types")
+def test_administrator_is_shown_how_to_log_in(
+    admin_user: User, alice: User, client_for: ClientFor
+) -> None:
+    client = client_for(admin_user)
+    own = client.post(
+        URL + "hosts/add/", vendor_fields("claude_cli", credential="login")
+    )
+    assert own.status_code == 400
+    assert "belongs to whoever runs this machine" in text(own)
+    fields = vendor_fields("claude_cli", credential="login", shared="on")
+    page = text(client.post(URL + "hosts/add/", fields, follow=True))
+    host = Host.objects.get()
+    assert f"host-{host.id} " in page
+    assert "CLAUDE_CONFIG_DIR=" in page
+    assert client_for(alice).get(f"{URL}hosts/{host.id}/").status_code == 404
+
+
+@pytest.mark.usefixtures("vendor_types")
+def test_host_without_a_key_is_saved_with_a_hint(
+    alice: User, client_for: ClientFor
+) -> None:
+    fields = vendor_fields("gemini_api")
+    page = text(client_for(alice).post(URL + "hosts/add/", fields, follow=True))
+    assert "It has no key yet. Enter one." in page
+
+
+def test_unknown_kind_shows_the_kinds_again(
+    admin_user: User, client_for: ClientFor
+) -> None:
+    client, add = client_for(admin_user), URL + "hosts/add/"
+    for response in (
+        client.post(add, {"name": "x"}),
+        client.get(add + "?type=telepathy"),
+        client.post(add, host_fields(type="builtin")),
+    ):
+        assert response.status_code == 400
+        assert "?type=local_openai" in text(response)
+    assert client.get(add).status_code == 200
+
+
+@pytest.mark.usefixtures("vendor_types")
+def test_kind_of_a_host_does_not_change(
+    admin_user: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    host = add_model("m", type="gemini_api", key="k").host
+    fields = vendor_fields("anthropic_api")
+    client_for(admin_user).post(f"{URL}hosts/{host.id}/", fields)
+    host.refresh_from_db()
+    assert (host.name, host.type, bool(host.key_encrypted)) == (
+        "mine", "gemini_api", True,
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("vendor_types")
+def test_model_comes_with_what_is_known_of_it(
+    admin_user: User,
+    client_for: ClientFor,
+    add_model: Callable[..., Model],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = add_model("m", type="gemini_api", key="k").host
+    client, url = client_for(admin_user), f"{URL}hosts/{host.id}/models/add/"
+    known = {"gemini-2.5-pro": Prices(1_250_000_000, 10_000_000_000)}
+    monkeypatch.setattr(hosts, "price_for", lambda _, name: known.get(name))
+    form = client.get(url, {"name": "gemini-2.5-pro"}).context["form"]
+    assert form["tier"].value() == 3
+    assert form["context_tokens"].value() == 1_048_576
+    assert form["input_price_nano_usd_per_mtok"].value() == "1.25"
+    assert form["cache_read_price_nano_usd_per_mtok"].value() is None
+    told = client.get(url, {"name": "gemini-2.5-pro", "context": "65536"})
+    assert told.context["form"]["context_tokens"].value() == 65_536
+    unknown = client.get(url, {"name": "new-model", "context": "nonsense"})
+    assert "list prices do not know this model" in text(unknown)
+    saved = client.post(url, model_fields(name="new-model"), follow=True)
+    assert "Its price is not known" in text(saved)
+
+
+def test_what_a_model_can_do_is_ticked(
+    admin_user: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    model = add_model("m", tags=["images", "german"])
+    client, url = client_for(admin_user), f"{URL}models/{model.id}/"
+    form = client.get(url).context["form"]
+    assert form["abilities"].value() == ["images"]
+    assert form["tags"].value() == "german"
+    fields = model_fields(name="m", abilities="tools", tags="images, fast")
+    client.post(url, fields)
+    model.refresh_from_db()
+    assert model.tags == ["tools", "fast"]
+    assert client.post(url, {**fields, "abilities": "flying"}).status_code == 400
+
+
+@pytest.mark.usefixtures("vendor_types")
+def test_programs_have_no_abilities_to_tick(
+    admin_user: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    model = add_model("m", type="claude_cli")
+    client = client_for(admin_user)
+    assert "abilities" not in text(client.get(f"{URL}models/{model.id}/"))
+
+
+@pytest.mark.usefixtures("vendor_types")
+def test_chain_takes_plain_ids_and_says_what_they_mean(
+    alice: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    model = add_model("haiku", type="claude_cli")
+    client, url = client_for(alice), URL + "chains/own/chat/"
+    client.post(url, {"place_0": "claude_cli", "place_1": "builtin"})
+    assert hosts.chain_of(alice, "chat") == ["claude_cli", "builtin"]
+    page = text(client.get(url))
+    assert "claude_cli <span" in page
+    assert "(now haiku)" in page
+    assert client.get(url).context["form"]["place_1"].value() == "builtin"
+    client.post(url + "move/", {"up": "builtin"})
+    assert hosts.chain_of(alice, "chat") == ["builtin", "claude_cli"]
+    Host.objects.update(enabled=False)
+    assert "Claude CLI is not set up" in text(client.get(url))
+    hosts.set_chain(alice, "chat", [model])
+    assert "not in use, so skipped" in text(client.get(url))
+    refused = client.post(url, {"place_0": "anthropic_api"})
+    assert refused.status_code == 400
+
+
+def test_waiting_host_says_what_it_waits_for(
+    alice: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    add_model("m")
+    Host.objects.update(enabled=False, auto_enable=True, flagged="No key yet.")
+    page = text(client_for(alice).get(URL))
+    assert "Waits until it can answer" in page
+    assert "No key yet." in page
+
+
 # --- admin ------------------------------------------------------------------------
 
 
@@ -432,6 +610,38 @@ def test_admin_deletes_hosts_with_an_audit_event(
     client.post("/admin/routing/host/", chosen)
     assert not Host.objects.exists()
     assert AuditEvent.objects.filter(event="host.deleted").count() == 2
+
+
+def test_admin_tests_hosts_and_leaves_those_of_others(
+    admin_user: User, alice: User, client_for: ClientFor, upstream: Upstream
+) -> None:
+    url = {"type": "local_openai", "base_url": upstream.base_url}
+    shared = Host.objects.create(name="box", enabled=False, auto_enable=True, **url)
+    Model.objects.create(host=shared, label="echo", name="echo")
+    broken = Host.objects.create(
+        name="broken", type="local_openai", base_url="http://127.0.0.1:9/v1"
+    )
+    hers = Host.objects.create(name="hers", owner=alice, **url)
+    client = client_for(admin_user)
+    chosen = [shared.id, broken.id, hers.id]
+    action = {"action": "test_hosts", "_selected_action": chosen}
+    page = text(client.post("/admin/routing/host/", action, follow=True))
+    assert "Box works and is in use from now on." in page
+    assert "Broken: the step “connection” failed" in page
+    assert "Hers belongs to alice" in page
+    assert len(upstream.completions) == 1
+
+
+def test_admin_keeps_the_rules_of_credentials(
+    admin_user: User, alice: User, client_for: ClientFor
+) -> None:
+    client = client_for(admin_user)
+    fields = vendor_fields("claude_cli", credential="login", base_url="")
+    add = "/admin/routing/host/add/"
+    refused = client.post(add, {**fields, "owner": alice.id})
+    assert "belongs to whoever runs this machine" in text(refused)
+    assert client.post(add, fields).status_code == 302
+    assert Host.objects.get().credential == "login"
 
 
 def test_saving_a_host_hints_at_the_house(

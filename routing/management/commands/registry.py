@@ -11,6 +11,7 @@ import asyncio
 import json
 import sys
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -19,11 +20,21 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
 from routing import hosts
+from routing.backends.programs import login_command
+from routing.catalogue import PLAIN_IDS
+from routing.discovery import enable_if_proved
 from routing.forms import PriceField
-from routing.host_check import HostReport, test_host
+from routing.host_check import test_host
+from routing.management import registry_files
+from routing.management.registry_rows import host_row, model_row, report_row
 from routing.models import Host, Model, RoleSlot
 from routing.registry import info_for, may_add_free_url
 
+_VERBS = {
+    "import": registry_files.import_verb,
+    "export": registry_files.export_verb,
+    "drill": registry_files.drill_verb,
+}
 WORDS = {None: "not tried", True: "ok", False: "FAILED"}
 
 
@@ -45,8 +56,14 @@ class Command(BaseCommand):
         verb("list", "list hosts, models and chains")
         sub = verb("add-host", "add a host")
         sub.add_argument("name")
-        sub.add_argument("base_url")
+        sub.add_argument("base_url", nargs="?", default="", help="none for vendors")
         sub.add_argument("--type", default=Host.Type.LOCAL_OPENAI)
+        sub.add_argument(
+            "--credential",
+            choices=Host.Credential.values,
+            default=Host.Credential.KEY,
+            help="how a program signs in",
+        )
         sub.add_argument("--local", action="store_true", help="it is in the house")
         sub.add_argument("--key-stdin", action="store_true", help="read a key")
         verb("remove-host", "remove a host").add_argument("name")
@@ -62,8 +79,19 @@ class Command(BaseCommand):
         verb("remove-model", "remove a model").add_argument("label")
         sub = verb("set-chain", "set a role's chain; without models remove it")
         sub.add_argument("role", choices=settings.MODEL_ROLES)
-        sub.add_argument("models", nargs="*", metavar="label")
+        sub.add_argument("models", nargs="*", metavar="label", help="or a plain id")
         verb("test", "test hosts step by step").add_argument("host", nargs="?")
+        sub = verb("drill", "say what would answer if hosts were down")
+        sub.add_argument("--down", action="append", default=[], metavar="host")
+        sub = verb("import", "take over model_registry.json and local_llm.json")
+        sub.add_argument("path", type=Path, metavar="file or folder")
+        sub.add_argument("--dry-run", action="store_true", help="change nothing")
+        sub.add_argument(
+            "--share-hosts", action="store_true", help="servers become shared hosts"
+        )
+        sub = verb("export", "write what import reads")
+        sub.add_argument("--output", type=Path, help="a new file, for its owner alone")
+        sub.add_argument("--with-secrets", action="store_true", help="with keys")
         verb("allow-addresses", "let a person add hosts at any public address")
         verb("refuse-addresses", "take that back")
 
@@ -71,9 +99,10 @@ class Command(BaseCommand):
         """Run the verb; turn every refusal into one sentence and exit code 1."""
         owner = self._person(options["user"]) if options["user"] else None
         try:
-            value, sentence = getattr(self, "_" + options["verb"].replace("-", "_"))(
-                owner, options
+            verb = _VERBS.get(options["verb"]) or getattr(
+                self, "_" + options["verb"].replace("-", "_")
             )
+            value, sentence = verb(owner, options)
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
         self.stdout.write(json.dumps(value) if options["json"] else sentence)
@@ -85,10 +114,11 @@ class Command(BaseCommand):
         slots = RoleSlot.objects.filter(owner=owner).select_related("model")
         chains: dict[str, list[str]] = {}
         for slot in slots:
-            chains.setdefault(slot.role, []).append(slot.model.label)
+            label = slot.model.label if slot.model else slot.plain_id
+            chains.setdefault(slot.role, []).append(label)
         rows = Host.objects.filter(owner=owner).order_by("name")
-        host_rows = [_host_row(host) for host in rows]
-        model_rows = [_model_row(model) for model in models.order_by("label")]
+        host_rows = [host_row(host) for host in rows]
+        model_rows = [model_row(model) for model in models.order_by("label")]
         value = {"hosts": host_rows, "models": model_rows, "chains": chains}
         lines = [f"host {h['name']}: {h['type']} {h['base_url']}" for h in host_rows]
         lines += [
@@ -104,12 +134,17 @@ class Command(BaseCommand):
             name=options["name"],
             type=options["type"],
             base_url=options["base_url"],
+            credential=options["credential"],
             is_local=options["local"],
         )
         key = sys.stdin.readline().strip() if options["key_stdin"] else None
         host.full_clean(exclude=["owner"], validate_constraints=False)
         hosts.save_host(host, key=key, actor=owner)
-        return _host_row(host), f"Host “{host.name}” is added."
+        value, sentence = host_row(host), f"Host “{host.name}” is added."
+        if host.credential == Host.Credential.LOGIN:
+            value["login_command"] = command = login_command(host.type, host.id)
+            sentence += f" Log its program in: {command}"
+        return value, sentence
 
     def _remove_host(
         self, owner: User | None, options: dict[str, Any]
@@ -135,7 +170,7 @@ class Command(BaseCommand):
         )
         model.full_clean(validate_constraints=False)
         hosts.save_model(model)
-        return _model_row(model), f"Model “{model.label}” is added."
+        return model_row(model), f"Model “{model.label}” is added."
 
     def _remove_model(
         self, owner: User | None, options: dict[str, Any]
@@ -148,9 +183,12 @@ class Command(BaseCommand):
         self, owner: User | None, options: dict[str, Any]
     ) -> tuple[Any, str]:
         role = options["role"]
-        models = [self._model(owner, label) for label in options["models"]]
-        hosts.set_chain(owner, role, models)
-        labels = [model.label for model in models]
+        rows = [
+            label if label in PLAIN_IDS else self._model(owner, label)
+            for label in options["models"]
+        ]
+        hosts.set_chain(owner, role, rows)
+        labels = [row if isinstance(row, str) else row.label for row in rows]
         chain = " → ".join(labels) or "empty"
         return {"role": role, "chain": labels}, f"The chain for {role}: {chain}."
 
@@ -167,15 +205,20 @@ class Command(BaseCommand):
             host.name: asyncio.run(test_host(tester, info_for(tester, host)))
             for host in rows
         }
+        enabled = [
+            host.name for host in rows if enable_if_proved(host, reports[host.name])
+        ]
         value = {
             "ok": all(report.ok for report in reports.values()),
-            "hosts": {name: _report_row(report) for name, report in reports.items()},
+            "hosts": {name: report_row(report) for name, report in reports.items()},
+            "enabled": enabled,
         }
         lines = [
             f"{name}: {step.name}: {WORDS[step.ok]} ({step.detail})"
             for name, report in reports.items()
             for step in report.steps
         ]
+        lines += [f"{name} is in use from now on." for name in enabled]
         return value, "\n".join(lines) or "There is no host to test."
 
     def _allow_addresses(
@@ -216,47 +259,6 @@ class Command(BaseCommand):
         if model is None:
             raise CommandError(f"There is no model “{label}”.")
         return model
-
-
-def _host_row(host: Host) -> dict[str, Any]:
-    return {
-        "name": host.name,
-        "type": host.type,
-        "base_url": host.base_url,
-        "local": host.is_local,
-        "enabled": host.enabled,
-        "key": bool(host.key_encrypted),
-        "flagged": host.flagged,
-    }
-
-
-def _model_row(model: Model) -> dict[str, Any]:
-    return {
-        "label": model.label,
-        "name": model.name,
-        "host": model.host.name,
-        "tier": model.tier,
-        "context_tokens": model.context_tokens,
-        "max_output_tokens": model.max_output_tokens,
-        "enabled": model.enabled,
-    }
-
-
-def _report_row(report: HostReport) -> dict[str, Any]:
-    return {
-        "ok": report.ok,
-        "failed_step": report.failed_step,
-        "models": list(report.models),
-        "steps": [
-            {
-                "name": step.name,
-                "ok": step.ok,
-                "detail": step.detail,
-                "elapsed_ms": step.elapsed_ms,
-            }
-            for step in report.steps
-        ],
-    }
 
 
 def _nano(dollars: str | None) -> Any:
