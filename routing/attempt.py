@@ -64,6 +64,8 @@ class Attempt:
     """Something of its answer was shown, so there is no falling back any more."""
     called_tools: bool = False
     finished: bool = False
+    note: str = ""
+    """What the person should know of how the host treated the call."""
     output_bytes: int = 0
     usage: Usage | None = None
     """The host's own count."""
@@ -103,7 +105,7 @@ class Attempt:
             self.usage = event.usage
             return None
         if isinstance(event, Finished):
-            self.finished = True
+            self.finished, self.note = True, event.note
             self.outcome = "complete" if event.complete else "incomplete"
             return None
         if isinstance(event, ToolCall):

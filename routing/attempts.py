@@ -229,6 +229,8 @@ class Attempts:
         """
         self.current = None
         self.done.append(attempt)
+        if attempt.note:
+            self.tell("context", attempt.note)
         bookings.settle(attempt)
         cooling_s = self._prospects.report(
             attempt.model,
@@ -260,7 +262,7 @@ class Attempts:
         if self.shown or attempt.answered:
             self.goes_on = self._prospects.any_left and self._may_finish()
             return
-        if not self._prospects.any_left:
+        if not self._prospects.any_left and self.job.only_host is None:
             self.pause = self._prospects.pause()
         self.goes_on = self._prospects.any_left or self.pause is not None
 

@@ -13,9 +13,10 @@ from ledger.types import Outcome
 from routing.backends.base import TextDelta, ThinkingDelta, ToolCall, Usage
 from routing.errors import ErrorInfo
 
-NoticeCode = Literal["busy", "budget", "background"]
+NoticeCode = Literal["busy", "budget", "background", "context"]
 """``busy``: everybody is overloaded and Cortex keeps trying; ``budget``: what is left
-decided or is worth a word; ``background``: the daily amount of background work did."""
+decided or is worth a word; ``background``: the daily amount of background work did;
+``context``: the host seems to have read only a part of the prompt."""
 
 
 @dataclass(frozen=True, slots=True)

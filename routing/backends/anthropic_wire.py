@@ -33,8 +33,6 @@ INCOMPLETE: Final = frozenset(
     {"max_tokens", "model_context_window_exceeded", "pause_turn"}
 )
 """Reasons to stop that leave an answer unfinished."""
-CHANGING_CHARACTERS: Final = 200
-"""Longest last paragraph of the instructions that is taken to be the time of day."""
 _NOT_IN_IDS: Final = re.compile(r"[^a-zA-Z0-9_-]")
 _COUNTS: Final = (
     "input_tokens",
@@ -55,8 +53,8 @@ def request_body(
         "stream": True,
         "messages": turns_of(prompt.messages),
     }
-    if prompt.system.strip():
-        body["system"] = system_blocks(prompt.system)
+    if blocks := system_blocks(prompt):
+        body["system"] = blocks
     if prompt.tools:
         body["tools"] = [
             {
@@ -69,20 +67,20 @@ def request_body(
     return body
 
 
-def system_blocks(system: str) -> list[dict[str, Any]]:
+def system_blocks(prompt: Prompt) -> list[dict[str, Any]]:
     """Return the instructions, with a mark behind the part that seldom changes.
 
     What comes before the mark, tools included, is kept by the API for the next call
-    and costs a tenth there. The last paragraph tells the time, so it stays outside.
+    and costs a tenth there; instructions that are too short for that it ignores.
     """
-    stable, gap, last = system.rpartition("\n\n")
-    if not stable.strip() or not last.strip() or len(last) > CHANGING_CHARACTERS:
-        stable, gap, last = system, "", ""
-    blocks: list[dict[str, Any]] = [
-        {"type": "text", "text": stable, "cache_control": {"type": "ephemeral"}}
-    ]
-    if last:
-        blocks.append({"type": "text", "text": gap + last})
+    stable, passing = prompt.system, ""
+    if prompt.passing and stable.endswith(prompt.passing):
+        stable, passing = stable.removesuffix(prompt.passing), prompt.passing
+    blocks = []
+    if stable.strip():
+        blocks.append(_text_block(stable) | {"cache_control": {"type": "ephemeral"}})
+    if passing.strip():
+        blocks.append(_text_block(passing))
     return blocks
 
 

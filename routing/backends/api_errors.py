@@ -20,6 +20,7 @@ from routing.backends.base import (
     BackendError,
     BadRequest,
     ContextTooLong,
+    Overloaded,
     RateLimited,
     Refused,
     UnknownModel,
@@ -84,9 +85,8 @@ def error_of_status(status: int, *, retry_after_s: float | None = None) -> Backe
         return BadRequest(f"The host refused the request (status {status}).")
     shown = f" (status {status})" if status else ""
     if status in OVERLOADED:
-        error = UpstreamFailed(f"The host is overloaded{shown}.")
-        error.retry_after_s = retry_after_s
-        return error
+        words = f"The host is overloaded{shown}."
+        return Overloaded(words, retry_after_s=retry_after_s)
     return UpstreamFailed(f"The host reported an error{shown}.")
 
 

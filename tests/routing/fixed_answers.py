@@ -14,8 +14,16 @@ Answer = tuple[int, Any]
 class FixedAnswers:
     """The server in a thread of its own; a context manager."""
 
-    def __init__(self, answers: dict[str, Answer]) -> None:
+    def __init__(
+        self,
+        answers: dict[str, Answer],
+        *,
+        otherwise: Answer = (404, {"detail": "Not Found"}),
+        redirect_to: str = "",
+    ) -> None:
         self._answers = answers
+        self._otherwise = otherwise
+        self._location = f"Location: {redirect_to}\r\n" if redirect_to else ""
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._loop: asyncio.AbstractEventLoop
@@ -57,7 +65,7 @@ class FixedAnswers:
         await reader.readexactly(int(headers.get("content-length", "0")))
         request = first.rpartition(" ")[0]
         self.requests.append((request, headers))
-        status, payload = self._answers.get(request, (404, {"detail": "Not Found"}))
+        status, payload = self._answers.get(request, self._otherwise)
         streamed = isinstance(payload, bytes)
         data = payload if streamed else json.dumps(payload).encode()
         kind = "text/event-stream" if streamed else "application/json"

@@ -16,6 +16,7 @@ from routing.backends.base import (
     ContextTooLong,
     Event,
     Finished,
+    Overloaded,
     Prompt,
     PromptMessage,
     RateLimited,
@@ -72,21 +73,29 @@ def test_request_has_what_the_api_demands() -> None:
 
 
 def test_persona_is_kept_for_the_next_call_and_the_clock_is_not() -> None:
-    first = body_of(system="You are Ada.\n\nBe kind.\n\nIt is Monday, about 10:00.")
-    later = body_of(system="You are Ada.\n\nBe kind.\n\nIt is Monday, about 10:15.")
-    kept = {"type": "text", "text": "You are Ada.\n\nBe kind."}
-    kept["cache_control"] = {"type": "ephemeral"}  # type: ignore[assignment]
-    assert first["system"][0] == later["system"][0] == kept
-    assert [block.get("cache_control") for block in first["system"][1:]] == [None]
-    text = "".join(block["text"] for block in first["system"])
-    assert text == "You are Ada.\n\nBe kind.\n\nIt is Monday, about 10:00."
+    bodies = []
+    for clock in ("It is about 10:00.", "It is about 10:15."):
+        system = f"You are Ada.\n\nBe kind.\n\n{clock}"
+        bodies.append(body_of(system=system, passing=clock))
+    first, later = (body["system"] for body in bodies)
+    assert first[0] == later[0]
+    assert first[0]["cache_control"] == {"type": "ephemeral"}
+    assert "cache_control" not in first[1]
+    text = "".join(block["text"] for block in first)
+    assert text == "You are Ada.\n\nBe kind.\n\nIt is about 10:00."
 
 
-@pytest.mark.parametrize("system", ["Be kind.", "Be kind.\n\n" + "x" * 300])
-def test_instructions_without_a_clock_are_kept_whole(system: str) -> None:
-    (block,) = body_of(system=system)["system"]
-    assert block["text"] == system
+@pytest.mark.parametrize("passing", ["", "not at the end"])
+def test_instructions_without_a_clock_are_kept_whole(passing: str) -> None:
+    (block,) = body_of(system="Be kind.", passing=passing)["system"]
+    assert block["text"] == "Be kind."
     assert block["cache_control"] == {"type": "ephemeral"}
+
+
+def test_empty_instructions_are_not_sent() -> None:
+    assert "system" not in body_of(system="  \n")
+    (block,) = body_of(system="It is ten.", passing="It is ten.")["system"]
+    assert block == {"type": "text", "text": "It is ten."}
 
 
 def test_tools_calls_and_results_go_out_in_the_apis_form() -> None:
@@ -270,8 +279,8 @@ def problem(kind: str, message: str = "", **details: Any) -> dict[str, Any]:
         (429, problem("rate_limit_error", error_code="enforced_spend_limit_reached"),
          AuthenticationFailed),
         (500, problem("api_error"), UpstreamFailed),
-        (529, problem("overloaded_error"), UpstreamFailed),
-        (None, problem("overloaded_error"), UpstreamFailed),
+        (529, problem("overloaded_error"), Overloaded),
+        (None, problem("overloaded_error"), Overloaded),
         (None, problem("rate_limit_error"), RateLimited),
         (None, problem("authentication_error"), AuthenticationFailed),
         (None, problem("invalid_request_error", "prompt is too long"), ContextTooLong),

@@ -17,6 +17,7 @@ from routing.backends.anthropic_wire import MessageStream
 from routing.backends.base import (
     Event,
     Finished,
+    Overloaded,
     Refused,
     TextDelta,
     ThinkingDelta,
@@ -46,7 +47,7 @@ EXPECTED: dict[str, list[Any]] = {
         THOUGHT, LOOK, *TOOLS, Usage(1233, 89, 1024, 188), DONE,
     ],
     "anthropic-overloaded": [
-        TextDelta("It was a "), Usage(1233, None, 1024, 188), UpstreamFailed,
+        TextDelta("It was a "), Usage(1233, None, 1024, 188), Overloaded,
     ],
     "anthropic-refusal": [Usage(1233, 1, 1024, 188), Refused],
     "anthropic-newer-kinds": [
@@ -55,7 +56,7 @@ EXPECTED: dict[str, list[Any]] = {
     "gemini-text": [TextDelta(HELLO), Usage(12, 17, 4), DONE],
     "gemini-thinking-and-tools": [THOUGHT, LOOK, *TOOLS, Usage(12, 27), DONE],
     "gemini-blocked": [Usage(12, None), Refused],
-    "gemini-error": [TextDelta("It was a "), Usage(12, 3), UpstreamFailed],
+    "gemini-error": [TextDelta("It was a "), Usage(12, 3), Overloaded],
     "gemini-cut-short": [TextDelta("Once upon"), Usage(12, 64), CUT],
     "openai-text": [TextDelta(HELLO), Usage(12, 17, 4), DONE],
     "openai-vllm": [THOUGHT, LOOK, *TOOLS, Usage(12, 21), DONE],
