@@ -130,7 +130,7 @@ def test_calls_of_other_models_are_vouched_for_where_a_signature_is_demanded(
 
 
 def test_calls_go_back_as_they_came() -> None:
-    parts = [
+    parts: list[dict[str, Any]] = [
         {
             "functionCall": {"id": "fc1", "name": "weather", "args": {"city": "Ulm"}},
             "thoughtSignature": "c2ln",

@@ -50,7 +50,7 @@ async def test_refusal_becomes_its_error(
 ) -> None:
     caplog.set_level("DEBUG")
     outcome = await bench.call(behaviour)
-    assert type(outcome.error) is kind, repr(outcome.error)
+    assert isinstance(outcome.error, kind), repr(outcome.error)
     assert outcome.text == ""
     assert len(bench.calls) == 1, "a back end never tries again by itself"
     if isinstance(outcome.error, RateLimited):
