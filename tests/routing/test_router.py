@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from ledger.budgets import BudgetLeft
 from ledger.types import Prices
 from routing.backends.base import (
     AuthenticationFailed,
@@ -22,7 +24,8 @@ from routing.backends.base import (
 from routing.catalogue import BUILTIN, Catalogue, HostInfo, ModelInfo
 from routing.errors import RoutingError
 from routing.fallback import after_failure
-from routing.router import Candidate, RouteRequest, Tier, route
+from routing.health import Health, key_of
+from routing.router import Candidate, RouteRequest, Tier, needs_judgement, route
 
 HOUSE = HostInfo(1, "house", "local_openai", is_local=True)
 CLOUD = HostInfo(2, "cloud", "local_openai")
@@ -198,3 +201,160 @@ REST = (
 def test_fallback_by_error_class(error: BackendError, expected: list[str]) -> None:
     rest = after_failure(error, model("failed"), REST)
     assert [candidate.model.label for candidate in rest] == expected
+
+
+# --- automatic choice and plain ids -------------------------------------------------
+
+PROGRAM = HostInfo(7, "Claude CLI", "claude_cli", credential="login")
+HAIKU = model("haiku", tier=1, usd=2, host=PROGRAM)
+OPUS = model("opus", tier=3, usd=30, host=PROGRAM)
+
+
+def test_chat_without_a_chain_chooses_among_what_is_enabled() -> None:
+    assert labels(RouteRequest(judged=2)) == ["middle", "large", "unpriced"]
+    assert labels(RouteRequest("orchestrator", tier=2)) == labels(RouteRequest(tier=2))
+
+
+@pytest.mark.parametrize(("judged", "first"), [(1, "haiku"), (2, "opus"), (3, "opus")])
+def test_plain_id_means_the_model_of_the_tier_that_was_judged(
+    judged: int, first: str
+) -> None:
+    catalogue = Catalogue(
+        models=(HAIKU, OPUS, SMALL), own_chains={"chat": ("claude_cli", SMALL)}
+    )
+    assert labels(RouteRequest(judged=judged), catalogue) == [first, "small"]
+    explicit = RouteRequest(model="claude_cli", judged=judged)
+    assert labels(explicit, catalogue) == [first]
+
+
+def test_chain_of_which_nothing_is_set_up_gives_way() -> None:
+    catalogue = Catalogue(
+        own_chains={"chat": ("claude_cli",)}, shared_chains={"chat": (SMALL,)}
+    )
+    plan = route(RouteRequest(), catalogue)
+    assert [c.model.label for c in plan.candidates] == ["small"]
+    assert plan.left_out[0].label == "claude_cli"
+    with pytest.raises(RoutingError, match="Claude CLI is not set up"):
+        route(RouteRequest("coder"), Catalogue(own_chains={"coder": ("claude_cli",)}))
+    with pytest.raises(RoutingError, match="Claude CLI is not set up"):
+        route(RouteRequest(model="claude_cli"), catalogue)
+
+
+@pytest.mark.parametrize(
+    ("request_", "chains", "expected"),
+    [
+        (RouteRequest(), {}, True),
+        (RouteRequest(tier="auto"), {}, True),
+        (RouteRequest(tier=2), {}, False),
+        (RouteRequest(model="small"), {}, False),
+        (RouteRequest(model="claude_cli"), {}, True),
+        (RouteRequest(model="claude_cli", tier=2), {}, False),
+        (RouteRequest(), {"chat": (SMALL,)}, False),
+        (RouteRequest(), {"chat": (SMALL, "claude_cli")}, True),
+        (RouteRequest(), {"chat": ("builtin",)}, False),
+        (RouteRequest("distill"), {}, False),
+    ],
+)
+def test_who_needs_a_judgement(
+    request_: RouteRequest, chains: dict[str, Any], expected: bool
+) -> None:
+    assert needs_judgement(request_, replace(ALL, own_chains=chains)) is expected
+
+
+# --- abilities, privacy, size -------------------------------------------------------
+
+
+def test_needed_abilities_leave_the_others_out() -> None:
+    seeing = replace(model("seeing", usd=3), tags=("images", "tools"))
+    catalogue = Catalogue(models=(SMALL, seeing, HAIKU))
+    plan = route(RouteRequest(tier=1, needs=frozenset({"images"})), catalogue)
+    assert [c.model.label for c in plan.candidates] == ["seeing"]
+    assert {each.label for each in plan.left_out} == {"small", "haiku"}
+    chain = replace(catalogue, own_chains={"chat": (SMALL, seeing)})
+    assert labels(RouteRequest(needs=frozenset({"tools"})), chain) == ["seeing"]
+    with pytest.raises(RoutingError, match="can call tools"):
+        route(RouteRequest(model="haiku", needs=frozenset({"tools"})), catalogue)
+
+
+def test_private_chat_never_leaves_for_want_of_a_model() -> None:
+    cloud = Catalogue(models=(MIDDLE, LARGE, HAIKU))
+    assert labels(RouteRequest(tier="auto", private=True), cloud) == ["builtin"]
+    assert labels(RouteRequest(private=True), cloud) == ["builtin"]
+    with pytest.raises(RoutingError) as caught:
+        route(RouteRequest(model="claude_cli", private=True), cloud)
+    assert caught.value.code == "private_only"
+
+
+def test_weaker_model_that_has_room_is_better_than_none() -> None:
+    wide = model("wide", tier=1, usd=5, context=100_000)
+    request = RouteRequest(tier=3, input_tokens=50_000)
+    assert labels(request, Catalogue(models=(LARGE, wide))) == ["wide"]
+
+
+# --- budget -------------------------------------------------------------------------
+
+MONEY = Catalogue(models=(LARGE, MIDDLE, SMALL))
+
+
+def left(fraction: float) -> BudgetLeft:
+    return BudgetLeft(fraction, int(fraction * 1e9))
+
+
+@pytest.mark.parametrize(
+    ("request_", "fraction", "expected", "words"),
+    [
+        (RouteRequest(tier="auto", judged=3), 0.6, ["large"], ""),
+        (RouteRequest(tier="auto", judged=3), 0.4, ["middle"], "on request"),
+        (RouteRequest(tier=3, asked_by="policy"), 0.4, ["middle"], "on request"),
+        (RouteRequest(tier=3), 0.4, ["large"], ""),
+        (RouteRequest(tier="auto", judged=3), 0.05, ["small"], "cheapest"),
+        (RouteRequest(tier=2), 0.05, ["middle"], "cheapest"),
+        (RouteRequest(tier=3), 0.0, ["small"], "in the house"),
+        (RouteRequest(tier="auto", judged=2), 0.0, ["small"], "in the house"),
+        (RouteRequest(model="large"), 0.0, ["large"], ""),
+    ],
+)
+def test_what_is_left_of_the_budget_decides(
+    request_: RouteRequest, fraction: float, expected: list[str], words: str
+) -> None:
+    plan = route(request_, MONEY, left(fraction))
+    assert [c.model.label for c in plan.candidates] == expected
+    assert [notice.code for notice in plan.notices] == (["budget"] if words else [])
+    assert words in "".join(notice.text for notice in plan.notices)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "expected"),
+    [
+        (0.6, ["large", "middle", "small"]),
+        (0.4, ["middle", "small"]),
+        (0.05, ["small"]),
+        (0.0, ["small"]),
+    ],
+)
+def test_budget_also_counts_for_chains(fraction: float, expected: list[str]) -> None:
+    chain = replace(MONEY, own_chains={"chat": (LARGE, MIDDLE, SMALL)})
+    plan = route(RouteRequest(), chain, left(fraction))
+    assert [c.model.label for c in plan.candidates] == expected
+    told = [notice.code for notice in plan.notices]
+    assert told == ([] if fraction > 0.5 else ["budget"])
+
+
+def test_where_nothing_is_free_the_ledger_decides() -> None:
+    plan = route(RouteRequest(tier=2), Catalogue(models=(MIDDLE, LARGE)), left(0))
+    assert [c.model.label for c in plan.candidates] == ["middle"]
+
+
+# --- health -------------------------------------------------------------------------
+
+
+def test_what_rests_comes_last() -> None:
+    health = Health({key_of(MIDDLE): "failing"})
+    plan = route(RouteRequest(tier=2), ALL, None, health)
+    assert [c.model.label for c in plan.candidates] == ["large", "unpriced", "middle"]
+    assert [each.label for each in plan.left_out] == ["middle"]
+    chain = replace(ALL, own_chains={"chat": (MIDDLE, SMALL)})
+    plan = route(RouteRequest(), chain, None, health)
+    assert [c.model.label for c in plan.candidates] == ["small", "middle"]
+    everybody = Health({key_of(each): "cooling" for each in ALL.models})
+    assert route(RouteRequest(), chain, None, everybody).candidates[0].model is MIDDLE
