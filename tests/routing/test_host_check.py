@@ -14,6 +14,8 @@ from accounts.models import User
 from ledger.models import LedgerEntry
 from ledger.types import Caller
 from routing import host_check
+from routing.backends import scripted
+from routing.backends.base import AuthenticationFailed, Finished, TextDelta
 from routing.backends.programs import config_folder, forget_programs
 from routing.host_check import HostReport, Step, list_models
 from routing.models import Host, Model
@@ -233,6 +235,33 @@ def test_program_without_anything_to_sign_in_with_is_not_called(
     assert report.failed_step == "key"
     assert "9.8.7" in report.steps[0].detail
     assert not LedgerEntry.objects.exists()
+
+
+def test_key_that_only_a_call_can_refuse_fails_the_step_key(
+    program: Path, admin_user: User, add_model: AddModel, settings: Any
+) -> None:
+    settings.MODEL_BACKENDS = {
+        **settings.MODEL_BACKENDS,
+        "claude_cli": "routing.backends.scripted.Scripted",
+    }
+    model = add_model("haiku", type="claude_cli", key=KEY)
+    script = [AuthenticationFailed("The host refused the key.")]
+    with scripted.playing(haiku=script):
+        report = check(admin_user, model.host)
+    assert names_of(report) == ["program", "model list", "key"]
+    assert report.failed_step == "key"
+    with scripted.playing(haiku=[TextDelta("OK"), Finished()]):
+        report = check(admin_user, model.host)
+    assert names_of(report) == ["program", "key", "model list", "answer"]
+    assert report.ok
+
+
+def test_host_that_is_too_busy_is_not_waited_for(
+    admin_user: User, vendors: Upstream, add_model: AddModel
+) -> None:
+    model = add_model("status-529", type="gemini_api", key=KEY)
+    assert check(admin_user, model.host).failed_step == "answer"
+    assert len(vendors.completions) == 1
 
 
 def test_names_of_a_program_are_listed_without_a_call(
