@@ -8,7 +8,7 @@ is never withdrawn or repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +19,8 @@ LONGEST_OVERLAP: Final = 400
 """How much repeated text is looked for, in characters."""
 SHORTEST_OVERLAP: Final = 3
 """Less than this is taken for chance."""
+SHORTEST_WITHIN_WORD: Final = 8
+"""The same for what begins in the middle of a word, or in a script without spaces."""
 REQUEST: Final = (
     "Your answer above was cut off by a technical fault. Continue it exactly where it "
     "stops, in the middle of the sentence if need be. Do not repeat anything, do not "
@@ -84,8 +86,7 @@ class Seam:
             return len(self._held) < LONGEST_OVERLAP
         return any(
             self._tail.startswith(held, start)
-            for start in self._starts()
-            if len(self._tail) - start > len(held)
+            for start in self._starts(longer_than=len(held))
         )
 
     def _let_through(self) -> str:
@@ -93,17 +94,19 @@ class Seam:
         held, self._held = self._held, ""
         bare = held.lstrip()
         for start in self._starts():
-            length = len(self._tail) - start
-            if length >= SHORTEST_OVERLAP and bare.startswith(self._tail[start:]):
-                return bare[length:]
+            if bare.startswith(self._tail[start:]):
+                return bare[len(self._tail) - start :]
         return held
 
-    def _starts(self) -> list[int]:
-        """Return where in the shown text a repetition may begin: at words."""
+    def _starts(self, longer_than: int = 0) -> Iterator[int]:
+        """Yield where in the shown text a repetition may begin, the longest first."""
         tail = self._tail
-        return [
-            index
-            for index, character in enumerate(tail)
-            if not character.isspace()
-            and (index == 0 or not (character.isalnum() and tail[index - 1].isalnum()))
-        ]
+        for start, character in enumerate(tail):
+            length = len(tail) - start
+            if length < SHORTEST_OVERLAP or length <= longer_than:
+                return
+            within = start and character.isalnum() and tail[start - 1].isalnum()
+            if length < SHORTEST_WITHIN_WORD and within:
+                continue
+            if not character.isspace():
+                yield start
