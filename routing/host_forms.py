@@ -175,11 +175,12 @@ class HostForm(RefusalForm, forms.ModelForm):  # type: ignore[type-arg]
 
     def save_for(self, user: User) -> Host | None:
         """Save the host; ``None`` if the registry refuses, with the reason shown."""
-        data, host = self.cleaned_data, self.instance
+        data = self.cleaned_data
+        host: Host = self.instance
         if host.pk is None:
             host.owner = None if data.get("shared") else user
         key = data["key"] or ("" if data.get("remove_key") else None)
-        self.had_key = bool(host.key_encrypted)
+        self.lost_key = bool(host.key_encrypted) and key is None
         try:
             with transaction.atomic():
                 hosts.save_host(host, key=key, actor=user)
@@ -197,7 +198,7 @@ class HostForm(RefusalForm, forms.ModelForm):  # type: ignore[type-arg]
         by_hand = host.credential == Host.Credential.LOGIN
         if host.type in VENDOR_TYPES and not host.key_encrypted and not by_hand:
             why = "Its key was given up, because it was for another account or address."
-            return f"{why if self.had_key else 'It has no key yet.'} Enter one."
+            return f"{why if self.lost_key else 'It has no key yet.'} Enter one."
         if not host.is_local and looks_local(host.base_url):
             return (
                 "Its address looks as if it were in the house; tick “In the house” "

@@ -43,9 +43,12 @@ def host_add(request: AuthenticatedHttpRequest) -> HttpResponse:
         context = {"sentence": NO_PERMISSION}
         return render(request, "routing/not_allowed.html", context, status=403)
     if kind not in hosts.addable_types():
-        context = {"kinds": kinds_for(request.user), "unknown": bool(kind)}
+        choice: dict[str, object] = {
+            "kinds": kinds_for(request.user),
+            "unknown": bool(kind),
+        }
         status = 400 if kind or request.method == "POST" else 200
-        return render(request, "routing/host_kinds.html", context, status=status)
+        return render(request, "routing/host_kinds.html", choice, status=status)
     return _host_form(request, Host(type=kind))
 
 

@@ -22,7 +22,7 @@ from django.contrib.auth.hashers import get_hasher
 from django.core import mail
 from django.core.management import call_command
 from django.db import connection
-from django.test import Client, override_settings
+from django.test import Client, RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
 from django.urls.resolvers import URLPattern, URLResolver
@@ -643,6 +643,54 @@ def test_s04_tokens_are_hashed_and_a_subset_of_the_scopes(alice: User) -> None:
     assert tokens.user_for_token(raw, scope="chat") == alice
     for scope in ("task", "ledger", "admin"):
         assert tokens.user_for_token(raw, scope=scope) is None
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("header", ["authorization", "x-api-key"])
+def test_s04_every_header_leads_to_one_function(alice: User, header: str) -> None:
+    raw = tokens.create_token(alice, scopes=["chat"])
+    value = f"Bearer {raw}" if header == "authorization" else raw
+    presented = tokens.presented_token(
+        RequestFactory().get("/", headers={header: value}).headers
+    )
+
+    assert presented == raw
+    assert tokens.user_for_token(presented, scope="chat") == alice
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("wrong", ["Basic {}", "Bearer x{}", "{}", "Bearer", ""])
+def test_s04_a_good_key_does_not_mend_a_wrong_authorization(
+    alice: User, wrong: str
+) -> None:
+    raw = tokens.create_token(alice)
+    headers = {"authorization": wrong.format(raw), "x-api-key": raw}
+    presented = tokens.presented_token(
+        RequestFactory().get("/", headers=headers).headers
+    )
+
+    assert presented is not None
+    assert tokens.user_for_token(presented, scope="chat") is None
+
+
+def test_s04_no_other_module_reads_the_headers() -> None:
+    """Every caller asks ``accounts.tokens``; what goes out stands in ``routing``."""
+    reads = re.compile(r"HTTP_AUTHORIZATION|HTTP_X_API_KEY|user_for_token|ApiToken\b")
+    names = re.compile(r"[\"'](?:authorization|x-api-key)[\"']", re.I)
+    at_home = {"accounts/tokens.py", "accounts/models.py", "accounts/admin.py"}
+    outgoing = ("routing/net.py", "routing/backends/")
+    found = {}
+    for app in ("accounts", "ledger", "routing", "personas", "channels_app"):
+        for path in (ROOT / app).rglob("*.py"):
+            name = path.relative_to(ROOT).as_posix()
+            text = path.read_text(encoding="utf-8")
+            if "/migrations/" in name or name in at_home:
+                continue
+            if reads.search(text):
+                found[name] = "knows tokens"
+            if names.search(text) and not name.startswith(outgoing):
+                found[name] = "reads a header"
+    assert found == {}
 
 
 # --- S30, S32, S36, S38 ------------------------------------------------------------

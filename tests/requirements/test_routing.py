@@ -12,16 +12,20 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.test import Client
+from django.utils.html import escape
 
 from accounts.models import User
-from accounts.secrets import encrypt
+from accounts.secrets import decrypt, encrypt
 from ledger.models import LedgerEntry
 from ledger.types import Caller
 from routing import dispatcher, net
 from routing.backends.base import Prompt, PromptMessage, TextDelta, Timeouts
 from routing.dispatcher import DispatchResult, Routed
 from routing.errors import BadAddress, BlockedAddress
+from routing.hosts import save_host
 from routing.models import Host, Model, RoleSlot
+from routing.registry import catalogue_for
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -414,6 +418,33 @@ async def test_s14_user_text_is_never_expanded(
     assert completion.text == text
     sent = [message["content"] for message in upstream.completions[0].body["messages"]]
     assert sent == [text, text]
+
+
+NASTY_NAME = "${HOME} {{ 7|add:7 }} {% now 'Y' %} %(a)s {0} $(id)"
+
+
+def test_s14_names_of_the_registry_are_never_expanded(
+    admin_user: User, client_for: Callable[[User], Client]
+) -> None:
+    client = client_for(admin_user)
+    url = {"type": "local_openai", "base_url": "https://$HOME.example/v1"}
+    odd = {"name": NASTY_NAME, "enabled": "on", "key": "${CORTEX_SECRET_KEY}"}
+    refused = client.post("/settings/models/hosts/add/", {**odd, **url})
+    assert refused.status_code in {302, 400}
+    host = save_host(
+        Host(name=NASTY_NAME, type="local_openai", base_url="https://a.example/v1"),
+        key="${CORTEX_SECRET_KEY}",
+        actor=admin_user,
+    )
+    Model.objects.create(host=host, label=NASTY_NAME, name=NASTY_NAME)
+    assert decrypt("host_key", host.key_encrypted) == "${CORTEX_SECRET_KEY}"
+    catalogue = catalogue_for(admin_user)
+    found = catalogue.find(NASTY_NAME)
+    assert found is not None
+    assert (found.label, found.name, found.host.name) == (NASTY_NAME,) * 3
+    for page in ("", "drill/", f"hosts/{host.id}/", "chains/own/chat/"):
+        shown = client.get(f"/settings/models/{page}").content.decode()
+        assert escape(NASTY_NAME) in shown, page
 
 
 def test_s15_registry_has_no_field_for_a_command() -> None:

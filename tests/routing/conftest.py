@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from accounts.models import User
 from accounts.secrets import encrypt
 from ledger.types import Caller
 from routing.backends.base import Prompt, PromptMessage
-from routing.catalogue import VENDOR_TYPES
+from routing.catalogue import VENDOR_TYPES, ChainEntry
 from routing.models import Host, Model, RoleSlot
 
 PROMPT = Prompt("Be kind.", (PromptMessage("user", "Hello, who are you?"),))
@@ -20,6 +20,11 @@ PROMPT = Prompt("Be kind.", (PromptMessage("user", "Hello, who are you?"),))
 def caller_of(user: User) -> Caller:
     """Return the caller for a person on the web."""
     return Caller(user.id, user.username, channel="web")
+
+
+def labels_of(chain: Iterable[ChainEntry]) -> list[str]:
+    """Return the models and plain ids of a chain in words."""
+    return [entry if isinstance(entry, str) else entry.label for entry in chain]
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from routing.catalogue import BUILTIN, Catalogue, HostInfo, ModelInfo, not_set_u
 from routing.models import Host, RoleSlot
 from routing.registry import catalogue_for, info_for
 from routing.seeds import seed_registry
+from tests.routing.conftest import labels_of
 
 
 def model(
@@ -87,9 +88,7 @@ def test_plain_ids_stand_in_chains_in_their_order(alice: User) -> None:
     RoleSlot.objects.create(role="chat", position=0, plain_id="claude_cli")
     RoleSlot.objects.create(role="chat", position=1, model=pro)
     chain = catalogue_for(alice).shared_chains["chat"]
-    assert [e if isinstance(e, str) else e.label for e in chain] == [
-        "claude_cli", pro.label, "builtin",
-    ]  # fmt: skip
+    assert labels_of(chain) == ["claude_cli", pro.label, "builtin"]
 
 
 @pytest.mark.django_db
@@ -104,4 +103,4 @@ def test_cool_down_is_a_time_with_a_zone_on_every_database(alice: User) -> None:
     assert catalogue_for(alice).models[0].host.cooling_until == until.replace(
         microsecond=0
     )
-    assert info_for(alice, Host.objects.get(id=host.id)).cooling_until is not None
+    assert info_for(alice, Host.objects.get(name=host.name)).cooling_until is not None

@@ -83,8 +83,8 @@ in_thread = sync_to_async
 
 async def test_page_says_what_is_missing(seeded: dict[str, Host]) -> None:
     assert await look() == 0
-    flags = await in_thread(dict)(Host.objects.values_list("type", "flagged"))
-    assert flags == {
+    flags = Host.objects.values_list("type", "flagged")
+    assert {type: flag async for type, flag in flags} == {
         "claude_cli": "No API key is stored yet.",
         "gemini_cli": "The program “missing” was not found.",
         "gemini_api": "No API key is stored yet.",

@@ -25,6 +25,7 @@ from routing.registry import (
     may_call,
     models_visible_to,
 )
+from tests.routing.conftest import labels_of
 
 pytestmark = pytest.mark.django_db
 NANO = 1_000_000_000
@@ -70,7 +71,7 @@ def test_catalogue_takes_two_queries_and_holds_no_key(
     set_chain("chat", *models)
     with django_assert_num_queries(2):
         catalogue = catalogue_for(alice)
-    assert [model.label for model in catalogue.shared_chains["chat"]] == [
+    assert labels_of(catalogue.shared_chains["chat"]) == [
         "m0", "m1", "m2", "m3", "m4",
     ]  # fmt: skip
     assert "canary" not in repr(catalogue)
@@ -92,7 +93,7 @@ def test_catalogue_leaves_out_what_cannot_be_called(
     set_chain("chat", off, host_off, other_type, on)
     catalogue = catalogue_for(alice)
     assert [model.label for model in catalogue.models] == ["on"]
-    assert [model.label for model in catalogue.shared_chains["chat"]] == ["on"]
+    assert labels_of(catalogue.shared_chains["chat"]) == ["on"]
 
 
 def test_own_models_and_chains_come_first(
@@ -106,9 +107,11 @@ def test_own_models_and_chains_come_first(
     found = mine.find("same")
     assert found is not None
     assert found.id == own.id
-    assert [m.id for m in mine.own_chains["chat"]] == [own.id, shared.id]
+    mine_first = {model.id: model for model in mine.models}
+    assert list(mine_first) == [own.id, shared.id]
+    assert mine.own_chains["chat"] == tuple(mine_first.values())
     assert theirs.own_chains == {}
-    assert [m.id for m in theirs.shared_chains["chat"]] == [shared.id]
+    assert theirs.shared_chains["chat"] == theirs.models == (mine_first[shared.id],)
 
 
 def test_own_address_counts_only_while_it_is_allowed(
@@ -453,8 +456,7 @@ def test_chain_is_replaced_as_a_whole(
     models = [add_model(f"m{n}") for n in range(6)]
     hosts.set_chain(alice, "chat", models[:3])
     hosts.set_chain(alice, "chat", [models[2], models[0]])
-    labels = [slot.model.label for slot in RoleSlot.objects.filter(owner=alice)]
-    assert labels == ["m2", "m0"]
+    assert hosts.chain_of(alice, "chat") == [models[2], models[0]]
     with pytest.raises(ValidationError, match="at most 5"):
         hosts.set_chain(alice, "chat", models)
     with pytest.raises(ValidationError, match="only once"):

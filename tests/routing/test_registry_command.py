@@ -14,6 +14,7 @@ from accounts.models import User
 from accounts.secrets import decrypt
 from routing.models import Host, Model
 from routing.registry import catalogue_for
+from tests.routing.conftest import labels_of
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,7 +46,7 @@ def test_host_model_and_chain_are_set_up(alice: User) -> None:
     assert listed["chains"] == {"chat": ["big", "llama"]}
     assert listed["hosts"][0]["local"] is True
     catalogue = catalogue_for(alice)
-    assert [m.label for m in catalogue.shared_chains["chat"]] == ["big", "llama"]
+    assert labels_of(catalogue.shared_chains["chat"]) == ["big", "llama"]
     assert catalogue.models[0].host.trusted_origin
     assert "chain chat: big → llama" in registry("list")
     registry("remove-model", "big")

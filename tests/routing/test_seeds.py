@@ -18,8 +18,10 @@ pytestmark = pytest.mark.django_db
 
 def test_seeds_are_shared_not_in_use_and_wait_to_answer(alice: User) -> None:
     assert seed_registry() == ["Claude CLI", "Gemini CLI", "Gemini API"]
-    found = Host.objects.values_list("owner", "enabled", "auto_enable", "is_local")
-    assert set(found) == {(None, False, True, False)}
+    found = Host.objects.filter(owner=None).values_list(
+        "enabled", "auto_enable", "is_local"
+    )
+    assert list(found) == [(False, True, False)] * 3
     assert catalogue_for(alice).models == ()
 
 

@@ -283,8 +283,8 @@ def test_chain_is_chosen_reordered_and_removed(
 
 
 def _chain(user: User) -> list[str]:
-    slots = RoleSlot.objects.filter(owner=user).select_related("model")
-    return [slot.model.label for slot in slots]
+    rows = hosts.chain_of(user, "chat")
+    return [row if isinstance(row, str) else row.label for row in rows]
 
 
 def test_chain_with_a_model_that_is_gone_cannot_be_moved(
