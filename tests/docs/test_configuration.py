@@ -18,9 +18,13 @@ PACKAGES = (
     "personas",
     "channels_app",
 )
-READERS = {"text", "integer", "flag", "choice", "words", "get", "getenv", "environ"}
+READERS = {
+    *("text", "integer", "flag", "choice", "words", "dollars"),
+    *("get", "getenv", "environ"),
+}
 INTERNAL = {
     "DJANGO_SETTINGS_MODULE",  # fixed
+    "PATH",  # the machine's own; programs are looked up in it
     "CORTEX_LIFELINE_FD",  # between the supervisor and its children
 }
 NAME = re.compile(r"[A-Z][A-Z0-9_]{3,}")

@@ -17,6 +17,8 @@ FILE = re.compile(
 )
 OF_AN_INSTALLATION = {
     "ledger.jsonl",
+    "model_registry.json",
+    "local_llm.json",
     "SOUL.md",
     "IDENTITY.md",
     "USER.md",
