@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import AuditEvent, User
-from ledger import journal, triggers
-from ledger.models import LedgerEntry
+from ledger import budget_requests, budgets, journal, triggers
+from ledger.models import Budget, BudgetRequest, LedgerEntry
 from ledger.types import Prices
 from tests.support.ledger import book
 
@@ -102,3 +104,108 @@ def test_stats(alice: User, bob: User) -> None:
     found: dict[str, Any] = json.loads(run("stats", "--json"))
     assert found["total_calls"] == 3
     assert set(found["by_model"]) == {"haiku", "mystery"}
+
+
+OLD_LINE = (
+    '{"timestamp":"2025-06-01T12:00:00Z","model":"haiku","success":true,'
+    '"elapsed_seconds":1.0,"input_tokens":1,"output_tokens":2,'
+    '"estimated_cost_usd":0.25,"prompt_preview":"My plan"}\n'
+)
+
+
+def test_import_tells_what_it_did(alice: User, tmp_path: Path) -> None:
+    path = tmp_path / "old.jsonl"
+    path.write_text(OLD_LINE * 2)
+    assert run("import", str(path), "--user", "alice", "--dry-run").splitlines() == [
+        "2 calls would be booked for alice: 0.5 USD, 0 of unknown cost.",
+        "0 lines were imported before.",
+        "2 previews would be kept, encrypted.",
+    ]
+    assert not LedgerEntry.objects.exists()
+    assert "2 calls booked for alice" in run("import", str(path), "--user", "alice")
+    found = json.loads(run("import", str(path), "--json"))
+    assert (found["imported"], found["already"], found["dry_run"]) == (0, 2, False)
+    assert run("verify").startswith("ok 4 rows")
+
+
+def test_import_names_each_fault(tmp_path: Path) -> None:
+    path = tmp_path / "old.jsonl"
+    path.write_text(OLD_LINE + "oops\n")
+    assert run("import", str(path), code=1).splitlines() == [
+        "Line 2: It is not JSON.",
+        "Nothing was imported.",
+    ]
+    found = json.loads(run("import", str(path), "--json", code=1))
+    assert found["faults"] == [{"line": 2, "why": "It is not JSON."}]
+    with pytest.raises(CommandError, match=r"^The file cannot be read: No such file"):
+        run("import", str(tmp_path / "missing"))
+
+
+def test_budget_set_list_remove(alice: User) -> None:
+    assert run("budget", "list") == "There is no budget.\n"
+    run("budget", "set", "5", "--period", "month")
+    run("budget", "set", "2.50", "--period", "day", "--user", "alice", "--soft")
+    run("budget", "set", "20", "--period", "week", "--shared", "--roll-over")
+    run("budget", "set", "0.5", "--period", "day", "--background", "--counts-notional")
+    book(alice, input_tokens=500_000)
+    lines = run("budget", "list").splitlines()
+    assert sorted(lines) == [
+        "alice: 2.5 USD a day (soft), 0.99997 USD left",
+        "each person: 0.5 USD a day for background work (hard, counts subscriptions)",
+        "each person: 5 USD a month (hard)",
+        "everybody together: 20 USD a week (hard, rolls over), 18.49997 USD left",
+    ]
+    found = json.loads(run("budget", "list", "--json"))["budgets"]
+    (own,) = [each for each in found if each["user"] == "alice"]
+    assert own == {
+        "budget": "person:day",
+        "scope": "person",
+        "period": "day",
+        "user": "alice",
+        "limit_usd": "2.5",
+        "hard": False,
+        "roll_over": False,
+        "counts_notional": False,
+        "allowed_usd": "2.5",
+        "spent_usd": "1.50003",
+        "left_usd": "0.99997",
+    }
+    run("budget", "set", "3", "--period", "day", "--user", "alice")
+    assert "alice: 3 USD a day (hard)" in run("budget", "list")
+    run("budget", "remove", "--period", "day", "--user", "alice")
+    assert "alice" not in run("budget", "list")
+    with pytest.raises(CommandError, match="There is no such budget"):
+        run("budget", "remove", "--period", "day", "--user", "alice")
+    events = AuditEvent.objects.filter(event__startswith="budget.").order_by("id")
+    assert [each.event for each in events] == ["budget.set"] * 5 + ["budget.removed"]
+
+
+@pytest.mark.parametrize("amount", ["-1", "lots", "nan", "1000001"])
+def test_budget_refuses_what_is_no_amount(amount: str) -> None:
+    with pytest.raises((CommandError, SystemExit)):
+        run("budget", "set", "--period", "day", "--", amount)
+    assert not Budget.objects.exists()
+
+
+def test_budget_grant_and_decline(alice: User) -> None:
+    run("budget", "set", "1", "--period", "day")
+    budget_requests.ask(alice, 2_000_000_000, "a long night")
+    assert run("budget", "list").splitlines()[-1] == (
+        "alice asks for 2 USD more (person:day): a long night"
+    )
+    granted = run("budget", "grant", "alice")
+    assert granted == "2 USD more for alice (person:day).\n"
+    assert not BudgetRequest.objects.filter(state="open").exists()
+    same = ("budget", "grant", "alice", "0.5", "--id", str(uuid.uuid4()), "--json")
+    for _ in range(2):
+        assert json.loads(run(*same))["granted_usd"] == "0.5"
+    assert budgets.left_nano_usd(alice) == 3_500_000_000
+    with pytest.raises(CommandError, match="has not asked; name an amount"):
+        run("budget", "grant", "alice")
+    with pytest.raises(CommandError, match="no such budget"):
+        run("budget", "grant", "alice", "1", "--budget", "person:week")
+    with pytest.raises(CommandError, match="has no open request"):
+        run("budget", "decline", "alice")
+    budget_requests.ask(alice, 1)
+    assert run("budget", "decline", "alice") == "The request of alice is declined.\n"
+    assert run("verify").startswith("ok 2 rows")
