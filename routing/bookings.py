@@ -23,7 +23,8 @@ from ledger import entries
 from ledger.errors import LedgerError
 from ledger.types import Cost, Prices, Reservation, Settlement
 from routing.attempt import Attempt, milliseconds, prompt_tokens
-from routing.backends.base import Usage
+from routing.backends.base import BackendError, Usage
+from routing.catalogue import PROGRAM_TYPES
 from routing.planning import Job, last_message
 
 logger = logging.getLogger(__name__)
@@ -82,10 +83,22 @@ def settle(attempt: Attempt) -> None:
     logger.error("attempt %s was not settled", attempt.id)
 
 
+def _cost_nothing(attempt: Attempt, error: BackendError) -> bool:
+    """Say whether an attempt failed before its host began to work.
+
+    An API's call is open when the host has agreed to answer; a program's is before it
+    has asked its host anything, so that only what it brought and its error can tell.
+    """
+    if error.worked or attempt.first_token_s is not None or attempt.answered:
+        return False
+    is_program = attempt.model.host.type in PROGRAM_TYPES
+    return not attempt.opened or (is_program and attempt.usage is None)
+
+
 def _book(attempt: Attempt) -> None:
     error = attempt.error
     elapsed_ms = attempt.elapsed_ms or 0
-    if error is not None and not attempt.opened and not error.worked:
+    if error is not None and _cost_nothing(attempt, error):
         entries.release(attempt.id, error.code, elapsed_ms=elapsed_ms)
         attempt.booked, attempt.cost = Usage(0, 0), Cost(0, estimated=False)
         return
