@@ -114,8 +114,8 @@ def _sums(rows: QuerySet[RouteDecision, RouteDecision]) -> list[dict[str, Any]]:
         owner_id=OuterRef("owner_id"), redo_of=OuterRef("turn_id"), redo_step__gt=0
     )
     kind_of = Case(When(role=classifier.ROLE, then=Value(JUDGING)), default=F("kind"))
-    grouped = rows.annotate(is_redone=Exists(better), of=kind_of)
-    grouped = grouped.values("owner_id", "of")
+    marked = rows.annotate(is_redone=Exists(better), of=kind_of)
+    grouped = marked.values("owner_id", "of")
     return list(
         grouped.annotate(
             calls=Count("id"),

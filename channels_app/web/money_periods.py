@@ -28,7 +28,7 @@ CHART_MONTHS = 12
 
 def chosen(value: str | None, choices: Mapping[str, str], default: str) -> str:
     """Return what an address asks for, or the default for anything unknown."""
-    return value if value in choices else default
+    return value if value is not None and value in choices else default
 
 
 def since_of(period: str, now: datetime, zone: tzinfo) -> datetime | None:
