@@ -59,6 +59,25 @@ def saving_of(user: User, since: datetime | None = None) -> Saving:
     return compare(catalogue_for(user).models, used_by(user, since))
 
 
+def saving_of_everybody(since: datetime | None = None) -> Saving:
+    """Add up what people saved, each compared with the models that they may call.
+
+    Calls of nobody, such as tests of hosts, and of people who are gone are left out,
+    because they have no registry. One unknown saving makes the sum unknown.
+    """
+    rows = rows_of(since=since).exclude(user_id=None)
+    people = User.objects.filter(pk__in=rows.values("user_id"))
+    total, against = 0, set()
+    for person in people.order_by("username"):
+        saving = saving_of(person, since)
+        if saving.nano_usd is None:
+            why = f"of {person.username} {saving.why_unknown}"
+            return Saving(None, why_unknown=why)
+        total += saving.nano_usd
+        against.add(saving.against)
+    return Saving(total, " or ".join(sorted(against)))
+
+
 def used_by(user: User, since: datetime | None = None) -> Used:
     """Return what a person's calls used and cost, corrections included."""
     sums = totals(user, since=since)

@@ -30,7 +30,7 @@ from ledger.budget_words import name_of
 from ledger.models import LedgerEntry
 from ledger.periods import start_of
 from personas.costs import ConversationCost, costliest_conversations
-from routing.savings import Saving, saving_of
+from routing.savings import Saving, saving_of, saving_of_everybody
 
 LATEST_ROWS = 50
 
@@ -157,7 +157,9 @@ def everybody(request: AuthenticatedHttpRequest) -> HttpResponse:
         _table("Model roles", "Role", statistics.by_role(since=view.since)),
         _table("Channels", "Channel", statistics.by_channel(since=view.since)),
     ]
-    return render(request, "money/everybody.html", _context(view, tables))
+    saving = saving_of_everybody(view.since)
+    context = _context(view, tables) | {"saving": saving, "saved": _saved(saving)}
+    return render(request, "money/everybody.html", context)
 
 
 def _view(request: AuthenticatedHttpRequest, user: User | None) -> View:

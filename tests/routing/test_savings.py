@@ -21,6 +21,7 @@ from routing.savings import (
     compare,
     saved_nano_usd,
     saving_of,
+    saving_of_everybody,
 )
 from tests.support.ledger import book
 
@@ -132,3 +133,28 @@ class TestUnknown:
         book(bob)
         assert saved_nano_usd(alice) is None
         assert saved_nano_usd(bob) == 10 * 12_000 + 2 * 60_000
+
+
+@pytest.mark.django_db
+class TestEverybody:
+    def test_adds_up_what_each_saved_against_their_own_models(
+        self, alice: User, bob: User, opus: Model, add_model: AddModel
+    ) -> None:
+        add_model("bobs", owner=bob, tier=3, **prices(20, 100))
+        book(alice)
+        book(bob)
+        book(User(pk=777, username="gone"))
+        saved = (10 * 12_000 + 2 * 60_000) + (10 * 17_000 + 2 * 85_000)
+        assert saving_of_everybody() == Saving(saved, "bobs or opus")
+
+    def test_one_unknown_saving_makes_the_sum_unknown(
+        self, alice: User, bob: User, opus: Model
+    ) -> None:
+        book(alice)
+        book(bob, prices=Prices())
+        saving = saving_of_everybody()
+        assert saving.nano_usd is None
+        assert saving.why_unknown == "of bob 1 call is of unknown cost"
+
+    def test_without_calls_nothing_is_saved(self, db: None) -> None:
+        assert saving_of_everybody() == Saving(0)

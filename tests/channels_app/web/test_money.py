@@ -278,6 +278,15 @@ class TestEverybody:
             assert secret not in shown
         assert "alice" not in page(client, "/money/")
 
+    def test_shows_what_all_saved_together(
+        self, alice: User, bob: User, admin_user: User, client_for: ClientFor
+    ) -> None:
+        top_model()
+        book(alice)
+        book(bob)
+        shown = words(page(client_for(admin_user), "/money/everybody/"))
+        assert "Saved, this month $0.00048 against always asking opus" in shown
+
     def test_is_friendly_when_empty(
         self, admin_user: User, client_for: ClientFor
     ) -> None:
