@@ -53,6 +53,7 @@ MODEL_BACKENDS = {
     "builtin": "routing.backends.builtin.Builtin",
     "local_openai": "routing.backends.local_openai.LocalOpenAI",
     "claude_cli": "routing.backends.claude_cli.ClaudeCLI",
+    "gemini_cli": "routing.backends.gemini_cli.GeminiCLI",
     "anthropic_api": "routing.backends.anthropic_api.AnthropicAPI",
     "gemini_api": "routing.backends.gemini_api.GeminiAPI",
 }

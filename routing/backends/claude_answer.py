@@ -81,6 +81,7 @@ class ClaudeAnswer:
         self.working = False
         """The host has begun to answer, so input and output are paid."""
         self.finished = False
+        self.ending = False
         self.failure: BackendError | None = None
 
     def feed(self, line: bytes) -> list[Event]:
@@ -88,7 +89,7 @@ class ClaudeAnswer:
         try:
             data = json.loads(line)
         except (ValueError, RecursionError):
-            self.failure = self.failed("The program sent something unreadable.")
+            self.failure = self.ended(None, "The program sent something unreadable.")
             return []
         kind = data.get("type")
         if kind == "stream_event":
@@ -101,8 +102,8 @@ class ClaudeAnswer:
             return self._result(data)
         return []
 
-    def failed(self, sentence: str) -> BackendError:
-        """Return the error for an answer that broke off."""
+    def ended(self, exit_code: int | None, sentence: str) -> BackendError:
+        """Return what the end of the program means that gave no good answer."""
         error: BackendError = UpstreamFailed(sentence)
         if self.working:
             error = ConnectionFailed("The host cut the answer short.")
@@ -202,7 +203,7 @@ class ClaudeAnswer:
         if isinstance(status, int):
             return self._of_status(status, words)
         if self.working:
-            return self.failed("")
+            return self.ended(None, "")
         if _UNREACHABLE.search(words):
             return ConnectionFailed("The host could not be reached.")
         return self._of_status(_STATUS_OF_KIND.get(self._kind), words)

@@ -35,7 +35,7 @@ from routing.backends.claude_warm import Recipe, warm_programs
 from routing.backends.cli_process import Program, room_for_a_program
 from routing.backends.cli_prompt import conversation, instructions
 from routing.backends.cli_scratch import new_scratch
-from routing.backends.cli_stream import read_answer
+from routing.backends.cli_stream import address_of, read_answer
 from routing.backends.programs import (
     clean_environment,
     config_folder,
@@ -45,6 +45,7 @@ from routing.backends.programs import (
 )
 from routing.interrupts import Patience
 
+VENDOR_URL: Final = "https://api.anthropic.com"
 MAX_SPENDING_USD: Final = "0.0000001"
 """Below the price of any call: the program stops after the first."""
 OPTIONS: Final = (
@@ -117,7 +118,8 @@ async def start(recipe: Recipe) -> Program:
     environment["CLAUDE_CONFIG_DIR"] = str(recipe.config_folder or scratch.home)
     environment |= SWITCHES | dict(recipe.environment)
     command = [*recipe.command, "--system-prompt-file", str(system)]
-    return await Program.start(command, environment, scratch)
+    polite = recipe.config_folder is not None
+    return await Program.start(command, environment, scratch, polite=polite)
 
 
 def _recipe(prompt: Prompt, target: Target, max_output_tokens: int) -> Recipe:
@@ -126,15 +128,16 @@ def _recipe(prompt: Prompt, target: Target, max_output_tokens: int) -> Recipe:
     Raises:
         ConnectionFailed: The program is not there.
         AuthenticationFailed: The host has nothing to sign in with.
+        BadRequest: Its address is one that this program is not used with.
     """
     path = find_program("claude_cli")
     if path is None:
         raise ConnectionFailed(not_found_sentence("claude_cli"))
     folder = None
     environment = {"CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(max_output_tokens)}
-    address = target.base_url or settings.CORTEX_ANTHROPIC_URL
-    if address != "https://api.anthropic.com":
-        environment["ANTHROPIC_BASE_URL"] = address.rstrip("/")
+    address = address_of(target, settings.CORTEX_ANTHROPIC_URL)
+    if address != VENDOR_URL:
+        environment["ANTHROPIC_BASE_URL"] = address
     if target.credential == "login" and target.host_id is not None:
         folder = config_folder("claude_cli", target.host_id)
         if not is_logged_in("claude_cli", target.host_id):

@@ -22,7 +22,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from routing.backends.base import ConnectionFailed, TimedOut, UpstreamFailed
+from routing.backends.base import TimedOut, UpstreamFailed
 from routing.backends.cli_scratch import Scratch
 from routing.interrupts import Patience
 
@@ -35,8 +35,9 @@ PIPE_BYTES: Final = 1024 * 1024
 """As much as Linux lets anybody have. Programs exit without waiting for their reader:
 what their output's pipe cannot hold at that moment is lost, the result first."""
 STDERR_BYTES: Final = 16 * 1024
-POLITE_S: Final = 0.1
-"""How long a program may take to end on SIGTERM before it is killed."""
+NOT_STARTED: Final = "The program could not be started on this machine."
+END_S: Final = 0.1
+"""How long to wait for the end before a harder means is used."""
 _EXIT_LINE: Final = re.compile(rb"cortex-exit (\d+)")
 _SHELL: Final = "/bin/sh"
 _GUARD: Final = """
@@ -46,7 +47,7 @@ trap : TERM
 "$@" <&4 3<&- 4<&- &
 program=$!
 exec 0<&- 4<&- 2>/dev/null
-{ read -r _ <&3; kill -KILL 0; } >/dev/null &
+{ trap '' TERM; read -r _ <&3; kill -KILL "$program"; } >/dev/null &
 watch=$!
 exec 3<&-
 wait "$program"
@@ -55,7 +56,11 @@ while kill -0 "$program"; do
     wait "$program"
     code=$?
 done
-until printf '\\ncortex-exit %s\\n' "$code"; do sleep 1; done
+trap '' PIPE
+printf '\\ncortex-exit %s\\n' "$code" || {
+    sleep 1
+    printf '\\ncortex-exit %s\\n' "$code"
+}
 kill -KILL "$watch"
 wait "$watch"
 kill -KILL 0
@@ -93,30 +98,33 @@ def _stop_once_started(task: asyncio.Task[Program]) -> None:
         task.result().begin_to_stop()
 
 
-def _widen(process: asyncio.subprocess.Process) -> None:
-    """Make the pipe of a program's output larger where the system can."""
-    change = getattr(fcntl, "F_SETPIPE_SZ", None)
-    transport = process._transport
-    if change is None or not isinstance(transport, asyncio.SubprocessTransport):
-        return
-    output = transport.get_pipe_transport(1)
-    if output is not None:
+def _wide_pipe() -> tuple[int, int]:
+    """Return the ends of a pipe for output, as large as the system lets it be."""
+    ends = os.pipe()
+    if widen := getattr(fcntl, "F_SETPIPE_SZ", None):
         with suppress(OSError):
-            fcntl.fcntl(output.get_extra_info("pipe"), change, PIPE_BYTES)
+            fcntl.fcntl(ends[1], widen, PIPE_BYTES)
+    return ends
 
 
 class Program:
     """A running program. ``stop`` must be called, whatever happens."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, lifeline: int, scratch: Scratch
+        self,
+        process: asyncio.subprocess.Process,
+        stdout: asyncio.StreamReader,
+        lifeline: int,
+        scratch: Scratch,
+        polite: bool,
     ) -> None:
-        assert process.stdin and process.stdout and process.stderr  # noqa: S101
+        assert process.stdin and process.stderr  # noqa: S101 -- both are pipes
         self._process = process
+        self._stdout = stdout
         self._lifeline = lifeline
         self._scratch = scratch
+        self._polite = polite
         self._stdin = process.stdin
-        self._stdout = process.stdout
         self._parts: list[bytes] = []
         self._parts_bytes = 0
         self._stderr_end = b""
@@ -128,16 +136,25 @@ class Program:
 
     @classmethod
     async def start(
-        cls, command: Sequence[str], environment: Mapping[str, str], scratch: Scratch
+        cls,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        scratch: Scratch,
+        *,
+        polite: bool = False,
     ) -> Program:
         """Start a command in the scratch folder, which ``stop`` removes.
 
         A caller who is cancelled meanwhile leaves nothing behind.
 
+        Args:
+            polite: It keeps files that outlive it, so it is asked to end before it is
+                made to.
+
         Raises:
-            ConnectionFailed: The machine cannot start it.
+            UpstreamFailed: The machine cannot start it.
         """
-        task = asyncio.create_task(cls._spawn(command, environment, scratch))
+        task = asyncio.create_task(cls._spawn(command, environment, scratch, polite))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -146,38 +163,37 @@ class Program:
 
     @classmethod
     async def _spawn(
-        cls, command: Sequence[str], environment: Mapping[str, str], scratch: Scratch
+        cls,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        scratch: Scratch,
+        polite: bool,
     ) -> Program:
         for_guard, lifeline = os.pipe()
+        output, for_program = _wide_pipe()
+        stdout = asyncio.StreamReader(limit=READ_BYTES)
         try:
+            await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(output, "rb", 0)
+            )
             process = await asyncio.create_subprocess_exec(
-                _SHELL,
-                "-c",
-                _GUARD,
-                "guard",
-                str(for_guard),
-                *command,
+                *(_SHELL, "-c", _GUARD, "guard", str(for_guard), *command),
                 stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
+                stdout=for_program,
                 stderr=asyncio.subprocess.PIPE,
                 cwd=scratch.cwd,
                 env=dict(environment),
                 start_new_session=True,
                 pass_fds=(for_guard,),
-                limit=READ_BYTES,
             )
-        except BaseException as error:
+        except OSError:
             os.close(lifeline)
             scratch.remove()
-            if isinstance(error, OSError):
-                raise ConnectionFailed(
-                    "The program could not be started on this machine."
-                ) from None
-            raise
+            raise UpstreamFailed(NOT_STARTED) from None
         finally:
             os.close(for_guard)
-        _widen(process)
-        return cls(process, lifeline, scratch)
+            os.close(for_program)
+        return cls(process, stdout, lifeline, scratch, polite)
 
     @property
     def pid(self) -> int:
@@ -239,7 +255,7 @@ class Program:
     async def stop(self) -> None:
         """End the program with all it started, and remove its folder.
 
-        Takes little more than ``POLITE_S`` and goes on where the caller is cancelled.
+        Takes little more than ``END_S`` and goes on where the caller is cancelled.
         """
         await asyncio.shield(self.begin_to_stop())
 
@@ -253,18 +269,25 @@ class Program:
 
     async def _finish(self) -> None:
         try:
-            self._signal(signal.SIGTERM)
+            if self._polite:
+                self._signal(signal.SIGTERM)
+                await self._ended_within(END_S)
+            os.close(self._lifeline)
             self._stdin.close()
-            try:
-                async with asyncio.timeout(POLITE_S):
-                    await self._read_to_end()
-            except TimeoutError:
+            if not await self._ended_within(END_S):
                 self._signal(signal.SIGKILL)
                 await self._read_to_end()
         finally:
-            os.close(self._lifeline)
             remove = asyncio.get_running_loop().run_in_executor
             await remove(None, self._scratch.remove)
+
+    async def _ended_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._read_to_end()
+        except TimeoutError:
+            return False
+        return True
 
     async def _read_to_end(self) -> None:
         """Wait until all have let go of the output and the guard has ended."""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 from routing.backends.base import (
     BackendError,
+    BadRequest,
     Event,
+    Target,
     TextDelta,
     ThinkingDelta,
     TimedOut,
     UpstreamFailed,
 )
-from routing.backends.cli_process import Program
+from routing.backends.cli_process import NOT_STARTED, Program
 from routing.interrupts import Patience
+
+EXIT_S: Final = 2.0
+"""How long to wait for the exit code of a program that told that it failed."""
 
 
 class Answer(Protocol):
@@ -26,13 +31,18 @@ class Answer(Protocol):
     """What went wrong; nothing is read after it."""
     asked: bool
     """The program may have sent its request."""
+    ending: bool
+    """It has failed, and its exit code will tell why."""
 
     def feed(self, line: bytes) -> list[Event]:
         """Take a line and return its events."""
         ...
 
-    def failed(self, sentence: str) -> BackendError:
-        """Return the error for an answer that broke off."""
+    def ended(self, exit_code: int | None, sentence: str) -> BackendError:
+        """Return what the end of the program means that gave no good answer.
+
+        ``sentence`` is for an end without any word about it.
+        """
         ...
 
 
@@ -57,18 +67,31 @@ async def read_answer(
             raise answer.failure
         if answer.finished:
             return
-    raise _ended_early(program) or answer.failed(no_answer)
+        if answer.ending:
+            patience.hasten(EXIT_S)
+    raise _ended_early(program) or answer.ended(program.exit_code, no_answer)
 
 
 async def _read(program: Program, answer: Answer, patience: Patience) -> list[bytes]:
     try:
         return await patience.wait(program.read_lines)
-    except TimedOut as error:
+    except (TimedOut, UpstreamFailed) as error:
+        if answer.ending:
+            return []
         error.worked = answer.asked
         raise
-    except UpstreamFailed as error:
-        error.worked = answer.asked
-        raise
+
+
+def address_of(target: Target, vendor_url: str) -> str:
+    """Return the address that a program is to call, without a slash at its end.
+
+    Raises:
+        BadRequest: It was typed by somebody who administers nothing. Programs connect
+            by themselves, past the guard that keeps people out of the house's network.
+    """
+    if target.base_url and not target.trusted_origin:
+        raise BadRequest("Programs are only used with their vendor's own address.")
+    return (target.base_url or vendor_url).rstrip("/")
 
 
 def joined(events: Iterable[Event]) -> list[Event]:
@@ -88,7 +111,7 @@ def joined(events: Iterable[Event]) -> list[Event]:
 def _ended_early(program: Program) -> BackendError | None:
     """Return what is known to end a program before it does anything."""
     if program.exit_code in {126, 127}:
-        return UpstreamFailed("The program could not be started on this machine.")
+        return UpstreamFailed(NOT_STARTED)
     if "unknown option" in program.last_words.lower():
         return UpstreamFailed("The program is too old for Cortex; update it.")
     return None
