@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import machine, measures
+from bench import machine, measures, route
 from bench.clients import People
 from bench.machine import Helper
 from bench.measures import percentile
@@ -23,7 +23,6 @@ from bench.report import Figure, as_text, write
 from tests.support.processes import ROOT, ServerProcess
 
 PAGE = ROOT / "docs" / "performance.md"
-PARTS = ("memory", "first_token", "paced", "unpaced", "bytes")
 
 
 @dataclass
@@ -137,9 +136,23 @@ def memory(stage: Stage) -> None:
     stage.add("web process after that", machine.pss_mb(pid), "MB", digits=0)
 
 
-MEASURES = dict(
-    zip(PARTS, (memory, first_token, paced, unpaced, bytes_by_length), strict=True)
-)
+def choice_of_model(stage: Stage) -> None:
+    """Measure the rules and the router over a registry of hundreds of models."""
+    times = route.times_ms()
+    for percent, limits in ((50, ()), (99, (1, 0.5))):
+        label = f"rules and route(), {route.MODELS} models, p{percent}"
+        stage.add(label, percentile(times, percent), "ms", *limits, digits=2)
+
+
+MEASURES = {
+    "memory": memory,
+    "first_token": first_token,
+    "paced": paced,
+    "unpaced": unpaced,
+    "bytes": bytes_by_length,
+    "route": choice_of_model,
+}
+"""The parts by name, in the order in which they are measured."""
 
 
 def main(parts: list[str]) -> int:
@@ -147,7 +160,7 @@ def main(parts: list[str]) -> int:
     with stage() as running:
         try:
             start(running)
-            for name in parts or PARTS:
+            for name in parts or MEASURES:
                 print(f"measuring: {name} …", flush=True)
                 MEASURES[name](running)
         except Exception:

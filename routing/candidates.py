@@ -13,12 +13,14 @@ from typing import Final, Protocol
 from routing.catalogue import ABILITIES, ModelInfo
 from routing.errors import RoutingError
 from routing.events import Notice
-from routing.health import WHY_IT_RESTS, Health
+from routing.health import WHY_IT_RESTS, Health, Rest
 
 HALF, TENTH = 0.5, 0.1
 """Shares of a budget: below the first the top tier answers only on request, below the
 second only the cheapest model does."""
 TOP_TIER: Final = 3
+MOST_EXPLAINED: Final = 40
+"""For so many models it is noted why they were left out."""
 _HALF_TEXT = (
     "Less than half of your budget is left, so the top tier answers only on request."
 )
@@ -73,7 +75,9 @@ class Sieve:
         Raises:
             RoutingError: Nothing is left.
         """
-        able = [each for each in candidates if self.needs <= each.model.abilities]
+        able = candidates
+        if self.needs:
+            able = [each for each in candidates if self.needs <= each.model.abilities]
         if not able:
             things = " and ".join(
                 ABILITIES.get(need, need).lower() for need in sorted(self.needs)
@@ -128,25 +132,32 @@ class Sieve:
         """Put models whose host rests behind the others, in the same order."""
         if not self.health.resting or len(candidates) < 2:
             return candidates
-        resting = [c for c in candidates if self.health.rest_of(c.model)]
-        if not resting or len(resting) == len(candidates):
-            return candidates
-        for each in resting:
+        well: list[Candidate] = []
+        resting: list[tuple[Candidate, Rest]] = []
+        for each in candidates:
             rest = self.health.rest_of(each.model)
-            why = f"comes last: its host {WHY_IT_RESTS[rest]}" if rest else ""
-            self.left_out.append(LeftOut(each.model.label, why))
-        return [each for each in candidates if each not in resting] + resting
+            if rest is None:
+                well.append(each)
+            else:
+                resting.append((each, rest))
+        if not resting or not well:
+            return candidates
+        self.left_out += [
+            LeftOut(each.model.label, f"comes last: its host {WHY_IT_RESTS[rest]}")
+            for each, rest in resting[: max(0, MOST_EXPLAINED - len(self.left_out))]
+        ]
+        return well + [each for each, _ in resting]
 
     def leave_out(
         self, before: Sequence[Candidate], kept: Sequence[Candidate], why: str
     ) -> None:
         """Note for everything that is not kept why."""
         models = {id(each.model) for each in kept}
-        self.left_out += [
-            LeftOut(each.model.label, why)
-            for each in before
-            if id(each.model) not in models
-        ]
+        for each in before:
+            if len(self.left_out) >= MOST_EXPLAINED:
+                return
+            if id(each.model) not in models:
+                self.left_out.append(LeftOut(each.model.label, why))
 
     def tell(self, text: str) -> None:
         """Add a notice about the budget, once."""
@@ -177,9 +188,9 @@ def lowered(tier: int, sieve: Sieve) -> int:
     return tier
 
 
-def by_price(models: Iterable[ModelInfo]) -> list[ModelInfo]:
-    """Return models in order of price, unknown prices last, then tier and label."""
-    return sorted(models, key=_price_order)
+def by_price(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Return candidates in order of price, unknown ones last, then tier and label."""
+    return sorted(candidates, key=lambda each: _price_order(each.model))
 
 
 def _price_order(model: ModelInfo) -> tuple[bool, int, int, str]:

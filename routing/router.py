@@ -19,7 +19,7 @@ left out is kept with its reason; what the person should know becomes a notice.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from routing.candidates import (
     BudgetLeft,
@@ -54,6 +54,8 @@ __all__ = [
     "stand_ins_in_the_house",
 ]
 
+MOST_CANDIDATES: Final = 20
+"""So many of a large registry are worth trying for one request."""
 Tier = int | Literal["auto"] | None
 AskedBy = Literal["explicit", "policy", "rules", "classifier", "sticky", "default"]
 """Who decided the tier: the person for this message, the persona or conversation, or
@@ -281,22 +283,25 @@ def _by_tier(
 ) -> RoutePlan:
     """Return the cheapest model that is capable enough, with dearer ones behind it."""
     asked = request.asked_by == "explicit" and isinstance(request.tier, int)
-    models = sieve.permitted([Candidate(m, "") for m in by_price(catalogue.models)])
+    models = sieve.permitted([Candidate(model, "") for model in catalogue.models])
     if not asked:
         tier = lowered(tier, sieve)
     models = sieve.affordable(models, asked=asked)
     capable = _large_enough(
         [each for each in models if each.model.tier >= tier], request, sieve
     )
-    weaker = [each for each in models if each.model.tier < tier]
-    fitting = [each for each in weaker if _fits(each, request)]
-    if capable and (_fits(capable[0], request) or not fitting):
+    weaker: list[Candidate] = []
+    if not capable or not _fits(capable[0], request):
+        weaker = [each for each in models if each.model.tier < tier]
+        weaker = [each for each in weaker if _fits(each, request)] or weaker
+    if capable and not (weaker and _fits(weaker[0], request)):
+        capable = by_price(capable)
         reason = f"cheapest of tier {tier} or above ({_asked(request)})"
         behind = f"next of tier {tier} or above"
     else:
-        capable = sorted(fitting or weaker, key=lambda each: -each.model.tier)
+        capable = sorted(by_price(weaker), key=lambda each: -each.model.tier)
         reason = behind = f"most capable one, as none has tier {tier}"
-    chosen = sieve.healthy_first(sieve.cheapest_only(capable))
+    chosen = sieve.healthy_first(sieve.cheapest_only(capable))[:MOST_CANDIDATES]
     first, *others = chosen
     return _plan(
         [
