@@ -20,15 +20,15 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
-from django.db import Error, transaction
+from django.db import Error, IntegrityError, transaction
 
 from ledger import budgets, entries
 from ledger.errors import BudgetExceeded
+from ledger.types import Reservation
 from routing import bookings, decisions, host_notes
 from routing.attempt import Attempt
 from routing.backends.base import (
     BackendError,
-    Prompt,
     Refused,
 )
 from routing.breakers import BREAKERS, Breakers
@@ -177,30 +177,40 @@ class Attempts:
 
     def _reserve(self, attempt: Attempt) -> None:
         """Write the reservation and, with the first one, the decision."""
+        planning = self.planning
         reservation = bookings.reservation_of(
-            attempt, self.job, self.planning.stand_in_prices()
+            attempt, self.job, planning.stand_in_prices
         )
         if self.decision is not None:
             entries.reserve(reservation)
             return
-        with transaction.atomic():
-            decision = self._write_decision(attempt.prompt)
-            entries.reserve(reservation)
-        self.decision = decision
+        turn_id = self.job.caller.turn_id
+        try:
+            self.decision = self._decide_and_reserve(attempt, reservation, turn_id)
+        except IntegrityError:
+            if turn_id is None:
+                raise
+            # A turn has one decision; its further calls have rows without its id.
+            self.decision = self._decide_and_reserve(attempt, reservation, None)
 
-    def _write_decision(self, prompt: Prompt) -> RouteDecision:
+    def _decide_and_reserve(
+        self, attempt: Attempt, reservation: Reservation, turn_id: uuid.UUID | None
+    ) -> RouteDecision:
         job, plan = self.job, self.plan
         assert plan is not None  # noqa: S101 -- tells mypy; begin() made it
-        return decisions.begin(
-            job.user,
-            self.planning.decision_for(prompt),
-            plan,
-            job.request,
-            turn_id=job.caller.turn_id,
-            thread_id=job.thread_id,
-            redo_of=job.redo_of,
-            undecided=self.planning.undecided,
-        )
+        with transaction.atomic():
+            decision = decisions.begin(
+                job.user,
+                self.planning.decision_for(attempt.prompt),
+                plan,
+                job.request,
+                turn_id=turn_id,
+                thread_id=job.thread_id,
+                redo_of=job.redo_of,
+                undecided=self.planning.undecided,
+            )
+            entries.reserve(reservation)
+        return decision
 
     def _reason(self, candidate: Candidate) -> str:
         if not self.done:

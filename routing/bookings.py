@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 
 from django.db import Error, connection
@@ -35,10 +36,14 @@ SETTLE_PAUSES_S: Final = (0.0, 0.1, 0.4)
 
 
 def reservation_of(
-    attempt: Attempt, job: Job, stand_in_prices: Prices | None
+    attempt: Attempt, job: Job, stand_in_prices: Callable[[], Prices | None]
 ) -> Reservation:
-    """Return the row that must stand before an attempt leaves the house."""
+    """Return the row that must stand before an attempt leaves the house.
+
+    ``stand_in_prices`` gives the dearest prices known, where the model has none.
+    """
     model = attempt.model
+    unpriced = model.prices.input is None or model.prices.output is None
     preview = last_message(attempt.prompt) if job.preview and not attempt.seam else ""
     return Reservation(
         attempt_id=attempt.id,
@@ -55,9 +60,7 @@ def reservation_of(
         billing=model.host.billing,
         preview=preview[:PREVIEW_CHARACTERS] or None,
         background=job.background,
-        stand_in_prices=stand_in_prices
-        if model.prices.input is None or model.prices.output is None
-        else None,
+        stand_in_prices=stand_in_prices() if unpriced else None,
     )
 
 

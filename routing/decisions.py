@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, Final
 
-from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -79,7 +78,7 @@ def begin(
 ) -> RouteDecision:
     """Write what was decided.
 
-    A turn has one decision; further calls within it get rows without the turn's id.
+    Raises ``IntegrityError`` where the turn has a decision already.
 
     Args:
         user: Who asked.
@@ -108,14 +107,7 @@ def begin(
         redo_of=redo_of,
         redo_step=_redo_step(user, redo_of, plan.tier),
     )
-    try:
-        with transaction.atomic():
-            row.save(force_insert=True)
-    except IntegrityError:
-        if turn_id is None:
-            raise
-        row.turn_id = None
-        row.save(force_insert=True)
+    row.save(force_insert=True)
     return row
 
 
