@@ -127,6 +127,8 @@ class HostAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     ) -> None:
         """Save by the registry's own verb."""
         hosts.save_host(obj, key=form.new_key(), actor=_actor(request))
+        if obj.enabled:
+            hosts.fill_prices(obj)
 
     def delete_model(self, request: HttpRequest, obj: Host) -> None:
         """Delete by the registry's own verb."""

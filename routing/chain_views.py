@@ -93,7 +93,9 @@ def _place(row: hosts.ChainRow, catalogue: Catalogue) -> Place:
         usable = any(model.id == row.id for model in catalogue.models)
         return Place(_key(row), row.label, "" if usable else "not in use, so skipped")
     model = catalogue.find(row)
-    return Place(row, row, f"now {model.label}" if model else not_set_up(row))
+    if model is None:
+        return Place(row, row, not_set_up(row))
+    return Place(row, row, "" if model.label == row else f"now {model.label}")
 
 
 def _owner_of(user: User, scope: str) -> User | None:

@@ -31,7 +31,7 @@ from routing.backends import backend_types, programs
 from routing.catalogue import PROGRAM_TYPES
 from routing.db_pool import run_in_db_pool
 from routing.host_check import HostReport, test_host
-from routing.models import Host, Model
+from routing.models import Host
 from routing.registry import info_for
 
 logger = logging.getLogger("cortex.discovery")
@@ -103,7 +103,7 @@ class Discovery:
 
     async def _test(self, host: Host, tester: User) -> HostReport | None:
         """Return the report, ``None`` when it took too long."""
-        await run_in_db_pool(fill_prices, host)
+        await run_in_db_pool(hosts.fill_prices, host)
         info = await run_in_db_pool(info_for, tester, host)
         try:
             async with asyncio.timeout(TEST_WITHIN_S):
@@ -137,7 +137,7 @@ def enable_if_proved(host: Host, report: HostReport) -> bool:
     answered = any(step.name == "answer" and step.ok for step in report.steps)
     if not answered or not host.auto_enable or not hosts.enable_host(host):
         return False
-    fill_prices(host)
+    hosts.fill_prices(host)
     return True
 
 
@@ -151,20 +151,6 @@ def missing(host: Host) -> str:
     if host.type in PROGRAM_TYPES and host.credential == Host.Credential.LOGIN:
         return "" if programs.is_logged_in(host.type, host.id) else NO_LOGIN
     return "" if host.key_encrypted else NO_KEY
-
-
-def fill_prices(host: Host) -> int:
-    """Give a host's models their list prices where they have none; return how many.
-
-    Each look-up takes up to half a second, so not in a turn.
-    """
-    filled = 0
-    rows = Model.objects.filter(host=host, input_price_nano_usd_per_mtok=None)
-    for model in rows.select_related("host"):
-        if hosts.fill_price(model):
-            model.save()
-            filled += 1
-    return filled
 
 
 def _waiting() -> tuple[list[Host], User | None]:

@@ -189,6 +189,8 @@ class HostForm(RefusalForm, forms.ModelForm):  # type: ignore[type-arg]
         except ValidationError as error:
             self.add_refusal(error)
             return None
+        if host.enabled:
+            hosts.fill_prices(host)
         return host
 
     @property

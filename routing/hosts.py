@@ -42,6 +42,7 @@ __all__ = [
     "delete_host",
     "enable_host",
     "fill_price",
+    "fill_prices",
     "save_host",
     "save_model",
     "set_chain",
@@ -49,6 +50,8 @@ __all__ = [
 
 ChainRow = Model | str
 """One place of a chain: a model, or the plain id of a type of host."""
+PRICES = ("input", "output", "cache_read", "cache_write")
+"""Of one million tokens each."""
 CHAIN_LENGTH = 5
 """Primary and four backups."""
 MEANWHILE = "Somebody else changed this at the same moment; please try again."
@@ -135,11 +138,25 @@ def fill_price(model: Model) -> bool:
     known = price_for(model.host.type, model.name)
     if known is None:
         return False
-    model.input_price_nano_usd_per_mtok = known.input
-    model.output_price_nano_usd_per_mtok = known.output
-    model.cache_read_price_nano_usd_per_mtok = known.cache_read
-    model.cache_write_price_nano_usd_per_mtok = known.cache_write
+    for price in PRICES:
+        setattr(model, f"{price}_price_nano_usd_per_mtok", getattr(known, price))
     return True
+
+
+def fill_prices(host: Host) -> int:
+    """Give a host's models their list prices where they have none; return how many.
+
+    Each look-up takes up to half a second, so not in a turn.
+    """
+    filled = 0
+    rows = Model.objects.filter(host=host, input_price_nano_usd_per_mtok=None)
+    for model in rows.select_related("host"):
+        if fill_price(model):
+            model.save(
+                update_fields=[f"{name}_price_nano_usd_per_mtok" for name in PRICES]
+            )
+            filled += 1
+    return filled
 
 
 def chain_of(owner: User | None, role: str) -> list[ChainRow]:

@@ -70,16 +70,21 @@ def seed_registry(host_table: Any = Host, model_table: Any = Model) -> list[str]
 
 
 def add_usual_models(host: Any, model_table: Any = Model) -> int:
-    """Add the usual models of a new host's type whose labels are free; return how many.
+    """Add the usual models of a new host's type; return how many.
 
-    Their prices stay open here, because looking one up takes half a second.
+    They are called ``<type>:<model>``, or ``<host>:<model>`` where that is taken. Their
+    prices stay open here, because looking one up takes half a second.
     """
     if host.type not in SEEDS:
         return 0
     models, context_tokens, tags = SEEDS[host.type]
-    labels = {f"{host.type}:{model.label}": model for model in models}
     same_owner = model_table.objects.filter(host__owner=host.owner_id)
-    taken = set(same_owner.filter(label__in=labels).values_list("label", flat=True))
+    taken = set(same_owner.values_list("label", flat=True))
+    labels = {
+        label: model
+        for model in models
+        if (label := _free_label(host, model, taken)) is not None
+    }
     rows = [
         model_table(
             host=host,
@@ -91,7 +96,11 @@ def add_usual_models(host: Any, model_table: Any = Model) -> int:
             tags=list(tags),
         )
         for label, model in labels.items()
-        if label not in taken
     ]
     model_table.objects.bulk_create(rows)
     return len(rows)
+
+
+def _free_label(host: Any, model: SeedModel, taken: set[str]) -> str | None:
+    choices = (f"{host.type}:{model.label}", f"{host.name}:{model.label}")
+    return next((label for label in choices if label not in taken), None)

@@ -49,7 +49,9 @@ def test_what_is_set_up_already_stays_as_it_is() -> None:
     assert seed_registry() == ["Gemini CLI"]
     assert list(host.models.values_list("label", flat=True)) == ["gemini_cli:pro"]
     seeded = Model.objects.filter(host__name="Gemini CLI").order_by("tier")
-    assert [model.tier for model in seeded] == [1, 2]
+    assert [model.label for model in seeded] == [
+        "gemini_cli:flash-lite", "gemini_cli:flash", "Gemini CLI:pro",
+    ]  # fmt: skip
 
 
 def test_the_migration_adds_them_too() -> None:
