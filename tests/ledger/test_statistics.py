@@ -7,6 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.db import connection
 
 from accounts.models import User
 from ledger import budgets, chain, entries, statistics
@@ -147,3 +148,13 @@ def test_a_grant_is_neither_a_call_nor_a_cost(alice: User) -> None:
     budgets.grant(alice, 5_000_000_000)
     assert statistics.totals() == Totals()
     assert statistics.by_user() == {}
+
+
+def test_sums_of_a_period_are_read_through_an_index(alice: User) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL reads small tables whole.")
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    own = statistics.rows_of(alice, since=since).explain()
+    assert "USING INDEX ledger_by_user_time (user_id=? AND created_at>?)" in own
+    everybody = statistics.rows_of(since=since).explain()
+    assert "USING INDEX ledger_by_kind (kind=? AND created_at>?)" in everybody

@@ -1,4 +1,4 @@
-"""R17–R21: the ledger cannot be rewritten, cannot fork, and cannot be overspent."""
+"""R17–R21, S36: the ledger cannot be rewritten, forked or overspent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,14 +21,22 @@ from django.db import DataError, IntegrityError, connection, transaction
 from django.db.models import Sum
 from django.test import Client
 
-from accounts.models import User
-from ledger import chain, entries, journal, triggers
+from accounts.models import AuditEvent, User
+from ledger import (
+    budget_requests,
+    budget_settings,
+    budgets,
+    chain,
+    entries,
+    journal,
+    triggers,
+)
 from ledger.errors import AlreadyClosed, BudgetExceeded
-from ledger.models import Budget, LedgerEntry
-from ledger.types import Settlement
+from ledger.models import Budget, BudgetNotice, LedgerEntry
+from ledger.types import Prices, Settlement
 from ledger.verify import verify
 from tests.support.environment import clean_environment
-from tests.support.ledger import book, make_reservation
+from tests.support.ledger import PRICES, book, make_reservation
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = triggers.TABLE
@@ -40,6 +49,20 @@ def execute(statement: str, values: Any = None) -> None:
     """Run a statement as somebody with the database's password would."""
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
+
+
+def granted() -> None:
+    """Write a grant that no budget needs."""
+    chain.append(
+        LedgerEntry(
+            kind="grant",
+            attempt_id=uuid.uuid4(),
+            user_id=7,
+            user_name="alice",
+            budget="person:day",
+            granted_nano_usd=5,
+        )
+    )
 
 
 def contents() -> list[dict[str, Any]]:
@@ -123,9 +146,17 @@ def by_raw_upsert() -> None:
 
 
 def by_upsert_on_the_hash() -> None:
-    statement, values = stored_row(2, id=4, previous_hash=chain.head()[1])
+    last_id, last_hash = chain.head()
+    statement, values = stored_row(2, id=last_id + 1, previous_hash=last_hash)
     tail = " ON CONFLICT (hash) DO UPDATE SET cost_nano_usd = 0"
     execute(f"INSERT {statement}{tail}", values)
+
+
+def by_a_second_row_for_a_grant() -> None:
+    row = LedgerEntry.objects.get(kind="grant")
+    row.pk, (last_id, row.previous_hash) = None, chain.head()
+    row.id, row.hash, row.granted_nano_usd = last_id + 1, "a" * 64, 10**12
+    row.save(force_insert=True)
 
 
 EVERYWHERE = [
@@ -140,6 +171,7 @@ EVERYWHERE = [
     by_orm_upsert,
     by_raw_upsert,
     by_upsert_on_the_hash,
+    by_a_second_row_for_a_grant,
 ]
 
 
@@ -148,6 +180,7 @@ EVERYWHERE = [
 def test_r17_no_way_to_change_or_delete_a_row(way: Callable[[], None]) -> None:
     book()
     entries.reserve(make_reservation())
+    granted()
     with nothing_changes():
         way()
 
@@ -159,14 +192,14 @@ def test_r17_no_way_to_change_or_delete_a_row(way: Callable[[], None]) -> None:
     [
         pytest.param({}, id="same row"),
         pytest.param({"hash": "a" * 64}, id="same id"),
-        pytest.param({"id": 4, "previous_hash": "head"}, id="same hash"),
-        pytest.param({"id": 4, "hash": "a" * 64}, id="same previous hash"),
+        pytest.param({"id": 5, "previous_hash": "head"}, id="same hash"),
+        pytest.param({"id": 5, "hash": "a" * 64}, id="same previous hash"),
         pytest.param(
-            {"id": 4, "previous_hash": "head", "hash": "a" * 64}, id="same attempt"
+            {"id": 5, "previous_hash": "head", "hash": "a" * 64}, id="same attempt"
         ),
     ],
 )
-@pytest.mark.parametrize("row_id", [1, 2])
+@pytest.mark.parametrize("row_id", [1, 2, 4])
 def test_r17_replace_into_is_refused(
     verb: str, changes: dict[str, Any], row_id: int
 ) -> None:
@@ -174,9 +207,11 @@ def test_r17_replace_into_is_refused(
         pytest.skip("Only SQLite knows REPLACE.")
     book()
     entries.reserve(make_reservation())
+    granted()
     if changes.get("previous_hash") == "head":
         changes = {**changes, "previous_hash": chain.head()[1]}
-    statement, values = stored_row(row_id, cost_nano_usd=0, **changes)
+    money = "granted_nano_usd" if row_id == 4 else "cost_nano_usd"
+    statement, values = stored_row(row_id, **{money: 10**12}, **changes)
     with nothing_changes():
         execute(f"{verb} {statement}", values)
 
@@ -248,26 +283,33 @@ def flips(value: Any) -> Iterator[Any]:
 @pytest.mark.django_db
 def test_r18_each_flipped_byte_is_reported() -> None:
     book()
-    book()
+    book(background=True)
+    granted()
     assert verify().ok
+    for row_id in (2, 4, 5):
+        assert flip_each_byte(row_id) > 150
+    assert verify().ok
+
+
+def flip_each_byte(row_id: int) -> int:
+    """Expect ``verify`` to notice each flip in a row; return how many were tried."""
     tried = 0
     for column in COLUMNS:
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {column} FROM {TABLE} WHERE id = 2")
+            cursor.execute(f"SELECT {column} FROM {TABLE} WHERE id = %s", [row_id])
             (value,) = cursor.fetchone()
         text = value.hex if isinstance(value, uuid.UUID) else value
         for wrong in flips(text):
-            update = f"UPDATE {TABLE} SET {column} = %s WHERE id = 2"
+            update = f"UPDATE {TABLE} SET {column} = %s WHERE id = %s"
             try:
-                with tampered((update, [wrong])):
+                with tampered((update, [wrong, row_id])):
                     result = verify()
             except DataError:
                 continue  # the column cannot even hold such a value
             assert not result.ok, (column, wrong)
-            assert result.rows <= 3
+            assert result.rows <= row_id
             tried += 1
-    assert tried > 200
-    assert verify().ok
+    return tried
 
 
 @pytest.mark.django_db(transaction=True)
@@ -406,3 +448,117 @@ def test_r21_parallel_calls_cannot_overspend(alice: User) -> None:
     rows = LedgerEntry.objects.filter(kind="reserve").exclude(attempt_id=one.attempt_id)
     assert rows.count() == 10
     assert verify().ok
+
+
+def parallel_calls(people: list[User], **more: Any) -> int:
+    """Reserve 50 equal calls at once, spread over people; return how many fitted."""
+
+    def call(number: int) -> bool:
+        user = people[number % len(people)]
+        try:
+            entries.reserve(make_reservation(user, **more))
+        except BudgetExceeded:
+            return False
+        return True
+
+    return sum(at_once(call, 50))
+
+
+CALL = 1000 * 3000 + 100 * 15_000
+"""What ``make_reservation`` reserves, in nano-dollars."""
+
+
+@pytest.mark.parametrize("period", ["day", "week", "month"])
+@pytest.mark.django_db(transaction=True)
+def test_r21_parallel_calls_of_several_people_cannot_overspend_what_they_share(
+    alice: User, bob: User, charlie: User, period: str
+) -> None:
+    limit = 10 * CALL + CALL // 2
+    Budget.objects.create(scope="shared", period=period, limit_nano_usd=limit)
+    assert parallel_calls([alice, bob, charlie]) == 10
+    assert LedgerEntry.objects.filter(kind="reserve").count() == 10
+    assert verify().ok
+
+
+@pytest.mark.django_db(transaction=True)
+def test_r21_parallel_background_work_cannot_overspend_its_cap(
+    alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cap = Decimal(7 * CALL + 1) / 10**9
+    monkeypatch.setattr(settings, "CORTEX_BACKGROUND_DAILY_USD", cap)
+    assert parallel_calls([alice, bob], background=True) == 14
+
+
+@pytest.mark.django_db(transaction=True)
+def test_r21_parallel_calls_of_unknown_price_cannot_overspend(alice: User) -> None:
+    Budget.objects.create(user=alice, period="day", limit_nano_usd=5 * CALL)
+    assert parallel_calls([alice], prices=Prices(), stand_in_prices=PRICES) == 5
+
+
+@pytest.mark.django_db(transaction=True)
+def test_r21_calls_that_close_while_others_open_cannot_overspend(alice: User) -> None:
+    limit = 6 * CALL
+    Budget.objects.create(user=alice, period="day", limit_nano_usd=limit)
+
+    def call(number: int) -> None:
+        for _ in range(3):
+            reservation = make_reservation(alice)
+            try:
+                entries.reserve(reservation)
+            except BudgetExceeded:
+                continue
+            if number % 3 == 0:
+                entries.release(reservation.attempt_id)
+                continue
+            used = Settlement("complete", 1, input_tokens=1000, output_tokens=100)
+            entries.settle(reservation.attempt_id, used)
+
+    at_once(call, 20)
+    cost = LedgerEntry.objects.aggregate(sum=Sum("cost_nano_usd"))["sum"]
+    assert cost == limit
+    assert budgets.left_nano_usd(alice) == 0
+    assert verify().ok
+
+
+@pytest.mark.django_db(transaction=True)
+def test_r21_a_request_is_granted_once_whoever_races(
+    alice: User, admin_user: User
+) -> None:
+    Budget.objects.create(user=alice, period="day", limit_nano_usd=0)
+    request = budget_requests.ask(alice, 3 * CALL)
+    rows = at_once(lambda number: budgets.grant(request, None, admin_user).id, 10)
+    assert len(set(rows)) == 1
+    assert AuditEvent.objects.filter(event="budget.granted").count() == 1
+    assert parallel_calls([alice]) == 3
+    assert verify().ok
+
+
+@pytest.mark.django_db
+def test_s36_every_change_of_a_budget_is_audited(alice: User, admin_user: User) -> None:
+    terms = budget_settings.Terms(CALL)
+    budget = budget_settings.set_budget(
+        "person", "day", terms, user=alice, actor=admin_user
+    )
+    request = budget_requests.ask(alice, CALL, "for something secret")
+    budgets.grant(request, None, admin_user)
+    budget_requests.decline(budget_requests.ask(alice, CALL), admin_user)
+    budget_settings.remove_budget(budget, actor=admin_user)
+    events = AuditEvent.objects.filter(event__startswith="budget.").order_by("id")
+    assert [(each.event, each.actor_name, each.subject) for each in events] == [
+        ("budget.set", "dora", "alice"),
+        ("budget.requested", "alice", "alice"),
+        ("budget.granted", "dora", "alice"),
+        ("budget.requested", "alice", "alice"),
+        ("budget.declined", "dora", "alice"),
+        ("budget.removed", "dora", "alice"),
+    ]
+    assert "secret" not in str([each.detail for each in events])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_r21_a_threshold_is_told_once_whoever_races(alice: User) -> None:
+    Budget.objects.create(user=alice, period="day", limit_nano_usd=60_000)
+    book(alice, prices=Prices(5_000, 0), input_tokens=10 * 10**6)
+    told = at_once(lambda number: len(budgets.warnings_due(alice)), 10)
+    assert sum(told) == 1
+    assert BudgetNotice.objects.count() == 2
