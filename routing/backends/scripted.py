@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from routing.backends.base import (
     ConnectionFailed,
@@ -48,7 +48,7 @@ _scripts: Final[dict[str, list[Sequence[Step]]]] = {}
 
 
 @contextmanager
-def playing(**scripts: Sequence[Step] | list[Sequence[Step]]) -> Iterator[None]:
+def playing(**scripts: Sequence[Any]) -> Iterator[None]:
     """Let models play scripts within the context; keys are model names.
 
     A list of lists gives one script for each call in turn; the last one repeats.
@@ -56,7 +56,7 @@ def playing(**scripts: Sequence[Step] | list[Sequence[Step]]) -> Iterator[None]:
     calls.clear()
     for name, script in scripts.items():
         many = bool(script) and all(isinstance(part, list) for part in script)
-        _scripts[name] = list(script) if many else [script]  # type: ignore[list-item, arg-type]
+        _scripts[name] = list(script) if many else [script]
     try:
         yield
     finally:

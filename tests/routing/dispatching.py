@@ -16,7 +16,12 @@ from routing.dispatcher import DispatchResult, Notice, Routed
 from routing.models import RouteDecision
 from tests.routing.conftest import PROMPT, caller_of
 
-HELLO = [TextDelta("Hel"), TextDelta("lo"), UsageReported(Usage(11, 2)), Finished()]
+HELLO: list[Any] = [
+    TextDelta("Hel"),
+    TextDelta("lo"),
+    UsageReported(Usage(11, 2)),
+    Finished(),
+]
 
 
 async def run(
@@ -52,6 +57,7 @@ async def closings(**conditions: Any) -> list[LedgerEntry]:
 
 async def decision_of(result: DispatchResult) -> RouteDecision:
     """Return the row of a dispatch's decision."""
+    assert result.decision_id is not None
     return await RouteDecision.objects.aget(id=result.decision_id)
 
 

@@ -36,9 +36,17 @@ from tests.routing.dispatching import (
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-HALF = [TextDelta("Once upon "), TextDelta("a time"), ConnectionFailed("cut")]
-REST = [TextDelta("a time there "), TextDelta("was."), UsageReported(Usage(30, 7)),
-        Finished()]  # fmt: skip
+HALF: list[Any] = [
+    TextDelta("Once upon "),
+    TextDelta("a time"),
+    ConnectionFailed("cut"),
+]
+REST: list[Any] = [
+    TextDelta("a time there "),
+    TextDelta("was."),
+    UsageReported(Usage(30, 7)),
+    Finished(),
+]
 
 
 @pytest.fixture
@@ -106,7 +114,7 @@ async def test_model_that_cannot_go_on_is_passed_over(
 async def test_nobody_can_go_on_so_the_text_stays(
     alice: User, models: list[Model]
 ) -> None:
-    failing = [UpstreamFailed("x")]
+    failing: list[Any] = [UpstreamFailed("x")]
     with scripted.playing(m1=HALF, m2=failing, m3=failing):
         events, result = await run(alice)
     assert text_of(events) == "Once upon a time"

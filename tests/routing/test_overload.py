@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -54,7 +55,7 @@ def models(
 async def test_overloaded_chain_is_tried_again_until_somebody_answers(
     alice: User, models: list[Model]
 ) -> None:
-    m1 = [[RateLimited("a")], [RateLimited("a")], HELLO]
+    m1: list[Any] = [[RateLimited("a")], [RateLimited("a")], HELLO]
     with scripted.playing(m1=m1, m2=[Overloaded("b", retry_after_s=0.01)]):
         events, result = await run(alice)
     assert text_of(events) == "Hello"
@@ -71,7 +72,7 @@ async def test_person_is_told_once_when_it_takes_long(
     alice: User, models: list[Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatcher, "BUSY_NOTICE_S", 0.03)
-    m1 = [*([RateLimited("a", retry_after_s=0.02)] for _ in range(5)), HELLO]
+    m1: list[Any] = [*([RateLimited("a", retry_after_s=0.02)] for _ in range(5)), HELLO]
     with scripted.playing(m1=m1):
         events, result = await run(alice, model="m1")
     assert text_of(events) == "Hello"
@@ -240,7 +241,7 @@ async def test_second_model_of_a_host_gets_its_try_in_the_same_dispatch(
         set_chain("coder", *made)
 
     await in_thread(chain)
-    failing = [ConnectionFailed("x")]
+    failing: list[Any] = [ConnectionFailed("x")]
     with scripted.playing(a=failing, b=failing, c=failing, d=HELLO):
         events, result = await run(alice, role="coder")
     assert models_of(events) == ["a", "b", "c", "d"]
