@@ -170,6 +170,15 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     search_fields = ["label", "name"]
     list_select_related = ["host"]
 
+    def delete_model(self, request: HttpRequest, obj: Model) -> None:
+        """Delete by the registry's own verb."""
+        hosts.delete_model(obj, actor=_actor(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> None:
+        """Delete several, each by the registry's own verb."""
+        for model in queryset.select_related("host"):
+            hosts.delete_model(model, actor=_actor(request))
+
 
 @admin.register(RoleSlot)
 class RoleSlotAdmin(admin.ModelAdmin):  # type: ignore[type-arg]

@@ -40,6 +40,7 @@ __all__ = [
     "check_host",
     "check_model",
     "delete_host",
+    "delete_model",
     "enable_host",
     "fill_price",
     "fill_prices",
@@ -116,6 +117,14 @@ def delete_host(host: Host, *, actor: User | None) -> None:
         shared = host.owner_id is None
         audit.record("host.deleted", actor=actor, subject=host.name, shared=shared)
         host.delete()
+
+
+def delete_model(model: Model, *, actor: User | None) -> None:
+    """Delete a model and its places in chains."""
+    with transaction.atomic():
+        shared = model.host.owner_id is None
+        audit.record("model.deleted", actor=actor, subject=model.label, shared=shared)
+        model.delete()
 
 
 def save_model(model: Model) -> Model:

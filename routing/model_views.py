@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.requests import AuthenticatedHttpRequest
+from routing import hosts
 from routing.forms import ModelForm
 from routing.host_check import HostReport, list_models
 from routing.models import Model
@@ -89,7 +90,7 @@ def model_delete(request: AuthenticatedHttpRequest, model_id: int) -> HttpRespon
     """Ask, then delete a model and its places in chains."""
     model = get_model_to_change(request.user, model_id)
     if request.method == "POST":
-        model.delete()
+        hosts.delete_model(model, actor=request.user)
         messages.success(request, f"{model.label} is deleted.")
         return redirect("models")
     return render(request, "routing/model_delete.html", {"model": model})

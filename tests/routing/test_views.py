@@ -334,6 +334,8 @@ def test_model_is_changed_priced_and_deleted(
     assert Model.objects.exists()
     client.post(url + "delete/")
     assert not Model.objects.exists()
+    event = AuditEvent.objects.get(event="model.deleted")
+    assert (event.actor_name, event.subject) == ("dora", "M")
 
 
 def test_host_is_deleted_only_by_its_name(
@@ -598,6 +600,19 @@ def test_admin_lists_and_changes_models_and_chains(
     assert client.post(change, {**fields, "label": "M"}).status_code == 302
     model.refresh_from_db()
     assert model.label == "M"
+
+
+def test_admin_deletes_models_with_an_audit_event(
+    admin_user: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    one, two = add_model("one"), add_model("two")
+    client = client_for(admin_user)
+    client.post(f"/admin/routing/model/{one.id}/delete/", {"post": "yes"})
+    chosen = {"action": "delete_selected", "_selected_action": two.id, "post": "yes"}
+    client.post("/admin/routing/model/", chosen)
+    assert not Model.objects.exists()
+    events = AuditEvent.objects.filter(event="model.deleted").order_by("id")
+    assert [event.subject for event in events] == ["one", "two"]
 
 
 def test_admin_deletes_hosts_with_an_audit_event(

@@ -176,7 +176,7 @@ class Command(BaseCommand):
         self, owner: User | None, options: dict[str, Any]
     ) -> tuple[Any, str]:
         model = self._model(owner, options["label"])
-        model.delete()
+        hosts.delete_model(model, actor=owner)
         return {"removed": model.label}, f"Model “{model.label}” is removed."
 
     def _set_chain(
