@@ -31,6 +31,11 @@ STATUSES = {
     504: "DEADLINE_EXCEEDED",
 }
 CALL = re.compile(r"/v1(?:beta)?/models/(.+):(streamGenerateContent|generateContent)")
+NO_MODEL = (
+    "models/gemini-2.5-flash is not found for API version v1beta, or is not supported "
+    "for generateContent. Call ListModels to see the list of available models."
+)
+"""What programs know an unknown model by; they do not tell the status."""
 TYPE_URL = "type.googleapis.com/google.rpc."
 
 
@@ -107,6 +112,8 @@ class GeminiWire(Wire):
         self, status: int, message: str, *, retry_after_s: int | None = None
     ) -> tuple[dict[str, Any], dict[str, str]]:
         """Return body and headers of a refusal; the pause stands in the body."""
+        if status == 404:
+            message = f"{NO_MODEL} {message}"
         error: dict[str, Any] = {
             "code": status,
             "message": message,
