@@ -82,29 +82,39 @@ def _book(answer: Message, opened: LedgerEntry) -> None:
         elapsed_ms=max(0, (seen_at - opened.created_at) // timedelta(milliseconds=1)),
         error_code=entries.ABANDONED,
         input_tokens=_input_tokens(answer, opened.model_id),
-        output_tokens=estimate_tokens(answer.text),
+        output_tokens=estimate_tokens(answer.text[_last_seam(answer) :]),
         estimated=True,
     )
     cost = entries.settle(opened.attempt_id, used)
+    alone = not answer.seams  # else others wrote and read a part of it
     Message.objects.filter(pk=answer.pk).update(
         model=opened.model_id,
         tier=opened.tier,
         attempts=opened.attempt_number,
-        input_tokens=used.input_tokens,
-        output_tokens=used.output_tokens,
+        input_tokens=used.input_tokens if alone else None,
+        output_tokens=used.output_tokens if alone else None,
         cost_nano_usd=cost.cost_nano_usd if opened.attempt_number == 1 else None,
         estimated=True,
     )
 
 
+def _last_seam(answer: Message) -> int:
+    """Return how many characters stood there when the last attempt began to write."""
+    return int(answer.seams[-1]["at"]) if answer.seams else 0
+
+
 def _input_tokens(answer: Message, label: str) -> int | None:
-    """Estimate the prompt by building it once more; ``None`` where that fails."""
+    """Estimate the prompt by building it once more; ``None`` where that fails.
+
+    Who went on inside an answer was given the text so far as well.
+    """
     model = catalogue_for(answer.owner).find(label)
     room = model.input_tokens if model else WHOLE_CONTEXT_TOKENS
     upto = Message(pk=answer.parent_id)
     try:
         material = load_material(answer.conversation, upto=upto)
-        return prompt_tokens(build_prompt(material, room))
+        so_far = estimate_tokens(answer.text[: _last_seam(answer)])
+        return prompt_tokens(build_prompt(material, room)) + so_far
     except (BackendError, ValueError):
         return None
 

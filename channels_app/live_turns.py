@@ -145,13 +145,14 @@ async def _keep() -> None:
 
 
 async def _save_texts(now: float) -> None:
-    due = [live for live in RUNNING.values() if live.save_due(now)]
+    # More may come while this is being saved; that is due the next time.
+    due = {live: live.chars for live in RUNNING.values() if live.save_due(now)}
     if not due:
         return
     progress = {live.id: Progress(live.text, tuple(live.seams)) for live in due}
     await run_in_db_pool(turn_rows.save_progress, progress)
-    for live in due:
-        live.saved_chars, live.saved_at = live.chars, now
+    for live, chars in due.items():
+        live.saved_chars, live.saved_at = chars, now
 
 
 async def refresh_alive() -> None:

@@ -226,7 +226,11 @@ def _percent(share: float | None) -> str:
 
 
 def _seconds(milliseconds: int | None) -> str:
-    return UNKNOWN if milliseconds is None else f"{milliseconds / 1000:.1f} s"
+    if milliseconds is None:
+        return UNKNOWN
+    if milliseconds < 1000:
+        return f"{milliseconds} ms"
+    return f"{milliseconds / 1000:.1f} s"
 
 
 def _tokens(into: int | None, out: int | None) -> str:

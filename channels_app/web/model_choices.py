@@ -96,7 +96,7 @@ def model_choices(
         gone = "It cannot be had at present: messages will not be answered."
         models = (*models, Choice(chosen, policy.model_label, gone))
     return ModelChoices(
-        general=_general(persona.model_role),
+        general=_general(persona.model_role, catalogue),
         tiers=tuple(
             Choice(f"tier:{tier.value}", tier.label, text)
             for tier, text in _TIER_HELP.items()
@@ -124,20 +124,28 @@ def tier_asked(policy: int | None) -> Tier:
     return "auto" if policy == TierPolicy.AUTOMATIC else policy
 
 
-def _general(role: str) -> tuple[Choice, ...]:
+def _general(role: str, catalogue: Catalogue) -> tuple[Choice, ...]:
     return (
-        Choice(
-            "",
-            f"As set up for “{role}”",
-            f"The models chosen for “{role}” answer in their order; "
-            "where none are, Cortex chooses.",
-        ),
+        Choice("", f"As set up for “{role}”", _chain_help(role, catalogue)),
         Choice(
             "auto",
             "Automatic",
             "Each message is judged and goes to the cheapest model that can do it.",
         ),
     )
+
+
+def _chain_help(role: str, catalogue: Catalogue) -> str:
+    chain = catalogue.own_chains.get(role) or catalogue.shared_chains.get(role) or ()
+    names = [each if isinstance(each, str) else each.label for each in chain]
+    if not names and (setting := catalogue.role_settings.get(role)):
+        names = [setting]
+    if names:
+        first, *others = names
+        return f"{first} answers{', else ' if others else ''}{', '.join(others)}."
+    if role == "chat":
+        return "Nobody is chosen for “chat” yet, so Cortex chooses."
+    return f"Nobody is chosen for “{role}” yet, so nobody answers."
 
 
 def _kinds(catalogue: Catalogue) -> tuple[Choice, ...]:
@@ -164,7 +172,7 @@ def _models(catalogue: Catalogue, *, private: bool) -> tuple[Choice, ...]:
             f"model:{label}",
             f"{label} (local)" if model.host.is_local else label,
             f"{TierPolicy(model.tier).label}, on {model.host.name}. "
-            "It alone answers, nobody stands in for it.",
+            "No other model stands in for it.",
         )
         for label, model in found.items()
         if model.host.is_local or not private

@@ -14,7 +14,7 @@ import { Follow } from "./follow.js";
 import {
   bringDetailsIntoView, cutFrom, joinSiblings, sourceOf, userMessage,
 } from "./messages.js";
-import { keepPolicy } from "./policy.js";
+import { keepPolicy, linkPolicy } from "./policy.js";
 import { textWithoutSeams } from "./seams.js";
 import { watchSidebar } from "./sidebar.js";
 import { ChatSocket } from "./socket.js";
@@ -177,6 +177,7 @@ function settleIn(conversation) {
   chat.dataset.conversation = conversation;
   history.replaceState(null, "", `/c/${conversation}`);
   composer.moveTo(conversation);
+  linkPolicy(conversation);
   sidebar.refresh();
 }
 

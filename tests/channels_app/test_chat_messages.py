@@ -106,3 +106,23 @@ def test_seams_beyond_the_text_stand_at_its_end() -> None:
 def test_tiers_have_names() -> None:
     names = [tier_name(tier) for tier in (1, 2, 3, None, 0)]
     assert names == ["Quick", "Balanced", "Deep", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("budget_exceeded", {"/money/budgets/#ask"}),
+        ("no_model", {"/settings/models/"}),
+        ("private_only", {"/settings/models/"}),
+        ("upstream_timeout", set()),
+        ("", set()),
+    ],
+)
+def test_a_failure_leads_to_its_remedy(code: str, shown: set[str]) -> None:
+    message = Message(role="assistant", error_code=code, error_message="It failed.")
+    html = render_to_string("chat/message.html", {"message": message})
+    links = re.findall(
+        r'<a [^>]*href="([^"]+)"[^>]*data-for-error="[^"]+"([^>]*)>', html
+    )
+    assert len(links) == 2
+    assert {href for href, rest in links if "hidden" not in rest} == shown

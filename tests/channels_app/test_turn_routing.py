@@ -17,6 +17,7 @@ from channels_app.abandoned import interrupt_abandoned
 from channels_app.turn_requests import TurnRequest
 from channels_app.turn_rows import Progress
 from channels_app.turns import StartedTurn, start_turn
+from ledger.models import LedgerEntry
 from personas.conversations import start_conversation
 from personas.models import Message, Persona
 from routing.backends.base import ConnectionFailed, Finished, TextDelta
@@ -129,6 +130,32 @@ async def test_an_abandoned_answer_keeps_its_seams(
     await seen(answer.refresh_from_db)
     assert (answer.state, answer.text) == ("interrupted", "one two")
     assert answer.seams == [{"at": 3, "model": "second"}]
+
+
+@pytest.mark.usefixtures("chain")
+async def test_an_abandoned_call_is_booked_with_what_it_wrote_itself(
+    alice: User, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_turns, "SAVE_EVERY_S", 0.01)
+    begun: list[Step] = [TextDelta("x" * 400), ConnectionFailed("The line is cut.")]
+    rest: list[Step] = [TextDelta("y" * 40), 20.0, Finished()]
+
+    def closing() -> list[LedgerEntry]:
+        return list(LedgerEntry.objects.exclude(kind="reserve").order_by("id"))
+
+    with playing(first=begun, second=rest):
+        started = await start(alice)
+        async with asyncio.timeout(10):
+            while len((await row(seen, started)).text) < 440:
+                await asyncio.sleep(0.01)
+        assert await seen(interrupt_abandoned, -60) == 1
+        first, second = await seen(closing)
+    assert (first.output_tokens, second.output_tokens) == (100, 10)
+    assert second.input_tokens >= first.input_tokens + 100
+    answer = await row(seen, started)
+    assert (answer.model, answer.state) == ("second", "interrupted")
+    assert (answer.input_tokens, answer.output_tokens) == (None, None)
+    assert answer.cost_nano_usd is None
 
 
 # --- notices ----------------------------------------------------------------------

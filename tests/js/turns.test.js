@@ -59,6 +59,22 @@ test("frames that come again are ignored", () => {
   assert.equal(events.filter(([type]) => type === "started").length, 1);
 });
 
+test("notices and seams come in their place, once", () => {
+  const { socket, turns } = setUp();
+  const told = [];
+  for (const type of ["notice", "routed", "delta"]) {
+    turns.addEventListener(type, ({ detail }) => told.push(detail.text ?? detail.continues));
+  }
+  started(socket, turns.begin({ type: "message.send", text: "hi" }));
+  const notice = { type: "turn.notice", turn: "t1", seq: 2, code: "busy", text: "wait" };
+  delta(socket, 1, "a");
+  socket.receive(notice);
+  socket.receive({ type: "turn.routed", turn: "t1", seq: 3, model: "b", continues: true });
+  socket.receive(notice);
+  delta(socket, 4, "c");
+  assert.deepEqual(told, ["a", "wait", true, "c"]);
+});
+
 test("a reconnect asks for what follows the last frame", () => {
   const { socket, turns } = setUp();
   started(socket, turns.begin({ type: "message.send", text: "hi" }));

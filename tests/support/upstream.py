@@ -28,6 +28,7 @@ which ends with its standard input and shows its journal at ``GET /journal``
 ``hang``               takes the request and never answers
 ``stall-after-N``      N chunks, then silence
 ``cut-after-N``        N chunks, then the connection is reset
+``cut:TEXT``           TEXT, then the connection is reset
 ``end-after-N``        N chunks, then a clean end without the end mark
 ``error-in-stream``    3 chunks, then an error event
 ``malformed``          3 chunks, then an event that is no JSON

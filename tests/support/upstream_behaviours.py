@@ -272,12 +272,23 @@ async def _break_off(to: Sender, call: Call, match: re.Match[str]) -> None:
     if match[1] == "stall":
         await asyncio.Event().wait()
     elif match[1] == "cut":
-        await asyncio.sleep(0.05)  # the text must be on its way before the reset
-        to.finish()
-        to.transport.abort()
+        await _reset(to)
     else:
         await to.write(b"0\r\n\r\n")
         to.finish()
+
+
+@_behaviour(r"cut:(.*)")
+async def _cut(to: Sender, call: Call, match: re.Match[str]) -> None:
+    await _start(to, call)
+    await _pieces(to, call, match[1])
+    await _reset(to)
+
+
+async def _reset(to: Sender) -> None:
+    await asyncio.sleep(0.05)  # the text must be on its way before the reset
+    to.finish()
+    to.transport.abort()
 
 
 @_behaviour(r"error-in-stream|malformed")

@@ -17,7 +17,7 @@ from channels_app.web.model_choices import model_choices, value_of
 from personas.conversations import start_conversation
 from personas.models import Conversation, Message, Persona
 from personas.policies import AnswerPolicy
-from routing.models import Host, Model
+from routing.models import Host, Model, RoleSlot
 
 SignIn = Callable[..., Client]
 pytestmark = pytest.mark.django_db
@@ -109,6 +109,21 @@ def test_every_choice_says_in_a_line_what_it_means(
     assert "model:gemini_cli" not in values
     assert len(values) == len(set(values))
     assert all(choice.help.endswith(".") for choice in choices)
+
+
+def test_the_first_choice_names_who_is_set_up(alice: User, persona: Persona) -> None:
+    def help_of(role: str) -> str:
+        persona.model_role = role
+        return model_choices(alice, persona).chosen_help
+
+    assert help_of("chat") == "Nobody is chosen for “chat” yet, so Cortex chooses."
+    assert help_of("coder") == "Nobody is chosen for “coder” yet, so nobody answers."
+    for position, label in enumerate(("one", "two", "three")):
+        model = make_model(label)
+        RoleSlot.objects.create(role="chat", position=position, model=model)
+    RoleSlot.objects.create(owner=alice, role="coder", position=0, plain_id="builtin")
+    assert help_of("chat") == "one answers, else two, three."
+    assert help_of("coder") == "builtin answers."
 
 
 def test_a_model_that_is_gone_stays_chosen_and_says_so(chat: Conversation) -> None:

@@ -122,7 +122,7 @@ def test_the_page_shows_what_was_stored(answer: Message, client_for: SignIn) -> 
         "short question",
         "The host did not answer in time.",
         "10.0 s in all · 1,200 in, – out · –",
-        "first text after 0.4 s · 2.3 s in all · 1,234 in, 56 out",
+        "first text after 400 ms · 2.3 s in all · 1,234 in, 56 out",
         "$0.0031 (estimated)",
         "Half of your budget is used.",
         "Stood ready: spare",
