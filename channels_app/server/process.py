@@ -14,6 +14,7 @@ from django.conf import settings
 from channels_app import turns
 from channels_app.server import lifeline
 from routing import net
+from routing.backends import claude_warm
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +46,12 @@ def run() -> int:
 
 
 async def _drain() -> None:
-    """Let running answers end, then close the connections to model hosts."""
+    """Let running answers end, then close the connections and kept programs."""
     if waiting := turns.running_count():
         answers = "1 answer" if waiting == 1 else f"{waiting} answers"
         logger.info("stopping: waiting for %s, at most %d s", answers, GRACE_S)
     try:
         await turns.drain(GRACE_S)
     finally:
+        await claude_warm.close()
         await net.close()

@@ -89,7 +89,7 @@ class ClaudeAnswer:
         try:
             data = json.loads(line)
         except (ValueError, RecursionError):
-            self.failure = self.ended(None, "The program sent something unreadable.")
+            self.failure = self._broken_off("The program sent something unreadable.")
             return []
         kind = data.get("type")
         if kind == "stream_event":
@@ -102,8 +102,11 @@ class ClaudeAnswer:
             return self._result(data)
         return []
 
-    def ended(self, exit_code: int | None, sentence: str) -> BackendError:
-        """Return what the end of the program means that gave no good answer."""
+    def ended(self, exit_code: int | None, last_words: str) -> BackendError:
+        """Return what the end of a program means that gave no good answer."""
+        return self._broken_off("The Claude program ended without an answer.")
+
+    def _broken_off(self, sentence: str) -> BackendError:
         error: BackendError = UpstreamFailed(sentence)
         if self.working:
             error = ConnectionFailed("The host cut the answer short.")
@@ -203,7 +206,7 @@ class ClaudeAnswer:
         if isinstance(status, int):
             return self._of_status(status, words)
         if self.working:
-            return self.ended(None, "")
+            return self._broken_off("")
         if _UNREACHABLE.search(words):
             return ConnectionFailed("The host could not be reached.")
         return self._of_status(_STATUS_OF_KIND.get(self._kind), words)

@@ -34,7 +34,7 @@ from routing.backends.claude_answer import NOT_LOGGED_IN, ClaudeAnswer
 from routing.backends.claude_warm import Recipe, warm_programs
 from routing.backends.cli_process import Program, room_for_a_program
 from routing.backends.cli_prompt import conversation, instructions
-from routing.backends.cli_scratch import new_scratch
+from routing.backends.cli_scratch import new_scratch, prepared
 from routing.backends.cli_stream import address_of, read_answer
 from routing.backends.programs import (
     clean_environment,
@@ -72,7 +72,6 @@ SWITCHES: Final = {
 }
 """No files, no calls that nobody asked for, nothing kept; and no thinking, which would
 be paid out of the same limit as the answer."""
-NO_ANSWER: Final = "The Claude program ended without an answer."
 _VARIABLES: Final = {"key": "ANTHROPIC_API_KEY", "token": "CLAUDE_CODE_OAUTH_TOKEN"}
 
 
@@ -104,7 +103,7 @@ class ClaudeCLI:
             # Left open: at the end of its input the program would end at once and
             # lose what of a long answer it has not written yet.
             program.feed(line, then_close=False)
-            events = read_answer(program, answer, patience, NO_ANSWER)
+            events = read_answer(program, answer, patience)
             yield await stack.enter_async_context(aclosing(events))
         if answer.finished and settings.CORTEX_CLAUDE_WARM:
             warm.keep(recipe, start)
@@ -112,8 +111,8 @@ class ClaudeCLI:
 
 async def start(recipe: Recipe) -> Program:
     """Start a program for one message; it waits for it on its standard input."""
-    scratch = new_scratch()
-    system = scratch.write("instructions.md", recipe.instructions)
+    with prepared(new_scratch()) as scratch:
+        system = scratch.write("instructions.md", recipe.instructions)
     environment = clean_environment(scratch.home, scratch.temporary)
     environment["CLAUDE_CONFIG_DIR"] = str(recipe.config_folder or scratch.home)
     environment |= SWITCHES | dict(recipe.environment)

@@ -18,6 +18,7 @@ MAX_INPUT_BYTES: Final = 10_000_000
 """The programs refuse more on their standard input."""
 NO_INSTRUCTIONS: Final = "You are a helpful assistant."
 """In place of empty instructions, for which the programs would put long ones."""
+NO_TEXT: Final = "(a message without text)"
 NAMES: Final = {"user": "Person", "assistant": "You"}
 _MARK: Final = "\u200b"
 _COMMANDS: Final = ("/", "-", "!", "#", "?", "\\", "&", "*", ":")
@@ -53,7 +54,8 @@ def conversation(prompt: Prompt) -> str:
             *_told(earlier),
             "Answer this message, which is the latest, and nothing before it:",
         ]
-    text = harmless("\n\n".join([*parts, _text_of(last)]))
+    latest = _text_of(last)
+    text = harmless("\n\n".join([*parts, latest if latest.strip() else NO_TEXT]))
     if text.lstrip().startswith(_COMMANDS):
         text = _MARK + text
     if len(text.encode(errors="replace")) > MAX_INPUT_BYTES:

@@ -17,7 +17,8 @@ import functools
 import os
 import shutil
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -59,6 +60,16 @@ class Scratch:
     def remove(self) -> None:
         """Remove everything; again has no effect."""
         shutil.rmtree(self.root, ignore_errors=True)
+
+
+@contextmanager
+def prepared(scratch: Scratch) -> Iterator[Scratch]:
+    """Remove the folders if writing into them fails within the context."""
+    try:
+        yield scratch
+    except BaseException:
+        scratch.remove()
+        raise
 
 
 def new_scratch() -> Scratch:

@@ -38,16 +38,16 @@ class Answer(Protocol):
         """Take a line and return its events."""
         ...
 
-    def ended(self, exit_code: int | None, sentence: str) -> BackendError:
-        """Return what the end of the program means that gave no good answer.
+    def ended(self, exit_code: int | None, last_words: str) -> BackendError:
+        """Return what the end of a program means that gave no good answer.
 
-        ``sentence`` is for an end without any word about it.
+        ``last_words`` is the end of its standard error: to be searched, never shown.
         """
         ...
 
 
 async def read_answer(
-    program: Program, answer: Answer, patience: Patience, no_answer: str
+    program: Program, answer: Answer, patience: Patience
 ) -> AsyncGenerator[Event, None]:
     """Yield the events of a program's answer; what one read brought is joined.
 
@@ -69,7 +69,7 @@ async def read_answer(
             return
         if answer.ending:
             patience.hasten(EXIT_S)
-    raise _ended_early(program) or answer.ended(program.exit_code, no_answer)
+    raise _ended_early(program) or answer.ended(program.exit_code, program.last_words)
 
 
 async def _read(program: Program, answer: Answer, patience: Patience) -> list[bytes]:

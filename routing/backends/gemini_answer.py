@@ -59,7 +59,10 @@ _STATUSES: Final = (
 _STATUS_OF_EXIT: Final = {status % 256: status for status in _STATUSES}
 _EXIT_NO_AUTH: Final = 41
 _JSON: Final = re.compile(r"\{.*\}", re.DOTALL)
-_NO_MODEL: Final = re.compile(r"model[^.]{0,120}not (?:found|exist)", re.IGNORECASE)
+_NO_MODEL: Final = re.compile(
+    r"ModelNotFoundError|model[^.]{0,120}not (?:found|exist)", re.IGNORECASE
+)
+_NOTHING: Final = re.compile(r"without a finish reason", re.IGNORECASE)
 _PAUSE: Final = re.compile(r"retry (?:after|in) (\d+(?:\.\d+)?)s", re.IGNORECASE)
 _UNREACHABLE: Final = re.compile(
     r"fetch failed|ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ETIMEDOUT", re.IGNORECASE
@@ -87,7 +90,8 @@ class GeminiAnswer:
         try:
             data = as_object(json.loads(line))
         except (ValueError, RecursionError):
-            self.failure = self.ended(None, "The program sent something unreadable.")
+            unreadable = UpstreamFailed("The program sent something unreadable.")
+            self.failure = self._broken_off(unreadable)
             return []
         kind = data.get("type")
         if kind == "message":
@@ -98,9 +102,20 @@ class GeminiAnswer:
             return self._result(data)
         return []
 
-    def ended(self, exit_code: int | None, sentence: str) -> BackendError:
-        """Return what the end of the program means that gave no good answer."""
-        error = self._told_failure(exit_code, sentence)
+    def ended(self, exit_code: int | None, last_words: str) -> BackendError:
+        """Return what the end of a program means that gave no good answer."""
+        status = _STATUS_OF_EXIT.get(exit_code or 0)
+        if status is None and _NO_MODEL.search(f"{self._words} {last_words}"):
+            status = 404
+        return self._broken_off(
+            AuthenticationFailed(NOT_LOGGED_IN)
+            if exit_code == _EXIT_NO_AUTH
+            else self._told_failure(status)
+        )
+
+    def _broken_off(self, error: BackendError) -> BackendError:
+        if self.working:
+            error = ConnectionFailed("The host cut the answer short.")
         error.worked = self.working or self._counted or (self.asked and not self.ending)
         return error
 
@@ -125,25 +140,18 @@ class GeminiAnswer:
         self._words = str(as_object(data.get("error")).get("message") or self._words)
         return counted
 
-    def _told_failure(self, exit_code: int | None, sentence: str) -> BackendError:
-        if exit_code == _EXIT_NO_AUTH:
-            return AuthenticationFailed(NOT_LOGGED_IN)
-        if self.working:
-            return ConnectionFailed("The host cut the answer short.")
+    def _told_failure(self, status: int | None) -> BackendError:
         if not self.ending:
-            return UpstreamFailed(sentence)
+            return UpstreamFailed("The Gemini program ended without an answer.")
         if _UNREACHABLE.search(self._words):
             return ConnectionFailed("The host could not be reached.")
-        return self._of_words(_STATUS_OF_EXIT.get(exit_code or 0))
-
-    def _of_words(self, status: int | None) -> BackendError:
+        if _NOTHING.search(self._words):
+            return UpstreamFailed("The model gave no answer.")
         found = _JSON.search(self._words)
         try:
             body = json.loads(found.group()) if found else None
         except (ValueError, RecursionError):
             body = None
-        if status is None and _NO_MODEL.search(self._words):
-            status = 404
         pause = _PAUSE.search(self._words)
         error = error_of(
             status,

@@ -32,7 +32,7 @@ from routing.backends.base import (
 )
 from routing.backends.cli_process import Program, room_for_a_program
 from routing.backends.cli_prompt import conversation, instructions
-from routing.backends.cli_scratch import Scratch, new_scratch
+from routing.backends.cli_scratch import Scratch, new_scratch, prepared
 from routing.backends.cli_stream import address_of, read_answer
 from routing.backends.gemini_answer import NOT_LOGGED_IN, GeminiAnswer
 from routing.backends.programs import (
@@ -46,7 +46,6 @@ from routing.backends.programs import (
 from routing.interrupts import Patience
 
 VENDOR_URL: Final = "https://generativelanguage.googleapis.com"
-NO_ANSWER: Final = "The Gemini program ended without an answer."
 SWITCHES: Final = {
     "GEMINI_CLI_NO_RELAUNCH": "true",
     "GEMINI_CLI_TRUST_WORKSPACE": "true",
@@ -86,15 +85,14 @@ class GeminiCLI:
         async with AsyncExitStack() as stack:
             stack.callback(patience.close)
             await stack.enter_async_context(room_for_a_program(patience))
-            scratch = new_scratch()
-            environment |= clean_environment(scratch.home, scratch.temporary)
-            environment |= _prepare(scratch, prompt, target, max_output_tokens)
+            with prepared(new_scratch()) as scratch:
+                environment |= _prepare(scratch, prompt, target, max_output_tokens)
             command = [str(path), "--model", target.model_name]
             command += ["--output-format", "stream-json"]
             program = await Program.start(command, environment, scratch)
             stack.push_async_callback(program.stop)
             program.feed(text, then_close=True)
-            events = read_answer(program, answer, patience, NO_ANSWER)
+            events = read_answer(program, answer, patience)
             yield await stack.enter_async_context(aclosing(events))
 
 
@@ -122,16 +120,17 @@ def _credentials(target: Target) -> dict[str, str]:
 def _prepare(
     scratch: Scratch, prompt: Prompt, target: Target, max_output_tokens: int
 ) -> dict[str, str]:
-    """Write what the program reads, and return the variables that tell where."""
+    """Write what the program reads, and return all variables but the credential."""
     system = scratch.write("instructions.md", instructions(prompt))
     configuration = _settings(target, max_output_tokens)
     scratch.write("home/.gemini/settings.json", json.dumps(configuration))
-    # The program looks for variables in a file of this name, here and in every folder
-    # above, and takes the first: without this one somebody else's.
-    scratch.write("cwd/.gemini/.env", "")
+    # The program takes variables from the first file of this name in its working folder
+    # or any above it: without this one somebody else's.
+    scratch.write(".gemini/.env", "")
     if target.credential == "login" and target.host_id is not None:
         _copy_login(config_folder("gemini_cli", target.host_id), scratch.home)
     return {
+        **clean_environment(scratch.home, scratch.temporary),
         **SWITCHES,
         "GEMINI_CLI_HOME": str(scratch.home),
         "GEMINI_SYSTEM_MD": str(system),
