@@ -108,7 +108,10 @@ def canary() -> Iterator[Canary]:
 
 NO_PAGE = {
     "favicon": "a picture",
-    "money_csv": "a file to save",
+    "money_own_csv": "a file to save",
+    "money_own_jsonl": "a file to save",
+    "money_all_csv": "a file to save",
+    "money_all_jsonl": "a file to save",
     "mfa_download_recovery_codes": "a file to save",
     "jsi18n": "a script",
     "autocomplete": "data for a script",
@@ -124,8 +127,11 @@ def all_pages(page: Page, site: Site) -> list[str]:
     """Return the address of every page, with ids that alice (an administrator) sees."""
     page.goto(f"{site.url}/?persona=inara")
     chat = str(page.locator(".chat-link").last.get_attribute("href"))
+    page.goto(site.url + chat)
+    answer = str(page.locator(".answer").last.get_attribute("data-id"))
     values = {
         "id": chat.removeprefix("/c/"),
+        "message_id": answer,
         "name": "inara",
         "file_name": "SOUL.md",
         "username": "bob",
@@ -137,7 +143,16 @@ def all_pages(page: Page, site: Site) -> list[str]:
         "uidb36": "1",
         "app_label": "routing",
         **dict.fromkeys(
-            ("number", "host_id", "model_id", "session_id", "invite_id"), "1"
+            (
+                "number",
+                "host_id",
+                "model_id",
+                "session_id",
+                "invite_id",
+                "budget_id",
+                "request_id",
+            ),
+            "1",
         ),
         **dict.fromkeys(("object_id", "content_type_id"), "1"),
     }
