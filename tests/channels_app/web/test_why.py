@@ -149,10 +149,14 @@ def test_a_decision_without_attempts_says_so(
     answer: Message, client_for: SignIn
 ) -> None:
     decided(answer, attempts=[], neighbours={})
+    client = client_for(answer.owner)
 
-    assert "How the calls went was not stored" in page_of(
-        client_for(answer.owner), answer
-    )
+    assert "How the calls went was not stored" in page_of(client, answer)
+
+    Message.objects.filter(pk=answer.pk).update(state="generating")
+    html = page_of(client, answer)
+    assert "is still being written; how its calls go" in html
+    assert "not stored" not in html
 
 
 def test_a_script_gets_the_part_without_the_page(
