@@ -42,6 +42,8 @@ TURNS = 3000 if SOAKING else 500
 HALF_SENT_TURNS = 1000 if SOAKING else 100
 PROGRAM_TURNS = 60 if SOAKING else 4
 AT_ONCE = 8
+REST_S = 0.02
+"""How long a failing host is left alone here."""
 SYSTEM = "Be kind to everyone, and brief. " * 20
 QUESTION = "What can be heard of an evening? " * 10
 PRICE = {
@@ -65,8 +67,8 @@ class Turn:
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let hosts rest for moments instead of seconds, so that they are asked again."""
     for name in ("OPEN_S", "COOL_S", "SHORTEST_S", "LONGEST_S", "LONGEST_GUESS_S"):
-        monkeypatch.setattr(breakers, name, 0.02)
-    monkeypatch.setattr(breakers, "FIRST_PAUSE_S", 0.02)
+        monkeypatch.setattr(breakers, name, REST_S)
+    monkeypatch.setattr(breakers, "FIRST_PAUSE_S", REST_S)
     monkeypatch.setattr(breakers, "LONGEST_PAUSE_S", 0.1)
     breakers.BREAKERS.clear()
     yield
@@ -101,17 +103,21 @@ async def play(user: User, turns: int, at_once: int = AT_ONCE) -> list[Turn]:
     gate = asyncio.Semaphore(at_once)
 
     async def play_one(number: int) -> Turn:
+        async with gate:
+            turn = await play_turn(number)
+            if not turn.result.attempts:  # every host rests: so does who asks
+                await asyncio.sleep(2 * REST_S)
+            return turn
+
+    async def play_turn(number: int) -> Turn:
         message = PromptMessage("user", f"{number}: {QUESTION}")
-        async with (
-            gate,
-            dispatcher.stream(
-                Prompt(SYSTEM, (message,)),
-                user=user,
-                caller=caller_of(user),
-                role=ROLES[number % len(ROLES)],
-                timeouts=LIMITS,
-            ) as dispatch,
-        ):
+        async with dispatcher.stream(
+            Prompt(SYSTEM, (message,)),
+            user=user,
+            caller=caller_of(user),
+            role=ROLES[number % len(ROLES)],
+            timeouts=LIMITS,
+        ) as dispatch:
             text = "".join(
                 [event.text async for event in dispatch if isinstance(event, TextDelta)]
             )
@@ -129,7 +135,6 @@ async def check_turns(turns: list[Turn]) -> None:
     """Check that each turn ended in an answer or in one clear error."""
     for turn in turns:
         result = turn.result
-        assert result.attempts > 0
         if result.outcome == "complete":
             assert turn.text
             assert result.error is None
@@ -139,6 +144,9 @@ async def check_turns(turns: list[Turn]) -> None:
             assert result.error.code
             assert result.error.message.endswith(".")
             assert "canary" not in result.error.message
+    # With every host resting at once a turn is refused before any attempt.
+    refused = [turn for turn in turns if not turn.result.attempts]
+    assert len(refused) <= 0.1 * len(turns)
 
 
 async def check_books(turns: list[Turn], requests: int) -> list[LedgerEntry]:
