@@ -39,14 +39,20 @@ class LiveTurn:
         "saved_chars", "seams", "stop_asked", "stream", "task", "title",
     )  # fmt: skip
 
-    def __init__(self, beginning: Beginning, call: Call, stream: TurnStream) -> None:
+    def __init__(
+        self,
+        beginning: Beginning,
+        call: Call,
+        stream: TurnStream,
+        dispatch: Dispatch | None = None,
+    ) -> None:
         self.id = stream.turn
         self.conversation = beginning.conversation
         self.title = beginning.title
         self.call = call
         self.stream = stream
         self.announced = False
-        self.dispatch: Dispatch | None = None
+        self.dispatch = dispatch
         self.task: asyncio.Task[None] | None = None
         self.stop_asked = False
         self.chars = 0

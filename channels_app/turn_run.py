@@ -1,5 +1,6 @@
 """The pipeline of one running turn: model call, stream, last state of the row.
 
+``prepare`` reserves the first attempt in the crossing that stored the turn;
 ``run_turn`` makes the call through the dispatcher and fills the stream;
 ``run_to_the_end`` wraps it so that, whatever happens, the row leaves the state
 ``generating`` and the stream ends with exactly one ``turn.finished``.
@@ -20,6 +21,7 @@ from channels_app.errors import internal_error
 from channels_app.live_turns import RUNNING, LiveTurn, hub, spawn
 from channels_app.streams import TurnStream
 from channels_app.turn_rows import Ending
+from channels_app.turn_start import Call
 from personas.context import build_prompt
 from routing import dispatcher
 from routing.backends.base import TextDelta, ThinkingDelta
@@ -34,6 +36,37 @@ MAX_ANSWER_CHARS = 8_000_000
 END_TRIES = 4
 """How often the end of a turn is offered to a database that refuses it."""
 END_PAUSE_S = 1.0
+
+
+def prepare(call: Call, conversation: uuid.UUID) -> Dispatch | None:
+    """Plan a turn's call and reserve its first attempt, in the database pool.
+
+    Never raises: the turn is stored, and what stands in the way is its end, told when
+    it runs. ``None`` after a fault of our own.
+    """
+    try:
+        dispatch = _dispatch_for(call, conversation)
+        dispatch.prepare()
+    except Exception:
+        logger.exception("A call could not be prepared")
+        return None
+    return dispatch
+
+
+def _dispatch_for(call: Call, conversation: uuid.UUID) -> Dispatch:
+    return dispatcher.stream(
+        functools.partial(build_prompt, call.material),
+        caller=call.caller,
+        user=call.user,
+        role=call.role,
+        model=call.model,
+        tier=call.tier,
+        private=call.private,
+        preview=call.preview,
+        thread_id=conversation,
+        policy="asked" if call.asked else "policy",
+        redo_of=call.redo_of,
+    )
 
 
 async def run_to_the_end(live: LiveTurn) -> None:
@@ -63,22 +96,10 @@ async def run_turn(live: LiveTurn) -> Ending:
 
     Returns how it ended, without the text, which stands in the stream.
     """
-    call = live.call
     live.stream.append("turn.stage", stage="routing")
-    async with dispatcher.stream(
-        functools.partial(build_prompt, call.material),
-        caller=call.caller,
-        user=call.user,
-        role=call.role,
-        model=call.model,
-        tier=call.tier,
-        private=call.private,
-        preview=call.preview,
-        thread_id=live.conversation,
-        policy="asked" if call.asked else "policy",
-        redo_of=call.redo_of,
-    ) as dispatch:
-        live.dispatch = dispatch
+    if live.dispatch is None:
+        live.dispatch = _dispatch_for(live.call, live.conversation)
+    async with live.dispatch as dispatch:
         if live.stop_asked:
             dispatch.stop()
         told = await _relay(live, dispatch)

@@ -24,10 +24,11 @@ from channels_app.live_turns import RUNNING, LiveTurn, add, close, hub, spawn
 from channels_app.live_turns import refresh_alive as refresh_alive
 from channels_app.streams import TurnStream
 from channels_app.turn_requests import StartRequest
-from channels_app.turn_run import run_to_the_end
+from channels_app.turn_run import prepare, run_to_the_end
 from channels_app.turn_run import run_turn as run_turn
 from channels_app.turn_start import Beginning, Call, begin
 from routing.db_pool import run_in_db_pool
+from routing.dispatcher import Dispatch
 
 logger = logging.getLogger(__name__)
 
@@ -109,15 +110,23 @@ def _forget(start: asyncio.Future[StartedTurn]) -> None:
 
 
 async def _start(user_id: int, request: StartRequest) -> StartedTurn:
-    beginning = await run_in_db_pool(begin, user_id, request)
+    beginning, dispatch = await run_in_db_pool(_store, user_id, request)
     if beginning.turn is None:
         note = presence.conversation_changed(user_id, beginning.conversation)
         spawn(note, "note of an edited message")
         return StartedTurn(beginning, None)
     if beginning.call is None:
         return StartedTurn(beginning, await _find(user_id, beginning.turn, beginning))
-    stream = _launch(user_id, beginning.turn, beginning, beginning.call)
+    stream = _launch(user_id, beginning.turn, beginning, beginning.call, dispatch)
     return StartedTurn(beginning, stream)
+
+
+def _store(user_id: int, request: StartRequest) -> tuple[Beginning, Dispatch | None]:
+    """Store the start and reserve the first attempt, in one crossing."""
+    beginning = begin(user_id, request)
+    if beginning.call is None:
+        return beginning, None
+    return beginning, prepare(beginning.call, beginning.conversation)
 
 
 async def _find(
@@ -144,7 +153,11 @@ def _check_room(user_id: int) -> None:
 
 
 def _launch(
-    user_id: int, turn: uuid.UUID, beginning: Beginning, call: Call
+    user_id: int,
+    turn: uuid.UUID,
+    beginning: Beginning,
+    call: Call,
+    dispatch: Dispatch | None,
 ) -> TurnStream:
     stream = hub().open(turn, user_id)
     stream.append(
@@ -155,7 +168,7 @@ def _launch(
         message=str(turn),
         persona=beginning.persona,
     )
-    live = LiveTurn(beginning, call, stream)
+    live = LiveTurn(beginning, call, stream, dispatch)
     live.task = spawn(run_to_the_end(live), f"turn {turn}")
     add(live)
     return stream

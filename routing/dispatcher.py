@@ -18,8 +18,9 @@ import functools
 import logging
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from typing import Final, Literal
+from contextlib import AsyncExitStack, aclosing
+from types import TracebackType
+from typing import Final, Literal, Self
 
 from django.db import Error
 
@@ -70,9 +71,9 @@ BUSY_NOTICE_S: Final = 5.0
 
 
 class Dispatch:
-    """One running dispatch; iterate it for its events, once.
+    """One dispatch: enter it as a context, iterate it for its events, once.
 
-    ``result`` is set when the context that ``stream`` opened has been left.
+    ``result`` is set when the context has been left.
     """
 
     result: DispatchResult
@@ -84,9 +85,38 @@ class Dispatch:
         self._timeouts = timeouts
         self._stop = Interrupt()
         self._refusal: ErrorInfo | None = None
+        self._prepared = False
+        self._obstacle: Exception | None = None
+        """What the preparation raised; it is dealt with when the dispatch runs."""
         self._told = 0
         self._waited_s = 0.0
         self._events = self._run()
+
+    def prepare(self) -> None:
+        """Plan and reserve the first attempt already; never raises.
+
+        Synchronous, for a caller who is in the database pool anyway and saves the
+        dispatch a crossing. The dispatch must be entered soon after, for there the
+        attempt is booked in any case.
+        """
+        self._prepared = True
+        try:
+            self._attempts.begin()
+        except Exception as error:
+            self._obstacle = error
+
+    async def __aenter__(self) -> Self:
+        """Return the dispatch; nothing happens before it is iterated."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the dispatch."""
+        await self.close()
 
     def __aiter__(self) -> AsyncIterator[DispatchEvent]:
         """Iterate over the events.
@@ -107,6 +137,8 @@ class Dispatch:
         """End everything that still runs and set ``result``."""
         try:
             await self._events.aclose()
+            if (attempt := self._attempts.current) is not None:  # nobody iterated
+                await finish_in_db_pool(self._attempts.close, attempt)
         finally:
             self.result = result_of(self._attempts, self._refusal)
 
@@ -224,9 +256,12 @@ class Dispatch:
         Raises:
             Interrupted: Stop was pressed before there was an attempt.
         """
-        if self._stop.fired:
+        if self._prepared:
+            self._take_prepared()
+        elif self._stop.fired:
             raise Interrupted
-        await finish_in_db_pool(self._attempts.begin)
+        else:
+            await finish_in_db_pool(self._attempts.begin)
         question = self._attempts.planning.question
         if question is not None:
             verdict = await self._stop.wait(
@@ -241,6 +276,13 @@ class Dispatch:
                 )
             )
             await finish_in_db_pool(self._attempts.begin, verdict)
+
+    def _take_prepared(self) -> None:
+        """Go on with what ``prepare`` did; raises what it met."""
+        obstacle, self._obstacle = self._obstacle, None
+        self._prepared = False
+        if obstacle is not None:
+            raise obstacle
 
     def _steps_of(self, pause: Pause) -> list[float]:
         """Return a pause in two parts where the time to say something is within it.
@@ -273,8 +315,7 @@ class Dispatch:
         )
 
 
-@asynccontextmanager
-async def stream(
+def stream(
     prompt: Prompt | PromptBuilder,
     *,
     caller: Caller,
@@ -293,8 +334,8 @@ async def stream(
     policy: TierSource = "asked",
     redo_of: uuid.UUID | None = None,
     background: bool = False,
-) -> AsyncIterator[Dispatch]:
-    """Open one dispatch; iterate what it gives, then read ``result`` after the context.
+) -> Dispatch:
+    """Return one dispatch: ``async with``, iterate it, then read its ``result``.
 
     Args:
         prompt: The prompt, or a function that builds it for a room in tokens; it is
@@ -333,11 +374,7 @@ async def stream(
         redo_of=redo_of,
         background=background,
     )
-    dispatch = Dispatch(job, timeouts)
-    try:
-        yield dispatch
-    finally:
-        await dispatch.close()
+    return Dispatch(job, timeouts)
 
 
 async def complete(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -193,10 +192,18 @@ class PlayedDispatch:
     def stop(self) -> None:
         """Nobody stops it."""
 
-    @asynccontextmanager
-    async def stream(self, prompt: Any, **asked: Any) -> AsyncIterator[PlayedDispatch]:
+    async def __aenter__(self) -> PlayedDispatch:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is open."""
+
+    def prepare(self) -> None:
+        """Nothing is to be prepared."""
+
+    def stream(self, prompt: Any, **asked: Any) -> PlayedDispatch:
         self.asked = asked
-        yield self
+        return self
 
 
 async def test_notices_come_as_frames_and_those_of_the_end_before_it(

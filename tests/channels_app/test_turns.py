@@ -18,7 +18,7 @@ from accounts.models import User
 from channels_app import live_turns, turn_run, turns
 from channels_app.abandoned import interrupt_abandoned
 from channels_app.errors import TurnError
-from channels_app.live_turns import RUNNING
+from channels_app.live_turns import RUNNING, LiveTurn
 from channels_app.presence import group_of
 from channels_app.streams import TurnStream
 from channels_app.turn_requests import TurnRequest
@@ -27,8 +27,11 @@ from channels_app.turns import StartedTurn, start_turn
 from ledger.models import LedgerEntry
 from personas.conversations import delete_conversation
 from personas.models import Conversation, Message, Persona
+from routing import db_pool
+from routing.backends import scripted as scripted_backend
 from routing.backends.base import Finished, TextDelta, ThinkingDelta
 from routing.backends.scripted import playing
+from routing.db_pool import run_in_db_pool
 
 pytestmark = pytest.mark.usefixtures("turns_running", "scripted", "persona")
 LASTING = [TextDelta("one "), 20.0, TextDelta("two"), Finished()]
@@ -357,12 +360,49 @@ async def test_a_deactivated_person_starts_nothing(alice: User) -> None:
     assert await turns.run_in_db_pool(Conversation.objects.count) == 0
 
 
-async def test_a_stop_before_the_call_begins_makes_no_call(alice: User) -> None:
-    started = await start(alice)
-    assert started.turn is not None
-    await turns.stop_turn(alice.pk, started.turn)
-    assert (await end_of(started.stream))["outcome"] == "interrupted"
+async def test_a_stop_before_the_call_begins_makes_no_call(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add_stopped(live: LiveTurn) -> None:
+        live_turns.add(live)
+        live.stop()
+
+    monkeypatch.setattr(turns, "add", add_stopped)
+    with playing(scripted=SHORT):
+        started = await start(alice)
+        assert (await end_of(started.stream))["outcome"] == "interrupted"
+        assert scripted_backend.calls == []
     assert (await message(started.turn)).text == ""
+    closing = await turns.run_in_db_pool(LedgerEntry.objects.get, kind="settle")
+    assert (closing.outcome, closing.input_tokens) == ("interrupted", 0)
+
+
+async def test_a_turn_is_stored_and_its_attempt_reserved_in_one_crossing(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crossings: list[str] = []
+
+    async def counted(func: Any, *args: Any) -> Any:
+        crossings.append(func.__name__)
+        return await run_in_db_pool(func, *args)
+
+    monkeypatch.setattr(turns, "run_in_db_pool", counted)
+    monkeypatch.setattr(db_pool, "run_in_db_pool", counted)
+    with playing(scripted=SHORT):
+        started = await start(alice)
+        await first_text(started.stream)
+        assert len(crossings) == 1
+        await end_of(started.stream)
+
+
+async def test_what_stands_in_the_way_of_the_call_ends_a_stored_turn(
+    alice: User,
+) -> None:
+    started = await start(alice, model="nobody knows it")
+    finished = await end_of(started.stream)
+    assert (finished["outcome"], finished["error"]["code"]) == ("failed", "no_model")
+    assert (await message(started.beginning.user_message)).text == "hello"
+    assert (await message(started.turn)).error_code == "no_model"
 
 
 async def test_the_end_is_saved_although_the_database_fails_at_first(

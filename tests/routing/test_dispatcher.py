@@ -40,6 +40,7 @@ from routing.backends.base import (
     Usage,
     UsageReported,
 )
+from routing.db_pool import run_in_db_pool
 from routing.dispatcher import DispatchResult, Routed
 from routing.events import Notice
 from routing.models import Host, Model
@@ -608,6 +609,46 @@ async def test_stop_before_the_first_event_calls_nobody(
         assert scripted.calls == []
     assert dispatch.result.outcome == "interrupted"
     assert await closings() == []
+
+
+async def test_a_prepared_attempt_is_the_first_that_is_made(
+    alice: User, models: list[Model]
+) -> None:
+    dispatch = dispatcher.stream(PROMPT, user=alice, caller=caller_of(alice))
+    await run_in_db_pool(dispatch.prepare)
+    with scripted.playing(m1=HELLO):
+        async with dispatch:
+            assert await run_in_db_pool(LedgerEntry.objects.count) == 1
+            assert [event async for event in dispatch]
+    assert (dispatch.result.outcome, dispatch.result.attempts) == ("complete", 1)
+    assert len(await closings()) == 1
+
+
+async def test_a_prepared_attempt_that_nobody_makes_is_closed(
+    alice: User, models: list[Model]
+) -> None:
+    dispatch = dispatcher.stream(PROMPT, user=alice, caller=caller_of(alice))
+    await run_in_db_pool(dispatch.prepare)
+    with scripted.playing(m1=HELLO):
+        async with dispatch:
+            pass
+        assert scripted.calls == []
+    (row,) = await closings()
+    assert (row.outcome, row.input_tokens) == ("interrupted", 0)
+    assert dispatch.result.outcome == "interrupted"
+
+
+async def test_what_a_preparation_met_is_told_by_the_dispatch(
+    alice: User, models: list[Model]
+) -> None:
+    dispatch = dispatcher.stream(
+        PROMPT, user=alice, caller=caller_of(alice), model="nobody knows it"
+    )
+    await run_in_db_pool(dispatch.prepare)
+    async with dispatch:
+        assert [event async for event in dispatch] == []
+    assert dispatch.result.error is not None
+    assert dispatch.result.error.code == "no_model"
 
 
 async def test_leaving_the_context_ends_the_call(
