@@ -80,6 +80,7 @@ class Attempts:
         self.decision: RouteDecision | None = None
         self.shown: list[str] = []
         """The pieces of the answer that were shown."""
+        self._heard: Attempt | None = None
         self._breakers = breakers
         self._prospects = Prospects(
             breakers,
@@ -229,6 +230,12 @@ class Attempts:
         stand_ins = stand_ins_in_the_house(job.request, self.planning.catalogue)
         if self._prospects.too_dear(refused, stand_ins):
             self.tell("budget", f"{error} A cheaper model is asked instead.")
+
+    def heard(self, attempt: Attempt) -> None:
+        """Note the first sign of a model, while its answer goes on; cheap."""
+        if attempt.first_token_s is not None and attempt is not self._heard:
+            self._heard = attempt
+            self._prospects.heard(attempt.model)
 
     # --- close ------------------------------------------------------------------
 

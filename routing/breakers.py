@@ -1,15 +1,16 @@
 """What this process knows about its hosts: failures in a row, and cool-downs.
 
 A *breaker* belongs to a host. It opens after three failures in a row and lets nobody
-through for 5 s; then one call may probe (half-open), and its success closes the breaker
-again.
+through for 5 s; then one call may probe (half-open). Its first sign of an answer lets
+others through again, for an answer may take minutes; its success closes the breaker.
 
 A *cool-down* belongs to a model on a host, for that is what vendors limit: after an
 answer of 429 it is left alone for as long as the host says, bounded to an hour, else
 for 5 s and twice as long each time. It is also written to ``Host.cooling_until``; other
 processes, which do not know the model, leave the whole host alone until then.
 
-Called from the threads of the database pool; every method is short and takes the lock.
+Called from the threads of the database pool, ``heard`` from the event loop too; every
+method is short and takes the lock.
 """
 
 from __future__ import annotations
@@ -110,6 +111,17 @@ class Breakers:
             if breaker is not None and breaker.open_until_s is not None:
                 breaker.open_until_s = self._clock() + PROBE_S
             return True
+
+    def heard(self, model: ModelInfo) -> None:
+        """Report that a model began to answer: its host is open to all again.
+
+        The failures stay counted until the answer has ended well, so that one more
+        opens the breaker at once.
+        """
+        with self._lock:
+            breaker = self._breakers.get(model.host.id)
+            if breaker is not None:
+                breaker.open_until_s = None
 
     def succeeded(self, model: ModelInfo) -> None:
         """Report that a model answered: the breaker of its host is closed."""

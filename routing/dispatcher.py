@@ -179,6 +179,7 @@ class Dispatch:
                 events = await self._open(attempt, stack)
                 while (event := await self._next(events)) is not None:
                     shown = attempt.take(event)
+                    self._attempts.heard(attempt)
                     if shown is not None:
                         yield self._show(shown)
                     elif attempt.finished:

@@ -19,7 +19,7 @@ from routing.candidates import Candidate
 from routing.catalogue import ModelInfo
 from routing.errors import EverybodyRests
 from routing.fallback import after_failure, prospect_of
-from routing.health import counts_against_host, is_overload
+from routing.health import ModelKey, counts_against_host, is_overload, key_of
 
 OVERLOAD_PATIENCE_S: Final = 120.0
 """How long an overloaded chain is tried again at most."""
@@ -55,6 +55,10 @@ class Prospects:
         """Who may answer, now or after a pause."""
         self._rest: tuple[Candidate, ...] = ()
         """Who has not been asked in this round."""
+        self._rested: set[ModelKey] = set()
+        """Who rested already when the plan was made."""
+        self._on_trial: set[int | None] = set()
+        """Hosts that this dispatch called as the probe of their breaker."""
         self._last_errors: dict[ModelInfo, BackendError] = {}
         self._rounds = 0
 
@@ -66,6 +70,11 @@ class Prospects:
     def start(self, candidates: tuple[Candidate, ...]) -> None:
         """Begin the first round."""
         self._pool = self._rest = candidates
+        self._note_rest(candidates)
+
+    def _note_rest(self, candidates: Iterable[Candidate]) -> None:
+        models = [each.model for each in candidates]
+        self._rested |= self._breakers.health(models).resting.keys()
 
     def new_round(self) -> None:
         """Ask everybody again if nobody is left."""
@@ -86,14 +95,23 @@ class Prospects:
     def _may_enter(self, model: ModelInfo) -> bool:
         """Ask the breakers.
 
-        What failed in this very dispatch does not bar another model of the same host
-        from its first try: it was not resting when the plan was made.
+        A breaker that opened because of what failed in this very dispatch does not bar
+        another model of the same host from its first try, which belongs to the plan.
+        It does bar whoever rested when the plan was made, and everybody once the host
+        has failed as a probe. A cool-down is always kept.
         """
-        if self._breakers.enter(model) or self._ignore_rest:
+        host_id = model.host.id
+        if self._breakers.enter(model):
+            if self._breakers.rest_of(model) is not None:  # for all others
+                self._on_trial.add(host_id)
             return True
-        if model in self._last_errors:
+        if self._ignore_rest:
+            return True
+        if model in self._last_errors or key_of(model) in self._rested:
             return False
-        return any(failed.host.id == model.host.id for failed in self._last_errors)
+        if host_id in self._on_trial or self._breakers.rest_of(model) == "cooling":
+            return False
+        return any(failed.host.id == host_id for failed in self._last_errors)
 
     def unused(self, candidate: Candidate) -> None:
         """Report a candidate that was not called after all."""
@@ -110,6 +128,7 @@ class Prospects:
         """
         known = {each.model for each in self._pool}
         added = [each for each in stand_ins if each.model not in known]
+        self._note_rest(added)
         self._rest = self._pool = tuple(
             each for each in (*self._rest, *added) if _is_cheaper(each, refused)
         )
@@ -131,6 +150,10 @@ class Prospects:
         )
         if prospect_of(error) == "never":
             self._pool = tuple(each for each in self._pool if each.model != model)
+
+    def heard(self, model: ModelInfo) -> None:
+        """Tell the breakers that a model began to answer."""
+        self._breakers.heard(model)
 
     def report(
         self, model: ModelInfo, error: BackendError | None, *, heard: bool, sent: bool

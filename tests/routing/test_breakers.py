@@ -81,6 +81,20 @@ def test_one_probe_gets_through_and_its_success_closes(
     assert [breakers.enter(M) for _ in range(4)] == [True] * 4
 
 
+def test_probe_that_began_to_answer_lets_others_through(
+    breakers: Breakers, clock: Clock
+) -> None:
+    for _ in range(3):
+        breakers.failed(M)
+    clock.seconds += 5
+    assert breakers.enter(M)
+    assert not breakers.enter(M)
+    breakers.heard(M)
+    assert [breakers.enter(M) for _ in range(4)] == [True] * 4
+    breakers.failed(M)  # the answer broke off
+    assert not breakers.enter(M)
+
+
 def test_failed_probe_opens_it_again(breakers: Breakers, clock: Clock) -> None:
     for _ in range(3):
         breakers.failed(M)

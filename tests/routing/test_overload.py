@@ -246,3 +246,21 @@ async def test_second_model_of_a_host_gets_its_try_in_the_same_dispatch(
         events, result = await run(alice, role="coder")
     assert models_of(events) == ["a", "b", "c", "d"]
     assert result.outcome == "complete"
+
+
+async def test_first_word_of_a_probe_opens_its_host_to_others(
+    alice: User, models: list[Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breakers, "OPEN_S", 0.0)
+    with scripted.playing(m1=[UpstreamFailed("a")]):
+        for _ in range(3):
+            await run(alice, model="m1")
+    with scripted.playing(m1=[[*HELLO], HELLO]):
+        async with dispatcher.stream(
+            PROMPT, user=alice, caller=caller_of(alice), model="m1"
+        ) as probe:
+            async for event in probe:
+                if isinstance(event, TextDelta):
+                    break
+            _, second = await run(alice, model="m1")
+    assert second.outcome == "complete"
