@@ -228,9 +228,9 @@ class ClaudeAnswer:
 
         Where it differs otherwise, what was shown stays as it is.
         """
-        result = "" if data.get("is_error") else data.get("result")
+        result = None if data.get("is_error") else data.get("result")
         for whole in (result, "".join(self._parts)):
-            if isinstance(whole, str) and whole.startswith(self._shown):
+            if isinstance(whole, str) and whole and whole.startswith(self._shown):
                 return self._show(whole[len(self._shown) :])
         return []
 
