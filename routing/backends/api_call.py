@@ -40,6 +40,8 @@ MAX_ERROR_BYTES: Final = 256 * 1024
 MAX_WHOLE_ANSWER_BYTES: Final = 16 * 1024 * 1024
 LAST_WORDS_S: Final = 1.5
 """How long to wait for usage and end mark once the host said why the answer ends."""
+REFUSAL_WITHIN_S: Final = 2.0
+"""How long to wait for the words of a refusal; its status says enough."""
 GOODBYE_S: Final = 0.02
 """How long to wait for the end of the response, so that its connection can be kept."""
 
@@ -179,11 +181,15 @@ async def _say_goodbye(answer: net.Stream) -> None:
 async def _refusal(
     answer: net.Stream, patience: Patience, dialect: Dialect
 ) -> BackendError:
-    """Return the error that a response without an answer means."""
-    try:
-        body = await patience.wait(lambda: answer.read_all(MAX_ERROR_BYTES))
-    except NetError:
-        body = b""
+    """Return the error that a response without an answer means.
+
+    Its status counts even if its body breaks off or never comes: a call that was
+    refused has cost nothing.
+    """
+    body = b""
+    with suppress(NetError, TimedOut, TimeoutError):
+        async with asyncio.timeout(REFUSAL_WITHIN_S):
+            body = await patience.wait(lambda: answer.read_all(MAX_ERROR_BYTES))
     try:
         data = net.parse_json(body)
     except ValueError:

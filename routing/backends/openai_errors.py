@@ -11,7 +11,8 @@ Source: OpenAI API reference, "Error codes"; llama.cpp, server README; FastAPI,
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final
 
 from routing.backends.api_errors import (
     error_of_status,
@@ -32,6 +33,16 @@ _TOO_LONG = re.compile(
 _NO_MODEL = re.compile(r"model_not_found|model[^.]{0,80}not (?:found|exist)", re.I)
 _FILTERED = re.compile(r"content_filter|content_policy|content management policy", re.I)
 _NO_CREDIT = re.compile(r"insufficient_quota|insufficient (?:credit|balance)", re.I)
+_MEANINGS: Final[
+    tuple[tuple[frozenset[int], re.Pattern[str], Callable[[], BackendError]], ...]
+] = (
+    (frozenset({0, 400, 413, 422}), _TOO_LONG, too_long),
+    (frozenset({0, 400, 403, 422}), _FILTERED, refused),
+    (frozenset({0, 400, 404, 422}), _NO_MODEL, unknown_model),
+    (frozenset({0, 400, 402, 403, 429}), _NO_CREDIT, no_credit),
+)
+"""Words count only with the statuses that leave a choice; 0 = inside a stream. “Too
+many tokens, please wait” under 429 is a matter of speed, not of length."""
 
 
 def error_of(
@@ -45,14 +56,9 @@ def error_of(
     code, words = _error_words(body)
     if status is None:
         status = status_in(code)
-    if status == 413 or _TOO_LONG.search(words) and status < 500:
-        return too_long()
-    if _FILTERED.search(words):
-        return refused()
-    if status == 404 or _NO_MODEL.search(words):
-        return unknown_model()
-    if _NO_CREDIT.search(words) and status < 500:
-        return no_credit()
+    for statuses, pattern, error in _MEANINGS:
+        if status in statuses and pattern.search(words):
+            return error()
     return error_of_status(status, retry_after_s=seconds_of(retry_after))
 
 

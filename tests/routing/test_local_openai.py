@@ -12,6 +12,7 @@ import pytest
 
 from routing.backends import api_call
 from routing.backends.base import (
+    AuthenticationFailed,
     BackendError,
     BadRequest,
     ConnectionFailed,
@@ -19,6 +20,7 @@ from routing.backends.base import (
     Finished,
     Prompt,
     PromptMessage,
+    RateLimited,
     Target,
     TextDelta,
     TimedOut,
@@ -30,6 +32,7 @@ from routing.backends.base import (
 from routing.backends.local_openai import LocalOpenAI, note_on
 
 PROMPT = Prompt("", (PromptMessage("user", "Hi"),))
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 
 
 @asynccontextmanager
@@ -58,13 +61,14 @@ async def answering(
 
 
 @asynccontextmanager
-async def sending(*pieces: bytes, then: str) -> AsyncIterator[Target]:
-    """Serve the beginning of a streamed answer, then ``hang`` or ``reset``."""
+async def sending(
+    *pieces: bytes, then: str, head: bytes = STREAM_HEAD
+) -> AsyncIterator[Target]:
+    """Serve the beginning of an answer, then ``hang`` or ``reset``."""
     over = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
         for piece in (head, *pieces) if pieces else ():
             writer.write(piece)
             await writer.drain()
@@ -123,6 +127,31 @@ async def test_no_answer_is_one_clear_error(
     async with answering(status, content_type, body) as target:
         with pytest.raises(kind, match=sentence):
             await call(target)
+
+
+@pytest.mark.parametrize("limits", [Timeouts(), Timeouts(first_token_s=0.2)])
+@pytest.mark.parametrize(
+    ("status", "kind", "pause_s"),
+    [
+        (429, RateLimited, 7),
+        (401, AuthenticationFailed, None),
+        (500, UpstreamFailed, None),
+    ],
+)
+async def test_refusal_whose_words_never_come_is_still_that_refusal(
+    status: int,
+    kind: type[BackendError],
+    pause_s: float | None,
+    limits: Timeouts,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(api_call, "REFUSAL_WITHIN_S", 0.4)
+    head = f"HTTP/1.1 {status} No\r\nRetry-After: 7\r\nContent-Length: 99\r\n\r\n"
+    async with sending(b"{", then="hang", head=head.encode()) as target:
+        with pytest.raises(kind) as caught:
+            await call(target, limits)
+    assert not caught.value.worked
+    assert getattr(caught.value, "retry_after_s", None) == pause_s
 
 
 async def test_refused_connection_is_a_connection_failure(unused_tcp_port: int) -> None:

@@ -359,6 +359,15 @@ def test_something_else_names_the_address(body: Any) -> None:
         (400, {"error": {"message": "maximum context length is 10"}}, ContextTooLong),
         (400, {"error": {"code": "content_filter"}}, Refused),
         (429, {"error": {"message": "slow down"}}, RateLimited),
+        (429, {"error": {"message": "Too many tokens, please wait before trying "
+                         "again."}}, RateLimited),
+        (None, {"error": {"message": "too many tokens", "code": 429}}, RateLimited),
+        (429, {"error": "The model was not found to be idle"}, RateLimited),
+        (429, {"error": {"code": "content_filter"}}, RateLimited),
+        (401, {"error": "Key not valid for context window size"}, AuthenticationFailed),
+        (503, {"error": "model x not found"}, Overloaded),
+        (422, {"detail": "context length exceeded"}, ContextTooLong),
+        (403, {"error": {"code": "content_policy_violation"}}, Refused),
         (302, "", BadRequest),
         (400, {"error": "something"}, BadRequest),
         (422, {"detail": [{"loc": "x"}]}, BadRequest),
@@ -371,7 +380,7 @@ def test_something_else_names_the_address(body: Any) -> None:
         (None, {"error": {"type": "exceed_context_size_error"}}, ContextTooLong),
         (None, {"error": "model x not found"}, UnknownModel),
     ],
-)
+)  # fmt: skip
 def test_errors_are_classified(status: int | None, body: Any, kind: type) -> None:
     assert type(error_of(status, body)) is kind
 
@@ -388,8 +397,8 @@ def test_retry_after_takes_seconds_and_dates() -> None:
     assert seconds_of(None) is None
     assert seconds_of("soon") is None
     assert 80 < (seconds_of(format_datetime(soon, usegmt=True)) or 0) <= 90
-    error = error_of(429, {}, retry_after="3")
-    assert error.retry_after_s == 3
+    for body in ({}, {"error": "Too many tokens, please wait before trying again."}):
+        assert error_of(429, body, retry_after="3").retry_after_s == 3
 
 
 DEEP = "[" * 200_000
