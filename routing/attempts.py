@@ -27,15 +27,14 @@ from ledger.errors import BudgetExceeded
 from ledger.types import Reservation
 from routing import bookings, decisions, host_notes
 from routing.attempt import Attempt
-from routing.backends.base import (
-    BackendError,
-    Refused,
-)
+from routing.backends.base import BackendError, Refused, Timeouts
 from routing.breakers import BREAKERS, Breakers
 from routing.candidates import Candidate
 from routing.classifier import Verdict
 from routing.continuation import Seam, continued
+from routing.deadline import Deadline, OutOfTime
 from routing.events import Notice, NoticeCode
+from routing.health import is_overload
 from routing.models import RouteDecision
 from routing.planning import Job, Planning
 from routing.preferences import Preferences, preferences_of
@@ -63,7 +62,7 @@ class Attempts:
         self,
         job: Job,
         *,
-        total_s: float = OVERLOAD_PATIENCE_S,
+        timeouts: Timeouts | None = None,
         breakers: Breakers = BREAKERS,
         clock: Callable[[], float] = time.monotonic,
         rng: Callable[[], float] = random.random,
@@ -80,11 +79,12 @@ class Attempts:
         self.decision: RouteDecision | None = None
         self.shown: list[str] = []
         """The pieces of the answer that were shown."""
+        self.deadline = Deadline(timeouts, clock)
         self._heard: Attempt | None = None
         self._breakers = breakers
         self._prospects = Prospects(
             breakers,
-            total_s=total_s,
+            total_s=timeouts.total_s if timeouts else OVERLOAD_PATIENCE_S,
             ignore_rest=job.only_host is not None,
             clock=clock,
             rng=rng,
@@ -103,6 +103,7 @@ class Attempts:
             RoutingError: No call is possible.
             BackendError: The prompt cannot be built for any candidate.
             BudgetExceeded: No candidate fits the budget; nothing was booked.
+            OutOfTime: The dispatch has no time left for another attempt.
         """
         self.current = self.pause = None
         if self.plan is None and not self._make_plan(verdict):
@@ -133,6 +134,7 @@ class Attempts:
         while (candidate := self._prospects.next()) is not None:
             reserved = False
             try:
+                self._check_time(candidate)
                 attempt = self._prepare(candidate)
                 self._reserve(attempt)
                 reserved = True
@@ -140,6 +142,8 @@ class Attempts:
             except BudgetExceeded as error:
                 refusal = error
                 self._go_cheaper(candidate, error)
+            except OutOfTime as error:
+                refusal = self._too_late(error)
             except BackendError as error:
                 refusal = error
                 self._prospects.unfit(candidate, error)
@@ -152,6 +156,15 @@ class Attempts:
         if self.pause is None:
             raise self._last_error() or self._prospects.everybody_rests()
         return None
+
+    def _check_time(self, candidate: Candidate) -> None:
+        if self.done and not self.deadline.has_time_for(candidate.model):
+            raise self.deadline.out_of_time()
+
+    def _too_late(self, error: OutOfTime) -> Exception:
+        """Return the reason that helps most: why nothing came, or why it broke off."""
+        last = self._last_error()
+        return last if last and (self.shown or is_overload(last)) else error
 
     def _last_error(self) -> BackendError | None:
         return self.done[-1].error if self.done else None
@@ -249,6 +262,8 @@ class Attempts:
         if attempt.note:
             self.tell("context", attempt.note)
         bookings.settle(attempt)
+        if attempt.first_token_s is not None:
+            self.deadline.progress()
         cooling_s = self._prospects.report(
             attempt.model,
             attempt.error,

@@ -32,8 +32,6 @@ from routing.attempt import Attempt, Shown
 from routing.attempts import Attempts
 from routing.backends import get_backend
 from routing.backends.base import (
-    LOCAL_TIMEOUTS,
-    REMOTE_TIMEOUTS,
     BackendError,
     Event,
     Prompt,
@@ -48,7 +46,7 @@ from routing.events import Completion, DispatchEvent, DispatchResult, Notice, Ro
 from routing.interrupts import Interrupt, Interrupted
 from routing.outcome import result_of
 from routing.planning import Job, PromptBuilder
-from routing.prospects import OVERLOAD_PATIENCE_S, Pause
+from routing.prospects import Pause
 from routing.router import AskedBy, RouteRequest, Tier
 
 __all__ = [
@@ -79,10 +77,8 @@ class Dispatch:
     result: DispatchResult
 
     def __init__(self, job: Job, timeouts: Timeouts | None) -> None:
-        total_s = timeouts.total_s if timeouts else OVERLOAD_PATIENCE_S
-        self._attempts = Attempts(job, total_s=total_s)
+        self._attempts = Attempts(job, timeouts=timeouts)
         self._job = job
-        self._timeouts = timeouts
         self._stop = Interrupt()
         self._refusal: ErrorInfo | None = None
         self._prepared = False
@@ -207,12 +203,11 @@ class Dispatch:
     ) -> AsyncIterator[Event]:
         """Open the upstream call; it ends with ``stack``."""
         target = attempt.target()
-        local = attempt.model.host.is_local
         call = get_backend(target.host_type).stream(
             attempt.prompt,
             target,
             max_output_tokens=attempt.max_output_tokens,
-            timeouts=self._timeouts or (LOCAL_TIMEOUTS if local else REMOTE_TIMEOUTS),
+            timeouts=self._attempts.deadline.limits_for(attempt.model),
         )
         attempt.sent = not self._stop.fired
         events = await self._stop.wait(lambda: stack.enter_async_context(call))
@@ -348,7 +343,8 @@ def stream(
         private: Only hosts marked local.
         preview: Whether the start of the last message is kept for the owner.
         max_output_tokens: Below the model's own limit.
-        timeouts: Instead of those for hosts in or outside the house.
+        timeouts: Instead of those of ``routing.deadline``; ``total_s`` is for the whole
+            dispatch.
         only_host: Id of a host to test: its models alone count, also while it is not
             in use.
         thread_id: The conversation; its tier stays the same for some minutes.
