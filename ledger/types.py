@@ -7,8 +7,8 @@ tokens. ``None`` always means unknown, never zero.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Final, Literal
 
 Billing = Literal["metered", "notional", "local"]
 """``metered``: paid by use; ``notional``: by a subscription; ``local``: free."""
@@ -44,6 +44,10 @@ class Prices:
     def local(cls) -> Prices:
         """Return the prices of a model in the house: nothing."""
         return cls(0, 0, 0, 0)
+
+
+PRICE_NAMES: Final = tuple(field.name for field in fields(Prices))
+"""The names of the prices, as columns, files and forms have them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from accounts import audit
 from accounts.models import User
 from accounts.secrets import encrypt
 from ledger.prices import price_for
+from ledger.types import PRICE_NAMES
 from routing.catalogue import PLAIN_IDS, PROGRAM_TYPES
 from routing.host_rules import (
     addable_types,
@@ -51,8 +52,6 @@ __all__ = [
 
 ChainRow = Model | str
 """One place of a chain: a model, or the plain id of a type of host."""
-PRICES = ("input", "output", "cache_read", "cache_write")
-"""Of one million tokens each."""
 CHAIN_LENGTH = 5
 """Primary and four backups."""
 MEANWHILE = "Somebody else changed this at the same moment; please try again."
@@ -147,7 +146,7 @@ def fill_price(model: Model) -> bool:
     known = price_for(model.host.type, model.name)
     if known is None:
         return False
-    for price in PRICES:
+    for price in PRICE_NAMES:
         setattr(model, f"{price}_price_nano_usd_per_mtok", getattr(known, price))
     return True
 
@@ -162,7 +161,9 @@ def fill_prices(host: Host) -> int:
     for model in rows.select_related("host"):
         if fill_price(model):
             model.save(
-                update_fields=[f"{name}_price_nano_usd_per_mtok" for name in PRICES]
+                update_fields=[
+                    f"{name}_price_nano_usd_per_mtok" for name in PRICE_NAMES
+                ]
             )
             filled += 1
     return filled

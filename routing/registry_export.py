@@ -12,10 +12,12 @@ from typing import Any
 
 from accounts.models import User
 from ledger.money import format_usd
+from ledger.types import PRICE_NAMES
 from routing.hosts import ChainRow, chain_of
 from routing.keys import key_of
 from routing.models import Host, Model, RoleSlot
-from routing.registry_file import PLACES, PRICES, TOKENS_PER_K
+from routing.registry_file import EXPORT_MARK, PLACES, WRITER
+from routing.registry_values import TOKENS_PER_K
 
 VERSION = 1
 
@@ -32,6 +34,7 @@ def registry_json(owner: User | None, *, with_secrets: bool = False) -> str:
     roles = slots.order_by("role").values_list("role", flat=True).distinct()
     value = {
         "version": VERSION,
+        EXPORT_MARK: WRITER,
         "hosts": {host.name: _host(host, with_secrets) for host in host_rows},
         "models": {row.label: _model(row) for row in model_rows.select_related("host")},
         "roles": {role: _chain(chain_of(owner, role)) for role in roles},
@@ -56,7 +59,7 @@ def _model(model: Model) -> dict[str, Any]:
     whole = thousands == thousands.to_integral_value()
     prices = {
         price: format_usd(getattr(model, f"{price}_price_nano_usd_per_mtok"))
-        for price in PRICES
+        for price in PRICE_NAMES
     }
     return {
         "type": model.host.type,

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,10 +22,10 @@ REGISTRY_FILE: Final = "model_registry.json"
 LOCAL_FILE: Final = "local_llm.json"
 MAX_FILE_BYTES: Final = 5 * 1024 * 1024
 KNOWN_VERSIONS: Final = {"", "1", "2"}
-TOKENS_PER_K: Final = 1000
-"""Of the two meanings of “k” the one that never promises too much room."""
+EXPORT_MARK: Final = "written_by"
+WRITER: Final = "Cortex"
+"""What our own export says of itself: its addresses are taken letter by letter."""
 PLACES: Final = ("primary", "backup_1", "backup_2", "backup_3", "backup_4")
-PRICES: Final = ("input", "output", "cache_read", "cache_write")
 _TYPES: Final = {
     "": "local_openai", "local": "local_openai", "local_llm": "local_openai",
     "ollama": "local_openai", "openai": "local_openai", "open_webui": "local_openai",
@@ -70,7 +69,7 @@ class FileModel:
     tags: tuple[str, ...] = ()
     enabled: bool = True
     prices_nano_usd: dict[str, int] = field(default_factory=dict)
-    """Of ``PRICES`` those that the file names, for a million tokens."""
+    """Of ``ledger.types.PRICE_NAMES`` those that the file names, for a million tokens."""
 
 
 @dataclass(slots=True)
@@ -126,12 +125,13 @@ def _read_into(result: RegistryFile, body: Any, file_name: str) -> None:
     version = str(body.get("version") or "")
     if version not in KNOWN_VERSIONS:
         raise UnusableFile(f"{file_name} has the unknown version {version[:20]}.")
+    exact = body.get(EXPORT_MARK) == WRITER
     if not body.keys() & {"hosts", "models", "roles"}:
         if not _url_of(body):
             raise UnusableFile(f"{file_name} is not a registry of models.")
         body = _one_server(body)
     for key, row in _rows(body, "hosts", result, file_name):
-        result.hosts.append(_host(key, row))
+        result.hosts.append(_host(key, row, exact=exact))
     for key, row in _rows(body, "models", result, file_name):
         result.models.extend(_model(key, row, result))
     roles = body.get("roles", {})
@@ -164,7 +164,7 @@ def _rows(
     """Yield id and row of a list or an object; rows of another form are named."""
     rows = body.get(part) or {}
     if isinstance(rows, list):
-        pairs = [(_text(r, "id") if isinstance(r, dict) else "", r) for r in rows]
+        pairs = [(text_in(r, "id") if isinstance(r, dict) else "", r) for r in rows]
     elif isinstance(rows, dict):
         pairs = [(str(key), row) for key, row in rows.items()]
     else:
@@ -177,33 +177,35 @@ def _rows(
             result.odd.append(f"{file_name}: {what} is not an object.")
 
 
-def _host(key: str, row: dict[str, Any]) -> FileHost:
-    base_url = _url_of(row)
-    name = _text(row, "label", "name", "title") or key or base_url
+def _host(key: str, row: dict[str, Any], *, exact: bool = False) -> FileHost:
+    type_ = _type(text_in(row, "type", "kind", "provider"))
+    base_url = text_in(row, "base_url") if exact else _completed(_url_of(row), type_)
+    name = text_in(row, "label", "name", "title") or key or base_url
     local = row.get("local", row.get("is_local"))
     return FileHost(
         id=key or name,
         name=name[:64].strip(),
-        type=_type(_text(row, "type", "kind", "provider")),
+        type=type_,
         base_url=base_url,
-        key=_text(row, "api_key", "key", "token", "bearer"),
+        key=text_in(row, "api_key", "key", "token", "bearer"),
         is_local=local if isinstance(local, bool) else None,
-        credential=_text(row, "credential") or "key",
+        credential=text_in(row, "credential") or "key",
         enabled=row.get("enabled") is not False,
     )
 
 
 def _model(key: str, row: dict[str, Any], result: RegistryFile) -> list[FileModel]:
-    name = _text(row, "model_name", "model", "name")
-    label = _text(row, "label", "title") or name or key
-    type_ = _type(_text(row, "type", "kind", "provider"))
+    name = text_in(row, "model_name", "model", "name")
+    label = text_in(row, "label", "title") or name or key
+    type_ = _type(text_in(row, "type", "kind", "provider"))
     if not label:
         result.odd.append("A model without a name.")
         return []
-    host_id = _text(row, "host_id", "host")
+    host_id = text_in(row, "host_id", "host")
     if not host_id and _url_of(row):  # the host stands in the model's own row
         host_id = f"host of {key or label}"
-        described = {**row, "label": "", "name": _url_of(row)}
+        url = _completed(_url_of(row), type_)
+        described = {**row, "label": "", "name": url}
         result.hosts.append(_host(host_id, described))
     tags = row.get("tags")
     return [
@@ -213,12 +215,12 @@ def _model(key: str, row: dict[str, Any], result: RegistryFile) -> list[FileMode
             name=name[:200],
             type=type_,
             host_id=host_id,
-            context_tokens=_context(row),
-            max_output_tokens=_count(row.get("max_output_tokens"), 16),
-            tier=_tier(row.get("tier")),
-            tags=_tags(tags),
+            context_tokens=context_of(row),
+            max_output_tokens=count_of(row.get("max_output_tokens"), 16),
+            tier=tier_of(row.get("tier")),
+            tags=tags_of(tags),
             enabled=row.get("enabled") is not False,
-            prices_nano_usd=_prices(row.get("prices")),
+            prices_nano_usd=prices_of(row.get("prices")),
         )
     ]
 
@@ -229,7 +231,7 @@ def _chain(chain: Any) -> list[str]:
         chain = [chain.get(place) for place in PLACES]
     rows = chain if isinstance(chain, list) else [chain]
     return [
-        _text(row, "model_id", "id", "model") if isinstance(row, dict) else str(row)
+        text_in(row, "model_id", "id", "model") if isinstance(row, dict) else str(row)
         for row in rows
         if row
     ]
@@ -242,57 +244,15 @@ def _type(name: str) -> str:
 
 def _url_of(row: dict[str, Any]) -> str:
     """Return the part of an address before ``/chat/completions``."""
-    url = _text(row, "base_url", "api_url", "api_base", "url", "endpoint", "host_url")
+    url = text_in(row, "base_url", "api_url", "api_base", "url", "endpoint", "host_url")
     url = url.rstrip("/").removesuffix("/chat/completions").rstrip("/")
-    if url and "://" not in url:
-        url = f"http://{url}"
-    return f"{url}/v1" if url.count("/") == 2 else url
+    return f"http://{url}" if url and "://" not in url else url
 
 
-def _context(row: dict[str, Any]) -> int | None:
-    tokens = _count(row.get("context_tokens"), 512)
-    if tokens is not None:
-        return tokens
-    try:
-        thousands = Decimal(str(row.get("context_k")))
-        return _count(int(thousands * TOKENS_PER_K), 512)
-    except (InvalidOperation, ValueError, OverflowError):
-        return None
+def _completed(url: str, type_: str) -> str:
+    """Return the address with the path that earlier versions left out.
 
-
-def _count(value: Any, at_least: int) -> int | None:
-    is_number = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_number and at_least <= value < 2**31 else None
-
-
-def _tier(value: Any) -> int | None:
-    return int(value) if str(value) in {"1", "2", "3"} else None
-
-
-def _tags(tags: Any) -> tuple[str, ...]:
-    words = tags.split(",") if isinstance(tags, str) else tags
-    if not isinstance(words, list):
-        return ()
-    return tuple(str(word).strip()[:50] for word in words if str(word).strip())[:50]
-
-
-def _prices(prices: Any) -> dict[str, int]:
-    """Return nano-dollars for a million tokens, of prices in dollars."""
-    found = {}
-    for name in PRICES if isinstance(prices, dict) else ():
-        try:
-            nano = int(Decimal(str(prices.get(name))) * 10**9)
-        except (InvalidOperation, ValueError, OverflowError):
-            continue
-        if 0 <= nano <= 10**15:
-            found[name] = nano
-    return found
-
-
-def _text(row: dict[str, Any], *names: str) -> str:
-    """Return the first of several fields that is a text or a number."""
-    for name in names:
-        value = row.get(name)
-        if isinstance(value, (str, int)) and not isinstance(value, bool) and value:
-            return str(value).strip()
-    return ""
+    Only OpenAI-compatible servers have it in their address.
+    """
+    bare = type_ == "local_openai" and url.count("/") == 2
+    return f"{url}/v1" if bare else url

@@ -20,13 +20,14 @@ from django.db import transaction
 from accounts import audit
 from accounts.models import User
 from ledger.prices import price_for
+from ledger.types import PRICE_NAMES
 from routing import hosts
 from routing.addresses import looks_local
 from routing.catalogue import PLAIN_IDS, VENDOR_TYPES
 from routing.model_facts import context_of, tier_of_name
 from routing.models import Host, Model
 from routing.registry import FREE_URL_TYPES, models_visible_to
-from routing.registry_file import PRICES, FileHost, FileModel, RegistryFile
+from routing.registry_file import FileHost, FileModel, RegistryFile
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ def take_over(
     for model in file.models:
         # Looked up before the transaction, because that takes time; kept for it.
         price_for(model.type, model.name)
-    taking = _Import(owner, share_hosts)
+    taking = _Import(owner, share_hosts, {host.name for host in file.hosts})
     taking.report.could_not.extend(file.odd)
     with transaction.atomic():
         for host in file.hosts:
@@ -80,8 +81,10 @@ def take_over(
 class _Import:
     """One run, with what the ids of the file have become."""
 
-    def __init__(self, owner: User | None, share_hosts: bool) -> None:
+    def __init__(self, owner: User | None, share_hosts: bool, names: set[str]) -> None:
         self.owner = owner
+        self.names = names
+        """All names of hosts in the file."""
         self.share_hosts = share_hosts
         self.report = ImportReport()
         self.hosts: dict[str, Host | None] = {}
@@ -112,9 +115,12 @@ class _Import:
     def _find_host(self, row: FileHost, owner: User | None) -> Host | None:
         mine = Host.objects.filter(owner=owner, type=row.type).order_by("id")
         same_place = mine.filter(base_url=row.base_url)
-        return same_place.filter(name=row.name).first() or (
-            same_place.first() if row.base_url else None
-        )
+        by_name = same_place.filter(name=row.name).first()
+        if by_name is not None or not row.base_url:
+            return by_name
+        # Another name means the same host, unless the file has a row for that one.
+        theirs = [host.id for host in self.hosts.values() if host is not None]
+        return same_place.exclude(id__in=theirs).exclude(name__in=self.names).first()
 
     def _add_host(self, row: FileHost, owner: User | None) -> Host:
         is_local = row.is_local
@@ -198,7 +204,7 @@ class _Import:
         context = row.context_tokens or context_of(host.type, name)
         model.context_tokens = context or model.context_tokens
         model.max_output_tokens = row.max_output_tokens or model.max_output_tokens
-        for price in PRICES:
+        for price in PRICE_NAMES:
             column = f"{price}_price_nano_usd_per_mtok"
             setattr(model, column, row.prices_nano_usd.get(price))
         model.full_clean(validate_constraints=False)

@@ -15,6 +15,7 @@ from django.db import connection
 from accounts.models import AuditEvent, User
 from accounts.secrets import decrypt
 from routing import hosts, registry_import
+from routing.catalogue import VENDOR_TYPES
 from routing.models import Host, Model, RoleSlot
 from routing.registry_file import UnusableFile, read
 from routing.seeds import seed_registry
@@ -356,7 +357,46 @@ def test_what_is_exported_is_imported_again(
     assert take(path, "--user", "alice")["did"] == []
 
 
-def _own_rows(owner: User) -> Any:
+@pytest.mark.parametrize("path", ["", "/v1", "/api"])
+@pytest.mark.parametrize("host_type", sorted({*VENDOR_TYPES, "local_openai"}))
+def test_addresses_of_every_type_come_back_letter_by_letter(
+    host_type: str, path: str, tmp_path: Path, add_model: Callable[..., Model]
+) -> None:
+    for name in ("first", "second"):
+        add_model(
+            name,
+            type=host_type,
+            host=f"gate {name}",
+            base_url=f"https://g.example{path}",
+        )
+    before = _own_rows(None)
+    file = tmp_path / "out.json"
+    registry("export", "--output", file)
+    assert json.loads(registry("import", file, "--json"))["did"] == []
+    assert _own_rows(None) == before
+    Host.objects.all().delete()
+    registry("import", file)
+    assert _own_rows(None) == before
+
+
+@pytest.mark.parametrize(
+    ("host_type", "address"),
+    [
+        ("local_openai", "https://g.example/v1"),
+        ("", "https://g.example/v1"),
+        ("gemini_api", "https://g.example"),
+        ("anthropic_api", "https://g.example"),
+    ],
+)
+def test_only_openai_servers_of_old_files_get_the_path_they_need(
+    host_type: str, address: str, write: Callable[..., Path]
+) -> None:
+    row = {"id": "g", "type": host_type, "api_url": "https://g.example/"}
+    (host,) = read(write({"hosts": [row]})).hosts
+    assert host.base_url == address
+
+
+def _own_rows(owner: User | None) -> Any:
     host_fields = ("name", "type", "base_url", "credential", "is_local", "enabled")
     rows = Host.objects.filter(owner=owner).order_by("name")
     models = Model.objects.filter(host__owner=owner).order_by("label")
