@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable
 from typing import Final
 
-from django.db import Error, IntegrityError, transaction
+from django.db import IntegrityError, transaction
 
 from ledger import budgets, entries
 from ledger.errors import BudgetExceeded
@@ -190,12 +190,15 @@ class Attempts:
         )
 
     def _reserve(self, attempt: Attempt) -> None:
-        """Write the reservation and, with the first one, the decision."""
+        """Write the reservation and, with the first one, the decision.
+
+        Calls of nobody, such as the installation's own tests, have no decision.
+        """
         planning = self.planning
         reservation = bookings.reservation_of(
             attempt, self.job, planning.stand_in_prices
         )
-        if self.decision is not None:
+        if self.decision is not None or self.job.caller.user_id is None:
             entries.reserve(reservation)
             return
         turn_id = self.job.caller.turn_id
@@ -255,13 +258,16 @@ class Attempts:
     def close(self, attempt: Attempt) -> None:
         """Write the attempt's closing row and decide what may be tried next.
 
-        Never raises for want of a database: the answer is there and must not be lost.
+        Never raises: the answer is there and must not be lost.
         """
         self.current = None
         self.done.append(attempt)
         if attempt.note:
             self.tell("context", attempt.note)
-        bookings.settle(attempt)
+        try:
+            bookings.settle(attempt)
+        except Exception:
+            logger.exception("attempt %s was not settled", attempt.id)
         if attempt.first_token_s is not None:
             self.deadline.progress()
         cooling_s = self._prospects.report(
@@ -272,13 +278,13 @@ class Attempts:
         )
         try:
             self._decide_next(attempt)
-        except Error as error:
-            logger.warning("attempt %s: no fallback: %s", attempt.id, error)
-            self.goes_on = False
+        except Exception:
+            logger.exception("attempt %s: no fallback", attempt.id)
+            self.pause, self.goes_on = None, False
         try:
             self._note(attempt, cooling_s)
-        except Error as error:
-            logger.warning("attempt %s: not all was noted: %s", attempt.id, error)
+        except Exception:
+            logger.exception("attempt %s: not all was noted", attempt.id)
 
     def _decide_next(self, attempt: Attempt) -> None:
         self.pause, self.goes_on = None, False
@@ -314,8 +320,7 @@ class Attempts:
         with transaction.atomic():
             host_notes.note(attempt, cooling_s)
             if not self.goes_on:
-                for warning in budgets.warnings_due(self.job.user):
-                    self.tell("budget", warning.text)
+                self._warn()
             if self.decision is not None:
                 decisions.finish(
                     self.decision,
@@ -324,6 +329,16 @@ class Attempts:
                     [notice.text for notice in self.notices],
                     self.job.request.private,
                 )
+
+    def _warn(self) -> None:
+        """Tell which parts of the budget are used; each is told once, so not to nobody.
+
+        Nobody reads the notices of background work and of the test of a host.
+        """
+        if self.job.background or self.job.only_host is not None:
+            return
+        for warning in budgets.warnings_due(self.job.user):
+            self.tell("budget", warning.text)
 
     # --- what came of it --------------------------------------------------------
 

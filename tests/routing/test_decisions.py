@@ -385,6 +385,20 @@ async def test_model_that_is_too_dear_gives_way_to_a_cheaper_one(
     assert result.outcome == "complete"
 
 
+async def test_warning_waits_for_somebody_who_reads_it(
+    alice: User, judge: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[User] = []
+    monkeypatch.setattr(budgets, "warnings_due", lambda user: asked.append(user) or [])
+    with scripted.playing(judge=saying(2)):
+        await run(alice, tier=1, background=True)
+        host_id = judge.host_id
+        await run(alice, model=f"{judge.host.name}:judge", only_host=host_id)
+        assert asked == []
+        await run(alice, asking(UNCLEAR), tier="auto")
+    assert asked == [alice]  # the classifier's call did not ask
+
+
 async def test_reached_threshold_is_told_at_the_end(
     alice: User, models: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

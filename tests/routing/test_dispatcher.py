@@ -7,16 +7,20 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import DataError, InterfaceError, OperationalError
+from django.utils import timezone
 
 from accounts.models import User
 from ledger import entries
 from ledger.errors import BudgetExceeded
 from ledger.models import LedgerEntry, LedgerPreview
+from ledger.types import Caller
 from routing import bookings, dispatcher, host_notes
+from routing.attempts import Attempts
 from routing.backends import scripted
 from routing.backends.base import (
     AuthenticationFailed,
@@ -43,7 +47,7 @@ from routing.backends.base import (
 from routing.db_pool import run_in_db_pool
 from routing.dispatcher import DispatchResult, Routed
 from routing.events import Notice
-from routing.models import Host, Model
+from routing.models import Host, Model, RouteDecision
 from tests.routing.conftest import PROMPT, caller_of
 from tests.support.upstream import Upstream
 
@@ -539,6 +543,57 @@ async def test_key_that_cannot_be_noted_does_not_stop_falling_back(
     with scripted.playing(m1=[AuthenticationFailed("no")], m2=HELLO):
         events, result = await run(alice)
     assert (text_of(events), result.model) == ("Hello", "m2")
+
+
+@pytest.mark.parametrize("broken", ["note", "next", "settle"])
+async def test_fault_of_our_own_behind_an_attempt_is_logged_not_raised(
+    broken: str,
+    alice: User,
+    models: list[Model],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fault(*arguments: Any, **options: Any) -> None:
+        raise ValueError("a fault of our own")
+
+    owner: Any = {"note": host_notes, "next": Attempts, "settle": bookings}[broken]
+    name = "_decide_next" if broken == "next" else broken
+    monkeypatch.setattr(owner, name, fault)
+    with scripted.playing(m1=[ConnectionFailed("Gone.")], m2=HELLO):
+        events, result = await run(alice)
+    goes_on = broken != "next"
+    assert text_of(events) == ("Hello" if goes_on else "")
+    assert result.outcome == ("complete" if goes_on else "failed")
+    assert "a fault of our own" in caplog.text
+
+
+async def test_call_of_nobody_is_nobodys_decision(
+    alice: User, models: list[Model]
+) -> None:
+    nobody = Caller(None, "", channel="schedule")
+    with scripted.playing(m1=[ConnectionFailed("Gone.")], m2=HELLO):
+        _, result = await run(alice, caller=nobody)
+    assert (result.outcome, result.attempts) == ("complete", 2)
+    assert result.decision_id is None
+    assert await RouteDecision.objects.acount() == 0
+    assert len(await closings()) == 2
+
+
+async def test_wish_for_a_shorter_rest_does_not_shorten_it(
+    alice: User, models: list[Model]
+) -> None:
+    host = models[0].host
+    until = timezone.now() + timedelta(minutes=30)
+    await Host.objects.filter(id=host.id).aupdate(cooling_until=until)
+    with scripted.playing(m1=[RateLimited("a", retry_after_s=60)]):
+        await run(alice, model=f"{host.name}:m1", only_host=host.id)
+    await host.arefresh_from_db()
+    assert host.cooling_until == until
+    with scripted.playing(m1=[RateLimited("a", retry_after_s=3600)]):
+        await run(alice, model=f"{host.name}:m1", only_host=host.id)
+    await host.arefresh_from_db()
+    assert host.cooling_until is not None
+    assert host.cooling_until > until
 
 
 async def test_stop_before_the_second_attempt_is_no_failure(
