@@ -16,6 +16,7 @@ from django.db import IntegrityError
 from django.http import Http404
 from django.utils import timezone
 
+from accounts.inserts import insert
 from accounts.models import User
 from channels_app.errors import TurnError
 from channels_app.turn_requests import (
@@ -133,7 +134,7 @@ def _store(user_id: int, request: StartRequest) -> Beginning:
         touch_conversation(conversation.pk, leaf=messages[-1].pk, now=now)
         if not place.is_new:
             _check(place, now)
-        Message.objects.bulk_create(messages)
+        insert(*messages)
     answer = messages[-1] if messages[-1].role == Message.Role.ASSISTANT else None
     asked = answer.parent_id if answer else messages[-1].pk
     assert asked is not None  # noqa: S101  an answer always has a parent

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from django.db import connection, models, transaction
 from django.utils import timezone
 
+from accounts.inserts import insert
 from ledger import journal
 from ledger.canonical import GENESIS, hash_entry
 from ledger.models import LedgerEntry
@@ -73,7 +74,7 @@ def append(entry: LedgerEntry) -> LedgerEntry:
         entry.previous_hash = last_hash
         entry.created_at = timezone.now()
         entry.hash = hash_entry(entry)
-        entry.save(force_insert=True)
+        insert(entry)
         transaction.on_commit(lambda: journal.append(entry))
     return entry
 

@@ -15,6 +15,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.inserts import insert
 from ledger import budgets, chain, previews
 from ledger.canonical import ALL_FIELDS
 from ledger.errors import AlreadyClosed, NotReserved
@@ -101,7 +102,7 @@ def reserve(reservation: Reservation) -> None:
         chain.lock()
         budgets.check(reservation, reserved)
         if preview is not None:
-            preview.save(force_insert=True)
+            insert(preview)
         chain.append(entry)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from accounts.inserts import insert
 from accounts.models import User
 from ledger.money import cost_of
 from ledger.types import Settlement
@@ -107,7 +108,7 @@ def begin(
         redo_of=redo_of,
         redo_step=_redo_step(user, redo_of, plan.tier),
     )
-    row.save(force_insert=True)
+    insert(row)
     return row
 
 
