@@ -18,6 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from routing.registry_values import (
+    context_of,
+    count_of,
+    prices_of,
+    tags_of,
+    text_in,
+    tier_of,
+)
+
 REGISTRY_FILE: Final = "model_registry.json"
 LOCAL_FILE: Final = "local_llm.json"
 MAX_FILE_BYTES: Final = 5 * 1024 * 1024
@@ -69,7 +78,7 @@ class FileModel:
     tags: tuple[str, ...] = ()
     enabled: bool = True
     prices_nano_usd: dict[str, int] = field(default_factory=dict)
-    """Of ``ledger.types.PRICE_NAMES`` those that the file names, for a million tokens."""
+    """Of ``ledger.types.PRICE_NAMES`` those that the file has, per million tokens."""
 
 
 @dataclass(slots=True)
