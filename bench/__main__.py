@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import machine, measures, route
+from bench import machine, measures, programs, route
 from bench.clients import People
 from bench.machine import Helper
 from bench.measures import percentile
@@ -144,6 +144,20 @@ def choice_of_model(stage: Stage) -> None:
         stage.add(label, percentile(times, percent), "ms", *limits, digits=2)
 
 
+def first_word_of_claude(stage: Stage) -> None:
+    """Measure what a kept Claude program saves."""
+    program = programs.claude_program()
+    if program is None:
+        print("not run: cli (the program claude is not installed)")
+        return
+    times = programs.first_words(program, stage.upstream)
+    cold_ms, kept_ms = statistics.median(times.cold), statistics.median(times.kept)
+    stage.add("first word of Claude's program, cold start, p50", cold_ms, "ms")
+    stage.add("first word of Claude's program, kept ready, p50", kept_ms, "ms")
+    label = "cold start ÷ kept ready"
+    stage.add(label, cold_ms / kept_ms, "", 5, 10, more_is_better=True)
+
+
 MEASURES = {
     "memory": memory,
     "first_token": first_token,
@@ -151,6 +165,7 @@ MEASURES = {
     "unpaced": unpaced,
     "bytes": bytes_by_length,
     "route": choice_of_model,
+    "cli": first_word_of_claude,
 }
 """The parts by name, in the order in which they are measured."""
 

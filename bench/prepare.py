@@ -29,6 +29,7 @@ MODELS = (
     "tokens-1000-1ms",
     "tokens-10000-1ms",
 )
+CLAUDE_LABEL = "claude by its program"
 QUESTION = "How was the sea today, and what did the boats bring home? " * 3
 ANSWER = "It was calm in the morning; the boats brought mackerel and news. " * 6
 
@@ -50,6 +51,27 @@ def make_models(upstream_url: str) -> None:
             input_price_nano_usd_per_mtok=250_000_000,
             output_price_nano_usd_per_mtok=1_250_000_000,
         )
+
+
+def make_claude() -> None:
+    """Register Claude by its program; the upstream stands in its vendor's place."""
+    from accounts.secrets import encrypt
+    from routing.models import Host, Model
+
+    host = Host.objects.create(
+        name="Claude by its program",
+        type=Host.Type.CLAUDE_CLI,
+        key_encrypted=encrypt("host_key", "sk-bench"),
+    )
+    Model.objects.create(
+        host=host,
+        label=CLAUDE_LABEL,
+        name=MODELS[0],
+        context_tokens=200_000,
+        max_output_tokens=1000,
+        input_price_nano_usd_per_mtok=1_000_000_000,
+        output_price_nano_usd_per_mtok=5_000_000_000,
+    )
 
 
 def make_conversation(user: User, persona: Persona) -> dict[str, str]:
@@ -107,6 +129,8 @@ def main(upstream_url: str) -> None:
 
     with transaction.atomic():
         make_models(upstream_url)
+        if "CORTEX_CLAUDE_CLI" in os.environ:
+            make_claude()
         people = [make_person(number) for number in range(PEOPLE)]
     json.dump(
         {"cookie_name": settings.SESSION_COOKIE_NAME, "people": people}, sys.stdout
