@@ -28,6 +28,10 @@ _TENTH_TEXT = (
     "Less than a tenth of your budget is left, so only the cheapest model is asked."
 )
 _NOTHING_TEXT = "Your budget is used up, so only models in the house are asked."
+_NOTHING_ELSE_TEXT = (
+    "Your budget is used up and nothing is in the house, so only the cheapest model is "
+    "asked."
+)
 
 
 class BudgetLeft(Protocol):
@@ -124,9 +128,11 @@ class Sieve:
             return candidates
         price = min(_price_order(each.model)[:2] for each in candidates)
         kept = [each for each in candidates if _price_order(each.model)[:2] == price]
-        if left.fraction <= 0 and all(each.model.host.is_local for each in kept):
+        if left.fraction > 0:
+            return self._told(candidates, kept, _TENTH_TEXT)
+        if all(each.model.host.is_local for each in kept):
             return candidates
-        return self._told(candidates, kept, _TENTH_TEXT)
+        return self._told(candidates, kept, _NOTHING_ELSE_TEXT)
 
     def healthy_first(self, candidates: list[Candidate]) -> list[Candidate]:
         """Put models whose host rests behind the others, in the same order."""

@@ -33,6 +33,8 @@ TAIL_CHARACTERS: Final = 1_000
 """How much of a long message the classifier reads."""
 OUTPUT_TOKENS: Final = 160
 REASON_CHARACTERS: Final = 120
+WITHOUT_WORDS: Final = "judged by the classifier"
+"""The reason where the classifier gave none, or where its words must not be kept."""
 MAX_ANSWER_CHARACTERS: Final = 8_000
 INSTRUCTIONS: Final = """\
 You sort messages by how capable a language model must be to answer them well.
@@ -151,5 +153,5 @@ def _judgement(value: dict[str, Any], kind: str) -> Judgement | None:
         return None
     reason = value.get("reason")
     words = " ".join(reason.split()) if isinstance(reason, str) else ""
-    reason = words[:REASON_CHARACTERS] or "judged by the classifier"
+    reason = words[:REASON_CHARACTERS] or WITHOUT_WORDS
     return Judgement(tier, float(confidence), reason, kind)

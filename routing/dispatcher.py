@@ -341,7 +341,8 @@ def stream(
         model: A label; strict, without fallback.
         tier: 1, 2, 3 or ``"auto"``; ``None`` = the role's chain.
         private: Only hosts marked local.
-        preview: Whether the start of the last message is kept for the owner.
+        preview: Whether the start of the last message, and what the classifier says of
+            it, are kept for the owner.
         max_output_tokens: Below the model's own limit.
         timeouts: Instead of those of ``routing.deadline``; ``total_s`` is for the whole
             dispatch.
@@ -350,8 +351,8 @@ def stream(
         thread_id: The conversation; its tier stays the same for some minutes.
         attachments: How many files came with the message, for the rules.
         needs: Abilities that the model must have: ``tools``, ``images``.
-        policy: Who set ``tier``: the person for this message (``asked``), or the
-            persona or conversation (``policy``).
+        policy: Who set ``model`` or ``tier``: the person for this message (``asked``),
+            or the persona or conversation (``policy``).
         redo_of: The answer that this one is asked to better; kept as a label.
         background: Nobody waits for it; it counts against its own daily amount.
     """

@@ -107,8 +107,12 @@ class Planning:
         """Take what the classifier said."""
         self.question = None
         self.undecided = verdict.judgement is None
+        judgement = verdict.judgement
+        if judgement is not None and not self.job.preview:
+            # Its words tell what the message is about, and they would be stored.
+            judgement = replace(judgement, reason=classifier.WITHOUT_WORDS)
         self.decision = tiers.by_classifier(
-            verdict.judgement,
+            judgement,
             verdict.failure,
             self._features,
             self.catalogue.default_tier,

@@ -54,12 +54,14 @@ __all__ = [
     "stand_ins_in_the_house",
 ]
 
+SET_BEFORE: Final = "set for this conversation"
+"""Why it is that model or tier, where nobody asked for it with the message."""
 MOST_CANDIDATES: Final = 20
 """So many of a large registry are worth trying for one request."""
 Tier = int | Literal["auto"] | None
 AskedBy = Literal["explicit", "policy", "rules", "classifier", "sticky", "default"]
-"""Who decided the tier: the person for this message, the persona or conversation, or
-one of the steps of ``routing.tiers``."""
+"""Who decided the model or the tier: the person for this message, the persona or
+conversation, or one of the steps of ``routing.tiers``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ def route(
     tier = _tier_of(request, catalogue)
     sieve = Sieve(request.private, request.needs, budget_left, health)
     if request.model:
-        only = _explicit(request.model, tier, catalogue)
+        only = _explicit(request, request.model, tier, catalogue)
         return _plan(sieve.permitted([only]), None, sieve)
     if request.tier is None:
         chain = _chain(request.role, tier, catalogue, sieve)
@@ -196,13 +198,16 @@ def _tier_of(request: RouteRequest, catalogue: Catalogue) -> int:
     raise RoutingError("bad_request", "The tier must be auto, 1, 2 or 3.")
 
 
-def _explicit(name: str, tier: int, catalogue: Catalogue) -> Candidate:
+def _explicit(
+    request: RouteRequest, name: str, tier: int, catalogue: Catalogue
+) -> Candidate:
     model = catalogue.find(name, tier)
     if model is None and name in PLAIN_IDS:
         raise RoutingError("no_model", not_set_up(name))
     if model is None:
         raise RoutingError("no_model", f"There is no model “{name[:100]}” for you.")
-    return Candidate(model, "chosen by name")
+    by_policy = request.asked_by == "policy"
+    return Candidate(model, SET_BEFORE if by_policy else "chosen by name")
 
 
 # --- chains -------------------------------------------------------------------------
@@ -317,7 +322,7 @@ def _asked(request: RouteRequest) -> str:
     if request.why:
         return request.why
     if request.asked_by == "policy":
-        return "as set for this conversation"
+        return f"as {SET_BEFORE}"
     return "as asked" if isinstance(request.tier, int) else "by default"
 
 

@@ -3,7 +3,7 @@
 In this order:
 
 1. *explicit*: the person named a tier for this message, or a model;
-2. *policy*: the persona or the conversation has one;
+2. *policy*: the persona or the conversation has a tier or a model;
 3. *rules* that are sure of more than the tier of the conversation so far;
 4. *sticky*: the tier of the conversation, for 5 minutes after it was judged, so that
    follow-ups neither bounce between models nor pay the classifier again. It can be
@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from routing.router import AskedBy, RouteRequest
+from routing.router import SET_BEFORE, AskedBy, RouteRequest
 from routing.rules import Features, Judgement, judge, kind_of
 
 STICKY_FOR: Final = timedelta(minutes=5)
@@ -62,12 +62,14 @@ class TierDecision:
 
 def given(request: RouteRequest, features: Features) -> TierDecision:
     """Return the decision where nobody has to judge."""
-    if request.model:
-        return TierDecision(None, "explicit", "chosen by name", features=features)
-    if isinstance(request.tier, int):
+    tier = request.tier if isinstance(request.tier, int) else None
+    if request.model or tier is not None:
         by: AskedBy = "policy" if request.asked_by == "policy" else "explicit"
-        reason = "set for this conversation" if by == "policy" else "as asked"
-        return TierDecision(request.tier, by, reason, features=features)
+        asked = "chosen by name" if request.model else "as asked"
+        reason = SET_BEFORE if by == "policy" else asked
+        if request.model:
+            tier = None
+        return TierDecision(tier, by, reason, features=features)
     return TierDecision(None, "default", "as the chain says", features=features)
 
 

@@ -20,7 +20,7 @@ from routing.registry import catalogue_for
 UNKNOWN = "–"
 _DECIDED_BY = {
     "explicit": "You chose the model or the tier.",
-    "policy": "The setting of this chat chose the tier.",
+    "policy": "The setting of this chat chose the model or the tier.",
     "rules": "Plain rules judged the message.",
     "classifier": "A small model judged the message.",
     "sticky": "The chat kept the tier of its last messages.",

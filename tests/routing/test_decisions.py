@@ -28,6 +28,7 @@ from routing.backends.base import (
     Usage,
     UsageReported,
 )
+from routing.events import Routed
 from routing.models import Model, RouteDecision, RoutingPreferences
 from tests.routing.conftest import caller_of
 from tests.routing.dispatching import (
@@ -90,6 +91,7 @@ def judge(
         (HARD, {"tier": 2}, "t2", "explicit"),
         (HARD, {"tier": 2, "policy": "policy"}, "t2", "policy"),
         ("Hi", {"model": "t3"}, "t3", "explicit"),
+        ("Hi", {"model": "t3", "policy": "policy"}, "t3", "policy"),
     ],
 )
 async def test_who_decides(
@@ -383,6 +385,20 @@ async def test_model_that_is_too_dear_gives_way_to_a_cheaper_one(
     assert notices_of(events) == ["budget"]
     assert "cheaper model is asked instead" in result.notices[0].text
     assert result.outcome == "complete"
+
+
+@pytest.mark.parametrize("preview", [True, False])
+async def test_words_of_the_classifier_are_kept_only_where_a_preview_is(
+    preview: bool, alice: User, judge: Model
+) -> None:
+    with scripted.playing(judge=saying(2)):
+        events, result = await run(alice, asking(UNCLEAR), tier="auto", preview=preview)
+    row = await decision_of(result)
+    kept = json.dumps([row.reason, row.plan, row.attempts, result.reason])
+    shown = "".join(each.reason for each in events if isinstance(each, Routed))
+    assert ("so it seems" in kept, "so it seems" in shown) == (preview, preview)
+    assert row.decided_by == "classifier"
+    assert ("judged by the classifier" in kept) != preview
 
 
 async def test_warning_waits_for_somebody_who_reads_it(

@@ -343,6 +343,29 @@ def test_budget_also_counts_for_chains(fraction: float, expected: list[str]) -> 
 def test_where_nothing_is_free_the_ledger_decides() -> None:
     plan = route(RouteRequest(tier=2), Catalogue(models=(MIDDLE, LARGE)), left(0))
     assert [c.model.label for c in plan.candidates] == ["middle"]
+    (notice,) = plan.notices
+    assert "used up" in notice.text
+    assert "only the cheapest model" in notice.text
+
+
+def test_used_up_budget_leaves_out_subscriptions_too_and_says_why() -> None:
+    paid = replace(LARGE, host=replace(LARGE.host, credential="login"))
+    assert paid.host.billing == "notional"
+    plan = route(RouteRequest(tier=3), Catalogue(models=(paid, SMALL)), left(0))
+    assert [c.model.label for c in plan.candidates] == ["small"]
+    (out,) = plan.left_out
+    assert (out.label, out.why) == (
+        "large",
+        "your budget is used up, so only models in the house are asked",
+    )
+
+
+def test_reason_names_who_chose_the_model() -> None:
+    reasons = [
+        route(RouteRequest(model="large", asked_by=by), MONEY).reason
+        for by in ("explicit", "policy")  # type: ignore[arg-type]
+    ]
+    assert reasons == ["chosen by name", "set for this conversation"]
 
 
 # --- health -------------------------------------------------------------------------

@@ -21,6 +21,7 @@ ON, OFF = Switches(), Switches(rules=False)
         (RouteRequest(tier=2), 2, "explicit"),
         (RouteRequest(tier=2, asked_by="policy"), 2, "policy"),
         (RouteRequest(model="m"), None, "explicit"),
+        (RouteRequest(model="m", asked_by="policy"), None, "policy"),
         (RouteRequest(), None, "default"),
     ],
 )
