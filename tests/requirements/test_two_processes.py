@@ -85,8 +85,10 @@ async def test_r01_another_process_replays_and_follows_the_stream(
         first = await answer_of(late)
         assert first["seq"] > middle
         await late.until("turn.finished", turn)
-        # One event is the end itself.
-        assert late.text(turn) == tokens(300)[-99 * 4 :]
+        # One event is the end itself; what one read of the host brought is one event.
+        rest = late.text(turn)
+        assert tokens(300).endswith(rest)
+        assert len(rest) >= 99 * 4
 
 
 async def test_r08_another_process_stops_the_turn(
