@@ -15,9 +15,9 @@ from django.http import Http404
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.transactions import quick_transaction
 from channels_app import turn_sql
 from channels_app.errors import RETRYABLE, TurnError
-from channels_app.turn_sql import quick_transaction
 from ledger.money import format_usd
 from personas.conversations import get_message_for_user
 from personas.models import Message
@@ -44,7 +44,8 @@ class Progress:
     """What a running answer has so far."""
 
     text: str
-    seams: tuple[Seam, ...] = ()
+    seams: tuple[Seam, ...] | None = None
+    """All of them; ``None`` = those that the row has already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,9 @@ class Ending:
 
 def save_progress(answers: Mapping[uuid.UUID, Progress]) -> None:
     """Save what running answers have so far, in one transaction."""
-    texts = {turn: progress.text for turn, progress in answers.items()}
+    rows = {turn: (each.text, each.seams) for turn, each in answers.items()}
     with quick_transaction():
-        turn_sql.save_texts(texts, now=timezone.now())
-        for turn, progress in answers.items():
-            if progress.seams:
-                written = Message.objects.filter(
-                    pk=turn, state=Message.State.GENERATING
-                )
-                written.update(seams=progress.seams)
+        turn_sql.save_texts(rows, now=timezone.now())
 
 
 def refresh_alive(turns: Iterable[uuid.UUID]) -> set[uuid.UUID]:

@@ -9,18 +9,15 @@ the names of the columns stand here: who renames a field changes both.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import DateTimeField, UUIDField
 
 from personas.models import Conversation, Message
 
-_NORMAL = 1
-"""SQLite's level that syncs at checkpoints only; 2 is FULL."""
 _MESSAGES = Message._meta.db_table
 _CONVERSATIONS = Conversation._meta.db_table
 # The literal state lets the database use the index of answers being written.
@@ -34,7 +31,7 @@ _TOUCH = f"""
 UPDATE {_CONVERSATIONS} SET current_message_id = %s, last_active_at = %s WHERE id = %s
 """  # noqa: S608  nothing in it comes from outside
 _SAVE = f"""
-UPDATE {_MESSAGES} SET text = %s, alive_at = %s
+UPDATE {_MESSAGES} SET text = %s, seams = COALESCE(%s, seams), alive_at = %s
 WHERE id = %s AND state = '{Message.State.GENERATING.value}'
 """  # noqa: S608  nothing in it comes from outside
 
@@ -47,48 +44,13 @@ def _id(value: uuid.UUID | None) -> Any:
     return _UUID.get_db_prep_value(value, connection)
 
 
+def _seams(value: Sequence[Mapping[str, Any]]) -> Any:
+    field = Message._meta.get_field("seams")
+    return field.get_db_prep_save(list(value), connection)
+
+
 def _moment(value: datetime) -> Any:
     return _DATETIME.get_db_prep_value(value, connection)
-
-
-@contextmanager
-def quick_transaction() -> Iterator[None]:
-    """Commit without waiting for the disk; the next usual commit makes it durable.
-
-    For the start of a turn that is the ledger's reservation, which always comes before
-    the network call. A crash of the process loses nothing; a power cut in between
-    loses a message that nobody has seen answered.
-    Source: SQLite's page on ``PRAGMA synchronous``; PostgreSQL's on
-    ``synchronous_commit``.
-    """
-    if connection.in_atomic_block:
-        with transaction.atomic():
-            yield
-        return
-    sqlite = connection.vendor == "sqlite"
-    level = _synchronous() if sqlite else 0
-    if level > _NORMAL:
-        _set_synchronous(_NORMAL)
-    try:
-        with transaction.atomic():
-            if connection.vendor == "postgresql":
-                with connection.cursor() as cursor:
-                    cursor.execute("SET LOCAL synchronous_commit TO off")
-            yield
-    finally:
-        if level > _NORMAL:
-            _set_synchronous(level)
-
-
-def _synchronous() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA synchronous")
-        return int(cursor.fetchone()[0])
-
-
-def _set_synchronous(level: int) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(f"PRAGMA synchronous={level}")
 
 
 def touch_conversation(
@@ -110,9 +72,19 @@ def state_of_conversation(
     return bool(holds), bool(busy)
 
 
-def save_texts(texts: Mapping[uuid.UUID, str], *, now: datetime) -> None:
-    """Save what answers that are still being written have so far."""
+def save_texts(
+    texts: Mapping[uuid.UUID, tuple[str, Sequence[Mapping[str, Any]] | None]],
+    *,
+    now: datetime,
+) -> None:
+    """Save what answers that are still being written have so far.
+
+    Each is a text and its seams; ``None`` leaves the seams as they are.
+    """
     moment = _moment(now)
-    rows = [(text, moment, _id(answer)) for answer, text in texts.items()]
+    rows = [
+        (text, None if seams is None else _seams(seams), moment, _id(answer))
+        for answer, (text, seams) in texts.items()
+    ]
     with connection.cursor() as cursor:
         cursor.executemany(_SAVE, rows)

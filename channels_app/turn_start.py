@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from accounts.inserts import insert
 from accounts.models import User
+from accounts.transactions import quick_transaction
 from channels_app.errors import TurnError
 from channels_app.turn_requests import (
     EditRequest,
@@ -26,11 +27,7 @@ from channels_app.turn_requests import (
     Tier,
     TurnRequest,
 )
-from channels_app.turn_sql import (
-    quick_transaction,
-    state_of_conversation,
-    touch_conversation,
-)
+from channels_app.turn_sql import state_of_conversation, touch_conversation
 from ledger.types import Caller
 from personas import context
 from personas.conversations import (
@@ -121,6 +118,8 @@ class _Busy(Exception):
 
 def _store(user_id: int, request: StartRequest) -> Beginning:
     place = _existing_place(user_id, request)  # read before the lock is taken
+    # The commit that makes it durable is the ledger's reservation, which comes before
+    # the network call: a power cut in between loses what nobody has seen answered.
     with quick_transaction():
         if place is None:
             place = _new_conversation(user_id, request)

@@ -22,6 +22,7 @@ from typing import Final
 
 from django.db import IntegrityError, transaction
 
+from accounts.transactions import quick_transaction
 from ledger import budgets, entries
 from ledger.errors import BudgetExceeded
 from ledger.types import Reservation
@@ -316,8 +317,12 @@ class Attempts:
         return self._preferences
 
     def _note(self, attempt: Attempt, cooling_s: float | None) -> None:
-        """Keep what the attempt says about its host, its decision and the budget."""
-        with transaction.atomic():
+        """Keep what the attempt says about its host, its decision and the budget.
+
+        It does not wait for the disk: the end of the answer does, which follows, and
+        without that nothing here would be missed.
+        """
+        with quick_transaction():
             host_notes.note(attempt, cooling_s)
             if not self.goes_on:
                 self._warn()

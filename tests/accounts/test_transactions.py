@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-from channels_app.turn_sql import quick_transaction
+from accounts.transactions import quick_transaction
 from personas.models import Persona
 
 
