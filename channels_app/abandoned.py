@@ -77,16 +77,17 @@ def _interrupt(answer: Message) -> bool:
 def _book(answer: Message, opened: LedgerEntry) -> None:
     """Close an attempt with what the kept text tells and note it with the answer."""
     seen_at = answer.alive_at or opened.created_at
+    begin = _begin_of(answer, opened)
     used = Settlement(
         outcome="interrupted",
         elapsed_ms=max(0, (seen_at - opened.created_at) // timedelta(milliseconds=1)),
         error_code=entries.ABANDONED,
-        input_tokens=_input_tokens(answer, opened.model_id),
-        output_tokens=estimate_tokens(answer.text[_last_seam(answer) :]),
+        input_tokens=_input_tokens(answer, opened.model_id, answer.text[:begin]),
+        output_tokens=estimate_tokens(answer.text[begin:]),
         estimated=True,
     )
     cost = entries.settle(opened.attempt_id, used)
-    alone = not answer.seams  # else others wrote and read a part of it
+    alone = begin == 0  # else others wrote and read a part of it
     Message.objects.filter(pk=answer.pk).update(
         model=opened.model_id,
         tier=opened.tier,
@@ -98,12 +99,21 @@ def _book(answer: Message, opened: LedgerEntry) -> None:
     )
 
 
-def _last_seam(answer: Message) -> int:
-    """Return how many characters stood there when the last attempt began to write."""
-    return int(answer.seams[-1]["at"]) if answer.seams else 0
+def _begin_of(answer: Message, opened: LedgerEntry) -> int:
+    """Return how many characters stood there before this attempt wrote.
+
+    Who goes on inside an answer has a seam from their first word on.
+    """
+    last = answer.seams[-1] if answer.seams else None
+    if last and last["model"] == opened.model_id:
+        return int(last["at"])
+    others = LedgerEntry.objects.filter(
+        turn_id=opened.turn_id, outcome=LedgerEntry.Outcome.INCOMPLETE
+    )
+    return len(answer.text) if others.exists() else 0
 
 
-def _input_tokens(answer: Message, label: str) -> int | None:
+def _input_tokens(answer: Message, label: str, so_far: str) -> int | None:
     """Estimate the prompt by building it once more; ``None`` where that fails.
 
     Who went on inside an answer was given the text so far as well.
@@ -113,8 +123,7 @@ def _input_tokens(answer: Message, label: str) -> int | None:
     upto = Message(pk=answer.parent_id)
     try:
         material = load_material(answer.conversation, upto=upto)
-        so_far = estimate_tokens(answer.text[: _last_seam(answer)])
-        return prompt_tokens(build_prompt(material, room)) + so_far
+        return prompt_tokens(build_prompt(material, room)) + estimate_tokens(so_far)
     except (BackendError, ValueError):
         return None
 

@@ -35,8 +35,9 @@ class LiveTurn:
     """A turn that runs in this process."""
 
     __slots__ = (
-        "announced", "call", "chars", "conversation", "dispatch", "id", "saved_at",
-        "saved_chars", "seams", "stop_asked", "stream", "task", "title",
+        "announced", "asked", "call", "chars", "conversation", "dispatch", "id",
+        "saved_at", "saved_chars", "saved_seams", "seams", "stop_asked", "stream",
+        "task", "title",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +58,9 @@ class LiveTurn:
         self.stop_asked = False
         self.chars = 0
         self.seams: list[Seam] = []
+        self.asked = ""
+        """Who was asked to go on inside the text and has written nothing yet."""
+        self.saved_seams = 0
         self.saved_chars = 0
         self.saved_at = 0.0
 
@@ -69,6 +73,28 @@ class LiveTurn:
     def text(self) -> str:
         """The answer so far."""
         return self.stream.text("turn.delta")
+
+    def grow(self, text: str) -> None:
+        """Count text that is about to be shown; who goes on gets their seam before it.
+
+        Whoever was asked and wrote nothing leaves no seam.
+        """
+        if self.asked and self.chars and text:
+            self.seams.append({"at": self.chars, "model": self.asked})
+        if text:
+            self.asked = ""
+        self.chars += len(text)
+
+    def progress(self) -> Progress:
+        """Return what is to be saved: the text, and the seams where some are new."""
+        is_new = len(self.seams) > self.saved_seams
+        return Progress(self.text, tuple(self.seams) if is_new else None)
+
+    def saved(self, progress: Progress, chars: int, now: float) -> None:
+        """Note that ``progress``, with so many characters, stands in the row."""
+        self.saved_chars, self.saved_at = chars, now
+        if progress.seams is not None:
+            self.saved_seams = len(progress.seams)
 
     def announce(self) -> None:
         """Tell all tabs of the person of the turn, once.
@@ -155,10 +181,10 @@ async def _save_texts(now: float) -> None:
     due = {live: live.chars for live in RUNNING.values() if live.save_due(now)}
     if not due:
         return
-    progress = {live.id: Progress(live.text, tuple(live.seams)) for live in due}
+    progress = {live.id: live.progress() for live in due}
     await run_in_db_pool(turn_rows.save_progress, progress)
     for live, chars in due.items():
-        live.saved_chars, live.saved_at = chars, now
+        live.saved(progress[live.id], chars, now)
 
 
 async def refresh_alive() -> None:

@@ -117,7 +117,7 @@ async def _relay(live: LiveTurn, dispatch: Dispatch) -> list[Notice]:
             if stage != "writing":
                 stage = _enter(stream, "writing")
             text = storable(event.text)
-            live.chars += len(text)
+            live.grow(text)
             stream.append_text("turn.delta", text)
         elif isinstance(event, ThinkingDelta):
             if stage != "thinking":
@@ -136,8 +136,7 @@ async def _relay(live: LiveTurn, dispatch: Dispatch) -> list[Notice]:
 
 
 def _note_route(live: LiveTurn, event: Routed) -> None:
-    if event.continues and live.chars:
-        live.seams.append({"at": live.chars, "model": event.model})
+    live.asked = event.model if event.continues else ""
     live.stream.append(
         "turn.routed",
         model=event.model,

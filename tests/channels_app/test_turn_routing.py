@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 import pytest
@@ -129,6 +129,94 @@ async def test_an_abandoned_answer_keeps_its_seams(
     await seen(answer.refresh_from_db)
     assert (answer.state, answer.text) == ("interrupted", "one two")
     assert answer.seams == [{"at": 3, "model": "second"}]
+
+
+def third_model() -> None:
+    model = scripted_model("third", tier=3)
+    RoleSlot.objects.create(role="chat", position=2, model=model)
+
+
+BROKEN: list[Step] = [ConnectionFailed("Nobody there.")]
+
+
+@pytest.mark.usefixtures("chain")
+async def test_who_wrote_nothing_leaves_no_seam(alice: User, seen: Seen) -> None:
+    await seen(third_model)
+    rest: list[Step] = [TextDelta("three"), Finished()]
+    with playing(first=CUT, second=BROKEN, third=rest):
+        started = await start(alice)
+        frames = await frames_of(started)
+
+    asked = [f["model"] for f in frames if f["type"] == "turn.routed"]
+    assert asked == ["first", "second", "third"]
+    answer = await row(seen, started)
+    assert answer.text == "Eins 👋 three"
+    assert answer.seams == [{"at": 7, "model": "third"}]
+
+
+@pytest.mark.usefixtures("chain")
+async def test_when_nobody_goes_on_there_is_no_seam(alice: User, seen: Seen) -> None:
+    await seen(third_model)
+    with playing(first=CUT, second=BROKEN, third=BROKEN):
+        started = await start(alice)
+        await frames_of(started)
+    answer = await row(seen, started)
+    assert (answer.text, answer.seams) == ("Eins 👋 ", [])
+    assert answer.state == "incomplete"
+
+
+@pytest.mark.usefixtures("chain")
+async def test_seams_are_saved_when_they_change_and_kept_by_later_texts(
+    alice: User, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_turns, "SAVE_EVERY_S", 0.01)
+    saved: list[Progress] = []
+    real = turn_rows.save_progress
+
+    def save(answers: Mapping[uuid.UUID, Progress]) -> None:
+        saved.extend(answers.values())
+        real(answers)
+
+    monkeypatch.setattr(turn_rows, "save_progress", save)
+    words: list[Step] = []
+    for number in range(6):
+        words += [TextDelta(f"word {number} "), 0.05]
+    with playing(first=CUT, second=[*words, 20.0, Finished()]):
+        started = await start(alice)
+        async with asyncio.timeout(10):
+            while "word 5" not in (answer := await row(seen, started)).text:
+                await asyncio.sleep(0.01)
+        live_turns.stop_local(answer.pk)
+        await frames_of(started)
+    assert answer.seams == [{"at": 7, "model": "second"}]
+    assert len(saved) > 2
+    assert sum(progress.seams is not None for progress in saved) == 1
+
+
+@pytest.mark.usefixtures("chain")
+async def test_who_was_asked_to_go_on_and_died_is_not_booked_for_the_words_of_others(
+    alice: User, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_turns, "SAVE_EVERY_S", 0.01)
+    begun: list[Step] = [TextDelta("x" * 400), 0.2, ConnectionFailed("It is cut.")]
+
+    def entries(kind: str) -> list[LedgerEntry]:
+        return list(LedgerEntry.objects.filter(kind=kind).order_by("id"))
+
+    with playing(first=begun, second=[20.0, Finished()]):
+        started = await start(alice)
+        async with asyncio.timeout(10):
+            while (
+                len((await row(seen, started)).text) < 400
+                or len(await seen(entries, "reserve")) < 2
+            ):
+                await asyncio.sleep(0.01)
+        assert await seen(interrupt_abandoned, -60) == 1
+        first, second = await seen(entries, "settle")
+    assert (first.output_tokens, second.output_tokens) == (100, 0)
+    assert second.input_tokens >= first.input_tokens + 100
+    answer = await row(seen, started)
+    assert (answer.input_tokens, answer.output_tokens) == (None, None)
 
 
 @pytest.mark.usefixtures("chain")
