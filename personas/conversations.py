@@ -24,6 +24,7 @@ from personas.models import Conversation, Message, Persona
 from personas.policies import AnswerPolicy
 from personas.prepared import Prepared
 from personas.tree import mark_siblings, newest_leaf_below, path_to
+from routing.decisions import forget_threads
 
 TITLE_LENGTH = 60
 KEEP_DELETED = timedelta(hours=1)
@@ -191,6 +192,7 @@ def purge_deleted() -> int:
     if not old.exists():  # an idle tick takes no write lock
         return 0
     with transaction.atomic():
+        forget_threads(list(old.values_list("pk", flat=True)))
         _, by_model = old.delete()
     return by_model.get(Conversation._meta.label, 0)
 

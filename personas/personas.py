@@ -13,8 +13,9 @@ from django.http import Http404
 from accounts import audit
 from accounts.models import User
 from personas.files import PRIVATE_BY_DEFAULT
-from personas.models import FileRevision, Persona, PersonaFile
+from personas.models import Conversation, FileRevision, Persona, PersonaFile
 from personas.starters import STARTERS_BY_KEY, starter_texts
+from routing.decisions import forget_threads
 
 MAX_PERSONAS = 100
 """Personas of one person."""
@@ -98,4 +99,6 @@ def delete_persona(persona: Persona, *, actor: User) -> None:
     """Remove a persona with its files, their history and all its conversations."""
     with transaction.atomic():
         audit.record("persona.deleted", actor=actor, subject=persona.name)
+        threads = Conversation.objects.filter(persona=persona)
+        forget_threads(list(threads.values_list("pk", flat=True)))
         persona.delete()

@@ -1,4 +1,4 @@
-"""Keeps why a model answered: one row for each decision, without any text.
+"""Keeps why a model answered: one row for each decision, without texts.
 
 ``begin`` writes the row in the transaction of the first reservation; ``finish`` says
 after every attempt what came of it so far. "Why this model?", ``router report`` and the
@@ -8,7 +8,7 @@ sticky tier of a conversation read it.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from django.db.models import Q, QuerySet
@@ -137,6 +137,16 @@ def finish(
     )
 
 
+def forget_threads(thread_ids: Collection[uuid.UUID]) -> None:
+    """Take what could tell of their content out of the decisions of conversations.
+
+    For conversations that are removed for good. The classifier's words about a message
+    go, in the reason and in the plan; numbers and names stay for ``router report``.
+    """
+    rows = RouteDecision.objects.filter(thread_id__in=thread_ids)
+    rows.update(thread_id=None, reason="", plan=[])
+
+
 def total_usage(attempts: Sequence[Attempt]) -> Usage:
     """Return what several attempts used together; ``None`` where one is unknown."""
 
@@ -169,6 +179,8 @@ def as_json(attempt: Attempt) -> dict[str, Any]:
         "first_token_ms": attempt.first_token_ms,
         "input_tokens": booked.input_tokens,
         "output_tokens": booked.output_tokens,
+        "cache_read_tokens": booked.cache_read_tokens,
+        "cache_write_tokens": booked.cache_write_tokens,
         "cost_nano_usd": cost.cost_nano_usd if cost else None,
         "estimated": cost.estimated if cost else True,
         "starts_at": attempt.starts_at,
@@ -199,7 +211,12 @@ def _neighbours(
 ) -> dict[str, dict[str, Any]]:
     """Return what the other tiers' cheapest models would have cost for these tokens."""
     settlement = Settlement(
-        "complete", 0, None, "", usage.input_tokens, usage.output_tokens
+        outcome="complete",
+        elapsed_ms=0,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
     )
     found: dict[str, dict[str, Any]] = {}
     for tier in TIERS:

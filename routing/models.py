@@ -197,7 +197,12 @@ class RoutingPreferences(models.Model):
 
 
 class RouteDecision(models.Model):
-    """Why a model answered: the plan that was made, and what came of it. No texts."""
+    """Why a model answered: the plan that was made, and what came of it.
+
+    No texts, but the reason, and with it the plan, may hold the classifier's few words
+    about a message. They are never written where no preview may be kept, and they go
+    with the conversation, see ``routing.decisions.forget_threads``.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey(

@@ -2,25 +2,24 @@
 
 A class is what the rules or the classifier took a message for (``RouteDecision.kind``).
 An answer that its reader asked to redo one or more tiers up was judged too low; the
-share of these is the figure to watch. Only sums are read, never a text.
+share of these is the figure to watch. Tokens count as on the page about money: those of
+every attempt, and kept prompts at their own price.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from django.db.models import (
     Case,
-    Count,
     Exists,
     F,
     OuterRef,
-    Q,
     QuerySet,
-    Sum,
     Value,
     When,
 )
@@ -40,6 +39,12 @@ JUDGING = "(classifier)"
 ALL = "all"
 _TESTS = "test"
 """The role of host tests, which nobody asked for an answer."""
+_TOKENS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+)
 _NO_FIGURE = "–"
 
 
@@ -84,15 +89,13 @@ def report(
     Without ``user`` everybody's decisions count, each compared with the models that
     its own person may call; that is for administrators. Empty without decisions.
     """
-    catalogues: dict[int, Sequence[ModelInfo]] = {}
     parts: dict[str, list[ClassReport]] = {}
-    for row in _sums(_decisions(user, since)):
-        owner_id = row["owner_id"]
+    catalogues: dict[int, Sequence[ModelInfo]] = {}
+    for (owner_id, kind), sums in _sums(_decisions(user, since)).items():
         if owner_id not in catalogues:
             owner = user or User.objects.get(pk=owner_id)
             catalogues[owner_id] = catalogue_for(owner).models
-        kind = row["of"] or NOT_JUDGED
-        parts.setdefault(kind, []).append(_part(kind, row, catalogues[owner_id]))
+        parts.setdefault(kind, []).append(_part(kind, sums, catalogues[owner_id]))
     rows = [_joined(kind, each) for kind, each in parts.items()]
     rows.sort(key=lambda row: (-row.calls, row.kind))
     return [*rows, _joined(ALL, rows)] if rows else []
@@ -108,37 +111,60 @@ def _decisions(
     return rows if since is None else rows.filter(created_at__gte=since)
 
 
-def _sums(rows: QuerySet[RouteDecision, RouteDecision]) -> list[dict[str, Any]]:
+@dataclass(slots=True)
+class _Sums:
+    """One person's decisions of one class, added up."""
+
+    calls: int = 0
+    redone: int = 0
+    unknown: int = 0
+    cost_nano_usd: int = 0
+    tokens: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Add one decision."""
+        self.calls += 1
+        self.redone += row["is_redone"]
+        self.unknown += row["cost_nano_usd"] is None
+        self.cost_nano_usd += row["cost_nano_usd"] or 0
+        # Attempts that were kept without counts have those of the whole answer.
+        counted = [each for each in row["attempts"] if "input_tokens" in each] or [row]
+        for each in counted:
+            self.tokens.update({name: each.get(name) or 0 for name in _TOKENS})
+
+
+def _sums(
+    rows: QuerySet[RouteDecision, RouteDecision],
+) -> dict[tuple[int, str], _Sums]:
     """Return the sums of each person's decisions of each class."""
     better = RouteDecision.objects.filter(
         owner_id=OuterRef("owner_id"), redo_of=OuterRef("turn_id"), redo_step__gt=0
     )
     kind_of = Case(When(role=classifier.ROLE, then=Value(JUDGING)), default=F("kind"))
-    marked = rows.annotate(is_redone=Exists(better), of=kind_of)
-    grouped = marked.values("owner_id", "of")
-    return list(
-        grouped.annotate(
-            calls=Count("id"),
-            redone=Count("id", filter=Q(is_redone=True)),
-            unknown=Count("id", filter=Q(cost_nano_usd=None)),
-            cost=Sum("cost_nano_usd", default=0),
-            input=Sum("input_tokens", default=0),
-            output=Sum("output_tokens", default=0),
-        ).order_by("owner_id", "of")
+    marked = rows.annotate(is_redone=Exists(better), of=kind_of).values(
+        "owner_id",
+        "of",
+        "is_redone",
+        "cost_nano_usd",
+        "input_tokens",
+        "output_tokens",
+        "attempts",
     )
+    sums: dict[tuple[int, str], _Sums] = {}
+    for row in marked.order_by("owner_id", "of").iterator(chunk_size=1000):
+        key = row["owner_id"], row["of"] or NOT_JUDGED
+        sums.setdefault(key, _Sums()).add(row)
+    return sums
 
 
-def _part(kind: str, row: dict[str, Any], models: Sequence[ModelInfo]) -> ClassReport:
-    judging = kind == JUDGING
+def _part(kind: str, sums: _Sums, models: Sequence[ModelInfo]) -> ClassReport:
+    tokens = {} if kind == JUDGING else dict(sums.tokens)
     used = Used(
-        input_tokens=0 if judging else row["input"],
-        output_tokens=0 if judging else row["output"],
-        cost_nano_usd=row["cost"],
-        unknown_cost_calls=row["unknown"],
+        cost_nano_usd=sums.cost_nano_usd, unknown_cost_calls=sums.unknown, **tokens
     )
     saved = compare(models, used).nano_usd
     return ClassReport(
-        kind, row["calls"], row["redone"], row["cost"], row["unknown"], saved
+        kind, sums.calls, sums.redone, sums.cost_nano_usd, sums.unknown, saved
     )
 
 

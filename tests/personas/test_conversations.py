@@ -29,6 +29,7 @@ from personas.conversations import (
 from personas.errors import MessageRefused
 from personas.models import Conversation, Message, Persona
 from personas.policies import AnswerPolicy
+from routing.models import RouteDecision
 from tests.personas.trees import add, line, long_line
 
 
@@ -243,6 +244,32 @@ def test_delete_hides_and_undelete_brings_back(
         get_message_for_user(alice, message.pk)
     assert undelete(alice, conversation.pk) == conversation
     assert get_message_for_user(alice, message.pk) == message
+
+
+def test_purge_takes_the_words_of_the_classifier_along(
+    alice: User, persona: Persona, conversation: Conversation
+) -> None:
+    kept = start_conversation(alice, persona)
+    for each in (conversation, kept):
+        RouteDecision.objects.create(
+            owner=alice,
+            thread_id=each.pk,
+            role="chat",
+            tier=2,
+            decided_by="classifier",
+            reason="asks about a test result",
+            plan=[{"label": "m", "reason": "cheapest (asks about a test result)"}],
+            cost_nano_usd=5,
+        )
+    delete_conversation(conversation)
+    assert RouteDecision.objects.exclude(reason="").count() == 2  # can be undone
+    Conversation.objects.filter(pk=conversation.pk).update(
+        deleted_at=timezone.now() - timedelta(minutes=61)
+    )
+    purge_deleted()
+    (gone,) = RouteDecision.objects.filter(thread_id=None)
+    assert (gone.reason, gone.plan, gone.cost_nano_usd) == ("", [], 5)
+    assert RouteDecision.objects.get(thread_id=kept.pk).reason
 
 
 def test_purge_removes_only_what_was_deleted_an_hour_ago(

@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.http import Http404
 
 from accounts.models import AuditEvent, User
+from personas.conversations import start_conversation
 from personas.files import SOUL, USER
 from personas.models import FileRevision, Persona, PersonaFile
 from personas.personas import (
@@ -16,6 +17,7 @@ from personas.personas import (
     personas_visible_to,
 )
 from personas.starters import STARTER_KEYS, starter_texts
+from routing.models import RouteDecision
 
 
 @pytest.mark.parametrize("template", STARTER_KEYS)
@@ -91,7 +93,13 @@ def test_outsiders_do_not_find_a_persona(
 def test_delete_persona_removes_its_texts_and_is_audited(
     alice: User, persona: Persona
 ) -> None:
+    thread = start_conversation(alice, persona)
+    decision = RouteDecision.objects.create(
+        owner=alice, thread_id=thread.pk, role="chat", tier=1, reason="asks about it"
+    )
     delete_persona(persona, actor=alice)
+    decision.refresh_from_db()
+    assert (decision.reason, decision.thread_id) == ("", None)
     event = AuditEvent.objects.get(event="persona.deleted")
     assert (event.actor_name, event.subject) == ("alice", "inara")
     assert not PersonaFile.objects.exists() and not FileRevision.objects.exists()

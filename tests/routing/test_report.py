@@ -6,6 +6,7 @@ import io
 import json
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,9 @@ from django.utils import timezone
 
 from accounts.models import User
 from routing.models import Model, RouteDecision
+from routing.registry import catalogue_for
 from routing.report import JUDGING, NOT_JUDGED, ClassReport, report, table
+from routing.savings import Used, compare
 
 USD = 1_000_000_000
 
@@ -121,6 +124,27 @@ class TestReport:
         assert judging == ClassReport(JUDGING, 1, 0, 1_000_000, 0, -1_000_000)
         assert (code.kind, code.saved_nano_usd) == ("code", 21_500_000)
         assert (both.kind, both.saved_nano_usd) == ("all", 20_500_000)
+
+    def test_every_attempt_counts_and_kept_prompts_at_their_own_price(
+        self, alice: User, opus: Model
+    ) -> None:
+        opus.cache_read_price_nano_usd_per_mtok = USD
+        opus.save()
+        failed = {"input_tokens": 1000, "output_tokens": 0}
+        answered = {
+            "input_tokens": 10_000,
+            "output_tokens": 100,
+            "cache_read_tokens": 8000,
+            "cache_write_tokens": None,
+        }
+        decide(alice, attempts=[failed, answered], input_tokens=10_000)
+        used = Used(11_000, 100, 1_000_000, cache_read_tokens=8000)
+        expected = compare(catalogue_for(alice).models, used).nano_usd
+        whole = compare(
+            catalogue_for(alice).models, replace(used, cache_read_tokens=0)
+        ).nano_usd
+        assert expected is not None and whole is not None
+        assert report(alice)[0].saved_nano_usd == expected < whole
 
     def test_tests_of_hosts_are_left_out(self, alice: User) -> None:
         decide(alice, role="test")
