@@ -11,23 +11,24 @@ Nothing here decides: ``budgets.check`` does, under the chain's lock.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator
+import bisect
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import datetime
 from typing import NamedTuple
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Q, Sum
+from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import User
 from accounts.zones import zone_of
 from ledger.models import Budget, LedgerEntry
 from ledger.money import nano_usd
-from ledger.periods import next_start, previous_start, start_of
-from ledger.tally import TALLY, Selection, booked_nano_usd
+from ledger.periods import previous_start
+from ledger.person_periods import Kept, Span, kept_for, span_of
+from ledger.tally import TALLY, Selection, Used, Wanted
 
 MAX_PERIODS_BACK = 24
 """How far back it is worked out what has rolled over."""
@@ -40,8 +41,8 @@ class Standing:
     budget: Budget
     user_id: int | None
     """The person whose calls count; ``None`` for a shared budget."""
-    start: datetime
-    """When the period began, in the zone that it follows."""
+    span: Span
+    """The present period, in the zone that it follows."""
     granted: int
     """Grants of this period."""
     carried: int
@@ -81,9 +82,14 @@ class Standing:
         return 100 * self.booked // self.allowed if self.allowed else 100
 
     @property
+    def start(self) -> datetime:
+        """When the period began."""
+        return self.span.start
+
+    @property
     def renews_at(self) -> datetime:
         """When the next period begins."""
-        return next_start(self.budget.period, self.start)
+        return self.span.end
 
 
 def any_budget() -> bool:
@@ -105,10 +111,27 @@ def budgets_of(user_id: int | None, *, background: bool = True) -> list[Budget]:
     which only shared and background budgets concern. The setting
     ``CORTEX_BACKGROUND_DAILY_USD`` is a daily background budget where there is none.
     """
-    mine = Q(user=None) if user_id is None else Q(user=None) | Q(user_id=user_id)
+    return budgets_of_each([user_id], background=background)[user_id]
+
+
+def budgets_of_each(
+    user_ids: Iterable[int | None], *, background: bool = True
+) -> dict[int | None, list[Budget]]:
+    """Return for each person what ``budgets_of`` does, with one query for all."""
+    wanted = set(user_ids)
+    mine = Q(user=None) | Q(user_id__in=[each for each in wanted if each is not None])
+    rows = list(Budget.objects.filter(mine).order_by("period", "scope"))
+    return {each: _concerned(rows, each, background) for each in wanted}
+
+
+def _concerned(
+    rows: Iterable[Budget], user_id: int | None, background: bool
+) -> list[Budget]:
     found: dict[str, Budget] = {}
-    for budget in Budget.objects.filter(mine).order_by("period", "scope"):
-        if budget.user_id is not None or budget.key not in found:
+    for budget in rows:
+        if budget.user_id is None:
+            found.setdefault(budget.key, budget)
+        elif budget.user_id == user_id:
             found[budget.key] = budget
     cap = settings.CORTEX_BACKGROUND_DAILY_USD
     if cap is not None:
@@ -139,29 +162,77 @@ def standings_of(
         return []
     if user is None and user_id is not None:
         user = User.objects.filter(pk=user_id).first()
-    return [standing(budget, user_id, zone_for(budget, user)) for budget in concerned]
+    return standings([(budget, user, user_id) for budget in concerned])
 
 
-def zone_for(budget: Budget, user: User | None) -> tzinfo:
-    """Return the zone whose midnights bound the budget's periods."""
+def standings(
+    asked: Sequence[tuple[Budget, User | None, int | None]],
+) -> list[Standing]:
+    """Return where budgets stand, each for a person, with few queries for all.
+
+    The person's id is given apart because a call may be of somebody who is gone.
+    """
+    if not asked:
+        return []
+    people = [user.pk for _, user, _ in asked if user is not None]
+    kept = kept_for(people) if people else {}
+    cases = [_case(budget, user, user_id, kept) for budget, user, user_id in asked]
+    used = TALLY.used([Wanted(each.selection, each.bounds) for each in cases])
+    granted = _granted(cases)
+    return [
+        _standing(case, sums, extra)
+        for case, sums, extra in zip(cases, used, granted, strict=True)
+    ]
+
+
+class _Case(NamedTuple):
+    """A budget, whose calls count, and the periods that matter."""
+
+    budget: Budget
+    user_id: int | None
+    span: Span
+    bounds: tuple[datetime, ...]
+    """Where each period began, the oldest first."""
+
+    @property
+    def selection(self) -> Selection:
+        """Which calls count."""
+        return _selection(self.budget, self.user_id)
+
+
+def _case(budget: Budget, user: User | None, user_id: int | None, kept: Kept) -> _Case:
     if budget.scope == Budget.Scope.SHARED or user is None:
-        return timezone.get_default_timezone()
-    return zone_of(user)
+        whose = None if budget.scope == Budget.Scope.SHARED else user_id
+        span = span_of(budget.period, timezone.get_default_timezone())
+        # There is nobody whose period could be kept.
+        span = span._replace(is_kept=True)
+        return _Case(budget, whose, span, _bounds(budget, budget.terms_since, span))
+    span = span_of(budget.period, zone_of(user), kept.get((user.pk, budget.period)))
+    since = max(budget.terms_since, user.date_joined)
+    return _Case(budget, user.pk, span, _bounds(budget, since, span))
 
 
-def standing(budget: Budget, user_id: int | None, zone: tzinfo) -> Standing:
-    """Return where one budget of one person stands now."""
-    whose = None if budget.scope == Budget.Scope.SHARED else user_id
-    start = start_of(budget.period, timezone.now(), zone)
-    booked, reserved = TALLY.used(_selection(budget, whose), start)
+def _bounds(budget: Budget, since: datetime, span: Span) -> tuple[datetime, ...]:
+    """Return where the periods began out of which something may have rolled over."""
+    bounds = [span.start]
+    if budget.roll_over:
+        while bounds[0] > since and len(bounds) <= MAX_PERIODS_BACK:
+            bounds.insert(0, previous_start(budget.period, bounds[0]))
+    return tuple(bounds)
+
+
+def _standing(case: _Case, used: Used, granted: Sequence[int]) -> Standing:
+    limit, carried = case.budget.limit_nano_usd, 0
+    for spent, given in zip(used.earlier, granted, strict=False):
+        carried = min(limit, max(0, limit + carried + given - spent))
     return Standing(
-        budget=budget,
-        user_id=whose,
-        start=start,
-        granted=_granted(budget, whose, start, None),
-        carried=_carried(budget, whose, start),
-        booked=booked,
-        reserved=reserved,
+        budget=case.budget,
+        user_id=case.user_id,
+        span=case.span,
+        granted=granted[-1],
+        carried=carried,
+        booked=used.booked,
+        reserved=used.reserved,
     )
 
 
@@ -175,73 +246,26 @@ def _selection(budget: Budget, user_id: int | None) -> Selection:
     )
 
 
-def _granted(
-    budget: Budget, user_id: int | None, start: datetime, end: datetime | None
-) -> int:
-    """Return what was granted in this time; to everybody together where shared."""
-    rows = LedgerEntry.objects.filter(
-        kind=LedgerEntry.Kind.GRANT, budget=budget.key, created_at__gte=start
-    ).order_by()
-    if budget.scope != Budget.Scope.SHARED:
-        rows = rows.filter(user_id=user_id)
-    if end is not None:
-        rows = rows.filter(created_at__lt=end)
-    return int(rows.aggregate(sum=Sum("granted_nano_usd", default=0))["sum"])
+def _granted(cases: Sequence[_Case]) -> list[list[int]]:
+    """Return what was granted in each period of each budget.
 
-
-def _carried(budget: Budget, user_id: int | None, start: datetime) -> int:
-    """Return what rolled over into the period that began at ``start``."""
-    if not budget.roll_over:
-        return 0
-    terms = _Terms(
-        budget.scope,
-        budget.period,
-        budget.limit_nano_usd,
-        budget.counts_notional,
-        budget.created_at,
-    )
-    carried = 0
-    for begin, end in reversed(list(_periods_before(budget, start))):
-        carried = _rolled_over(terms, user_id, begin, end, carried)
-    return carried
-
-
-def _periods_before(
-    budget: Budget, start: datetime
-) -> Iterator[tuple[datetime, datetime]]:
-    """Yield begin and end of earlier periods that the budget saw, latest first."""
-    for _ in range(MAX_PERIODS_BACK):
-        if start <= budget.created_at:
-            return
-        begin = previous_start(budget.period, start)
-        yield begin, start
-        start = begin
-
-
-class _Terms(NamedTuple):
-    """What of a budget decides how much rolls over."""
-
-    scope: str
-    period: str
-    limit_nano_usd: int
-    counts_notional: bool
-    created_at: datetime
-
-
-@functools.lru_cache(maxsize=4096)
-def _rolled_over(
-    terms: _Terms,
-    user_id: int | None,
-    begin: datetime,
-    end: datetime,
-    carried: int,
-) -> int:
-    """Return what a period that is over hands on; kept, because it cannot change.
-
-    An import of old rows can change it; it is worked out anew when a process starts.
+    To everybody together where a budget is shared.
     """
-    budget = Budget(**terms._asdict())
-    granted = _granted(budget, user_id, begin, end)
-    left = budget.limit_nano_usd + carried + granted
-    left -= booked_nano_usd(_selection(budget, user_id), begin, before=end)
-    return min(budget.limit_nano_usd, max(0, left))
+    rows = LedgerEntry.objects.filter(
+        kind=LedgerEntry.Kind.GRANT,
+        created_at__gte=min(case.bounds[0] for case in cases),
+    )
+    found: dict[tuple[str, int | None], list[tuple[datetime, int]]] = {}
+    columns = ("budget", "user_id", "created_at", "granted_nano_usd")
+    for key, user_id, moment, amount in rows.order_by().values_list(*columns):
+        whose = None if str(key).startswith(Budget.Scope.SHARED) else user_id
+        found.setdefault((str(key), whose), []).append((moment, amount or 0))
+    granted = []
+    for case in cases:
+        sums = [0] * len(case.bounds)
+        for moment, amount in found.get((case.budget.key, case.user_id), ()):
+            at = bisect.bisect_right(case.bounds, moment) - 1
+            if at >= 0:
+                sums[at] += amount
+        granted.append(sums)
+    return granted

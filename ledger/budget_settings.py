@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from accounts import audit
 from accounts.models import User
@@ -60,16 +62,31 @@ def set_budget(
 
 
 def save_budget(budget: Budget, *, actor: User | None = None) -> None:
-    """Save a new or changed budget.
+    """Save a new or changed budget; what rolls over counts from a change of terms on.
 
     Raises ``ValidationError`` where somebody else made the same one in between.
     """
     try:
         with transaction.atomic():
+            if not Budget.objects.filter(**_decisive(budget)).exists():
+                budget.terms_since = timezone.now()
             budget.save()
             _record("budget.set", budget, actor)
     except IntegrityError:
         raise ValidationError("There is such a budget already.") from None
+
+
+def _decisive(budget: Budget) -> dict[str, Any]:
+    """Return what decides how much rolls over; how strict a budget is does not."""
+    return {
+        "pk": budget.pk,
+        "user": budget.user,
+        "scope": budget.scope,
+        "period": budget.period,
+        "limit_nano_usd": budget.limit_nano_usd,
+        "roll_over": budget.roll_over,
+        "counts_notional": budget.counts_notional,
+    }
 
 
 def remove_budget(budget: Budget, *, actor: User | None = None) -> None:

@@ -19,6 +19,7 @@ from ledger.budget_warnings import BudgetWarning, warnings_due
 from ledger.budget_words import moment, name_of
 from ledger.errors import BudgetExceeded
 from ledger.money import format_usd, reserved_for
+from ledger.person_periods import keep
 from ledger.types import Prices, Reservation
 
 __all__ = [
@@ -100,15 +101,27 @@ def check(reservation: Reservation, reserved_nano_usd: int | None) -> None:
     if reservation.billing == "local" or reserved_nano_usd == 0:
         return
     user_id = reservation.caller.user_id
-    for standing in standings_of(
-        None, user_id=user_id, background=reservation.background
-    ):
+    found = standings_of(None, user_id=user_id, background=reservation.background)
+    for standing in found:
         if not standing.budget.hard or not standing.counts(reservation.billing):
             continue
         if reserved_nano_usd is None:
             raise BudgetExceeded(_no_price(reservation, standing))
         if reserved_nano_usd > standing.left:
             raise BudgetExceeded(_does_not_fit(standing, reserved_nano_usd))
+    _keep_periods(found)
+
+
+def _keep_periods(standings: list[Standing]) -> None:
+    """Keep the periods in which the call counts against a change of time zone."""
+    new = {
+        (each.user_id, each.budget.period): each.span
+        for each in standings
+        if not each.span.is_kept
+    }
+    for (user_id, period), span in new.items():
+        if user_id is not None:
+            keep(user_id, period, span)
 
 
 def _no_price(reservation: Reservation, standing: Standing) -> str:

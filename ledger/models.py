@@ -166,7 +166,11 @@ class Budget(models.Model):
     counts_notional = models.BooleanField(
         default=False, help_text="Also count calls that a subscription covers."
     )
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    terms_since = models.DateTimeField(
+        default=timezone.now,
+        editable=False,
+        help_text="Since when it says this; nothing rolls over from before.",
+    )
 
     class Meta:
         constraints = [
@@ -191,6 +195,29 @@ class Budget(models.Model):
     def key(self) -> str:
         """How rows name this budget: scope and period, such as ``shared:month``."""
         return f"{self.scope}:{self.period}"
+
+
+class BudgetPeriod(models.Model):
+    """The period that a person's budgets are in, kept against a change of their zone.
+
+    ``start`` and ``end`` are midnights in the zone that is named by ``zone``.
+    """
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    period = models.CharField(max_length=8, choices=Budget.Period)
+    zone = models.CharField(max_length=64)
+    start = models.DateTimeField()
+    end = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["user", "period"], name="ledger_one_period_kept"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.period} from {self.start:%Y-%m-%d %H:%M} UTC"
 
 
 class BudgetRequest(models.Model):

@@ -11,7 +11,9 @@ from datetime import datetime, timedelta, tzinfo
 
 def start_of(period: str, now: datetime, zone: tzinfo) -> datetime:
     """Return when the ``day``, ``week`` or ``month`` that contains ``now`` began."""
-    midnight = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    local = now.astimezone(zone)
+    # The first midnight, where clocks that are put back make two of them.
+    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
     if period == "week":
         return midnight - timedelta(days=midnight.weekday())
     return midnight.replace(day=1) if period == "month" else midnight

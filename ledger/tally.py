@@ -12,14 +12,27 @@ what their transaction sees.
 
 from __future__ import annotations
 
+import bisect
 import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import (
+    BigIntegerField,
+    Case,
+    Exists,
+    F,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Sum,
+    Value,
+    When,
+)
 from django.utils import timezone
 
 from ledger.canonical import GENESIS
@@ -80,28 +93,46 @@ def rows_of(selection: Selection) -> QuerySet[LedgerEntry]:
     return rows.filter(background=True) if selection.background else rows
 
 
-def booked_nano_usd(
-    selection: Selection,
-    start: datetime,
-    *,
-    before: datetime | None = None,
-    up_to_id: int | None = None,
-) -> int:
-    """Ask the database what calls cost that ended from ``start`` on.
+def _booked_by_user(
+    selections: Sequence[Selection],
+    bounds: Sequence[datetime],
+    up_to_id: int,
+) -> dict[int | None, list[int]]:
+    """Ask once what calls cost that ended between each bound and the next.
 
-    A call of unknown cost counts with what was reserved for it, until a correction
-    says more.
+    The selections differ in their people alone. Gives a sum for each bound by person,
+    or under ``None`` for everybody together. A call of unknown cost counts with what
+    was reserved for it, until a correction says more.
     """
-    rows = rows_of(selection).filter(kind__in=_BOOKED, created_at__gte=start)
-    if before is not None:
-        rows = rows.filter(created_at__lt=before)
-    if up_to_id is not None:
-        rows = rows.filter(id__lte=up_to_id)
-    sums = rows.aggregate(
-        known=Sum("cost_nano_usd", default=0),
-        unknown=Sum("reserved_nano_usd", filter=_UNKNOWN, default=0),
+    first = selections[0]
+    rows = rows_of(first._replace(everybody=True)).filter(
+        kind__in=_BOOKED, created_at__gte=bounds[0], id__lte=up_to_id
     )
-    return int(sums["known"] + sums["unknown"])
+    if not first.everybody:
+        rows = rows.filter(_of([each.user_id for each in selections]))
+    number = Case(
+        *(When(created_at__lt=end, then=at) for at, end in enumerate(bounds[1:])),
+        default=len(bounds) - 1,
+        output_field=IntegerField(),
+    )
+    whose = Value(None, BigIntegerField()) if first.everybody else F("user_id")
+    sums: dict[int | None, list[int]] = {}
+    for row in (
+        rows.annotate(whose=whose, number=number)
+        .values("whose", "number")
+        .annotate(
+            known=Sum("cost_nano_usd", default=0),
+            unknown=Sum("reserved_nano_usd", filter=_UNKNOWN, default=0),
+        )
+    ):
+        parts = sums.setdefault(row["whose"], [0] * len(bounds))
+        parts[row["number"]] += row["known"] + row["unknown"]
+    return sums
+
+
+def _of(user_ids: Sequence[int | None]) -> Q:
+    people = Q(user_id__in=[each for each in user_ids if each is not None])
+    return people | Q(user_id=None) if None in user_ids else people
 
 
 def _matches(selection: Selection, row: _Row) -> bool:
@@ -112,6 +143,25 @@ def _matches(selection: Selection, row: _Row) -> bool:
     )
 
 
+class Wanted(NamedTuple):
+    """What is asked about one budget: its calls, and periods that touch each other."""
+
+    selection: Selection
+    bounds: tuple[datetime, ...]
+    """Where each period began, the oldest first; the last one is the present one."""
+
+
+class Used(NamedTuple):
+    """What calls used of a budget, in nano-dollars."""
+
+    earlier: tuple[int, ...]
+    """What was booked in each period that is over."""
+    booked: int
+    """What was booked in the present one."""
+    reserved: int
+    """What open attempts reserve."""
+
+
 @dataclass
 class Tally:
     """What one process remembers; every method may be called from any thread."""
@@ -120,21 +170,34 @@ class Tally:
     _last_hash: str = GENESIS
     _known: bool = False
     _open: dict[uuid.UUID, _Row] = field(default_factory=dict)
-    _sums: dict[tuple[Selection, datetime], int] = field(default_factory=dict)
+    _sums: dict[Wanted, list[int]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def used(self, selection: Selection, start: datetime) -> tuple[int, int]:
-        """Return what is booked from ``start`` on, and what open attempts reserve."""
+    def used(self, wanted: Sequence[Wanted]) -> list[Used]:
+        """Return what is used of several budgets, with few questions for all."""
         with self._lock:
             self._catch_up()
-            key = (selection, start)
-            if key not in self._sums:
-                if len(self._sums) >= MAX_SELECTIONS:
-                    self._sums.clear()
-                self._sums[key] = booked_nano_usd(
-                    selection, start, up_to_id=self._last_id
-                )
-            return self._sums[key], self._reserved(selection)
+            if len(self._sums) + len(wanted) > MAX_SELECTIONS:
+                self._sums.clear()
+            missing = {each for each in wanted if each not in self._sums}
+            for alike in _alike(missing):
+                self._fill(alike)
+            return [self._used(each) for each in wanted]
+
+    def _used(self, wanted: Wanted) -> Used:
+        *earlier, booked = self._sums[wanted]
+        return Used(tuple(earlier), booked, self._reserved(wanted.selection))
+
+    def _fill(self, wanted: Sequence[Wanted]) -> None:
+        """Sum up what several people used in the same periods, some since later."""
+        longest = max((each.bounds for each in wanted), key=len)
+        sums = _booked_by_user(
+            [each.selection for each in wanted], longest, self._last_id
+        )
+        none = [0] * len(longest)
+        for each in wanted:
+            whose = None if each.selection.everybody else each.selection.user_id
+            self._sums[each] = sums.get(whose, none)[-len(each.bounds) :]
 
     def _reserved(self, selection: Selection) -> int:
         since = timezone.now() - OPEN_WINDOW
@@ -178,9 +241,26 @@ class Tally:
             self._sums.clear()
 
     def _add(self, row: _Row, amount: int | None) -> None:
-        for selection, start in self._sums:
-            if row.created_at >= start and _matches(selection, row):
-                self._sums[selection, start] += amount or 0
+        """Count it in the period in which it was written.
+
+        That may be one that is over: a row carries the moment before its commit, and
+        imported ones their own.
+        """
+        for (selection, bounds), sums in self._sums.items():
+            at = bisect.bisect_right(bounds, row.created_at) - 1
+            if at >= 0 and _matches(selection, row):
+                sums[at] += amount or 0
+
+
+def _alike(wanted: Iterable[Wanted]) -> list[list[Wanted]]:
+    """Put together what differs in the person and in the oldest period alone."""
+    groups: dict[object, list[Wanted]] = {}
+    for each in wanted:
+        bounds, whose = each.bounds, each.selection._replace(user_id=None)
+        zone = bounds[-1].tzinfo if len(bounds) > 1 else None
+        key = (whose, bounds[-1], bounds[-2:-1], str(zone))
+        groups.setdefault(key, []).append(each)
+    return list(groups.values())
 
 
 def _read(

@@ -19,13 +19,12 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from accounts import mails
-from accounts.models import User
 from accounts.requests import AuthenticatedHttpRequest
 from channels_app.web.budget_forms import AskForm, BudgetForm, DollarField, GiveForm
 from channels_app.web.money_amounts import write_amount
 from channels_app.web.people import administrators_only
 from ledger import budget_requests, budget_settings
-from ledger.allowances import Standing, budgets_of, standing, standings_of, zone_for
+from ledger.allowances import Standing, budgets_of_each, standings, standings_of
 from ledger.budget_words import name_of, name_of_key
 from ledger.models import Budget, BudgetRequest
 
@@ -232,7 +231,7 @@ def edit_budget(request: AuthenticatedHttpRequest, budget_id: int) -> HttpRespon
         else:
             messages.success(request, "The budget is changed.")
             return redirect("budgets")
-    context = {"form": form, "line": _line(budget)}
+    context = {"form": form, "line": Line(budget, None)}
     status = 400 if form.errors else 200
     return render(request, "money/budget_edit.html", context, status=status)
 
@@ -270,7 +269,7 @@ def _page(
         rows = Budget.objects.select_related("user")
         context |= {
             "requests": _requests(),
-            "lines": [_line(each) for each in rows.order_by("scope", "period", "user")],
+            "lines": _lines(list(rows.order_by("scope", "period", "user"))),
             "add": add or BudgetForm(),
             "give": give or GiveForm(_keys()),
         }
@@ -279,22 +278,38 @@ def _page(
 
 def _requests() -> list[Asked]:
     """Return who waits for an answer, and what is left for them."""
-    waiting = BudgetRequest.objects.filter(state="open").select_related("user")
-    return [Asked(each, _left(each.user, each.budget)) for each in waiting]
+    waiting = list(BudgetRequest.objects.filter(state="open").select_related("user"))
+    concerned = budgets_of_each([each.user_id for each in waiting])
+    asked = [
+        (budget, each.user, each.user_id)
+        for each in waiting
+        for budget in concerned[each.user_id]
+        if budget.key == each.budget
+    ]
+    left = {
+        (user_id, each.budget.key): each.left
+        for each, (_, _, user_id) in zip(standings(asked), asked, strict=True)
+    }
+    return [
+        Asked(each, _at_least_nothing(left.get((each.user_id, each.budget))))
+        for each in waiting
+    ]
 
 
-def _left(user: User, key: str) -> int | None:
-    for budget in budgets_of(user.pk):
-        if budget.key == key:
-            return max(0, standing(budget, user.pk, zone_for(budget, user)).left)
-    return None
+def _lines(budgets: list[Budget]) -> list[Line]:
+    """Return budgets with what is left of those that are used up by one or by all."""
+    used = [
+        each
+        for each in budgets
+        if each.user is not None or each.scope == Budget.Scope.SHARED
+    ]
+    found = standings([(each, each.user, each.user_id) for each in used])
+    left = {each.budget.pk: each.left for each in found}
+    return [Line(each, _at_least_nothing(left.get(each.pk))) for each in budgets]
 
 
-def _line(budget: Budget) -> Line:
-    if budget.user is None and budget.scope != Budget.Scope.SHARED:
-        return Line(budget, None)
-    stands = standing(budget, budget.user_id, zone_for(budget, budget.user))
-    return Line(budget, max(0, stands.left))
+def _at_least_nothing(nano: int | None) -> int | None:
+    return None if nano is None else max(0, nano)
 
 
 def _keys() -> list[str]:

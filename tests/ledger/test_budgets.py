@@ -161,6 +161,12 @@ def reserved(user: User, **changes: Any) -> bool:
     return True
 
 
+def joined(user: User, moment: datetime) -> None:
+    """Have the person been here since then."""
+    user.date_joined = moment
+    user.save()
+
+
 def on(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> None:
     """Set the clock of the ledger."""
     monkeypatch.setattr(chain.timezone, "now", lambda: moment)
@@ -243,7 +249,7 @@ def test_reading_a_budget_again_reads_only_new_rows(
     for _ in range(3):
         book(alice)
         budgets.left_for(alice)
-    with django_assert_num_queries(4) as seen:
+    with django_assert_num_queries(5) as seen:
         assert budgets.left_nano_usd(alice) == RESERVED * 1000 - 180_000
     for query in seen.captured_queries:
         assert 'SUM("ledger_ledgerentry"."cost_nano_usd")' not in query["sql"]
@@ -302,7 +308,8 @@ def test_what_is_left_rolls_over_up_to_one_limit(
 ) -> None:
     first = datetime(2026, 3, 2, 12, tzinfo=UTC)
     on(monkeypatch, first)
-    set_budget(alice, 2, roll_over=True, created_at=first)
+    joined(alice, first)
+    set_budget(alice, 2, roll_over=True, terms_since=first)
     assert budgets.left_nano_usd(alice) == 2 * RESERVED  # nothing was there before it
     book(alice, input_tokens=1000, output_tokens=100)
     on(monkeypatch, first + timedelta(days=1))
@@ -327,7 +334,7 @@ def test_nothing_rolls_over_unless_it_says_so(
 ) -> None:
     first = datetime(2026, 3, 2, 12, tzinfo=UTC)
     on(monkeypatch, first)
-    set_budget(alice, 2, created_at=first)
+    set_budget(alice, 2, terms_since=first)
     on(monkeypatch, first + timedelta(days=1))
     assert budgets.left_nano_usd(alice) == 2 * RESERVED
 

@@ -188,8 +188,7 @@ def _record(budget: Budget) -> dict[str, Any]:
         "left_usd": None,
     }
     if budget.user is not None or budget.scope == Budget.Scope.SHARED:
-        zone = allowances.zone_for(budget, budget.user)
-        stands = allowances.standing(budget, budget.user_id, zone)
+        (stands,) = allowances.standings([(budget, budget.user, budget.user_id)])
         record["allowed_usd"] = format_usd(stands.allowed)
         record["spent_usd"] = format_usd(stands.spent)
         record["left_usd"] = format_usd(max(0, stands.left))

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AuditEvent, User
 from ledger import budget_requests, budgets
@@ -263,3 +265,25 @@ def test_has_no_inline_style_or_script(
         assert "onclick" not in page
         ids = [part.split('"')[0] for part in page.split(' id="')[1:]]
         assert len(ids) == len(set(ids))
+
+
+def test_many_people_do_not_make_many_queries(
+    alice: User, admin_user: User, client_for: ClientFor
+) -> None:
+    client = client_for(admin_user)
+    client.get(PAGE)
+    counts = []
+    for number in (2, 20):
+        for each in range(number):
+            user = User.objects.create_user(f"person{number}x{each}")
+            Budget.objects.create(
+                user=user, period="day", limit_nano_usd=10**9, roll_over=True
+            )
+            book(user)
+            budget_requests.ask(user, 10**6)
+        with CaptureQueriesContext(connection) as seen:
+            page = text(client)
+        assert page.count("Grant $0.001<") == page.count("asked <time")
+        counts.append(len(seen))
+    assert counts[1] <= counts[0] + 1
+    assert counts[1] < 40
