@@ -15,6 +15,8 @@ from ledger.money import MAX_TOKENS, NANO_PER_USD
 
 MAX_USD = 1_000_000
 MAX_SECONDS = 10**7
+_EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
+"""No such call was made before; a time long ago is a mistake."""
 _FUTURE = timedelta(days=1)
 """How far another machine's clock may be ahead."""
 
@@ -114,6 +116,8 @@ def _moment(value: Any) -> datetime:
         moment = moment.astimezone(UTC)
     except (TypeError, ValueError, OverflowError):
         raise _Unusable("“timestamp” is missing or is no time.") from None
+    if moment < _EARLIEST:
+        raise _Unusable(f"“timestamp” lies before {_EARLIEST.year}.")
     if moment > timezone.now() + _FUTURE:
         raise _Unusable("“timestamp” lies in the future.")
     return moment

@@ -111,6 +111,8 @@ def test_all_lines_or_none_and_each_fault_is_named(alice: User) -> None:
         ({"timestamp": None}, "“timestamp” is missing or is no time."),
         ({"timestamp": "yesterday"}, "“timestamp” is missing or is no time."),
         ({"timestamp": "2999-01-01T00:00:00Z"}, "“timestamp” lies in the future."),
+        ({"timestamp": "2014-12-31T23:59:59Z"}, "“timestamp” lies before 2015."),
+        ({"timestamp": "0001-01-01T00:00:00Z"}, "“timestamp” lies before 2015."),
         ({"model": " "}, "“model” is missing."),
         ({"model": "x" * 201}, "“model” is longer than 200 characters."),
         ({"success": "yes"}, "“success” is neither true nor false."),
