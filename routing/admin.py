@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from accounts import audit
 from accounts.models import User
 from routing import hosts
 from routing.backends import backend_types
@@ -23,13 +24,51 @@ from routing.host_check import test_host
 from routing.models import Host, Model, RoleSlot
 from routing.registry import hosts_visible_to, info_for
 
+REFUSAL = "cortex.refusal"
+"""Where a request notes what was refused on saving."""
+
 
 def _actor(request: HttpRequest) -> User:
     assert isinstance(request.user, User)  # noqa: S101 -- the admin demands sign-in
     return request.user
 
 
-class HostAdminForm(forms.ModelForm):  # type: ignore[type-arg]
+class RefusalAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Shows what the registry refuses on saving in the form, with all that was typed.
+
+    Most is refused by the form's own checks; what somebody else changed at the same
+    moment is known only on saving.
+    """
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kw: Any) -> Any:
+        """Show the form again if the registry refuses; nothing is saved then."""
+        try:
+            return super().changeform_view(request, *args, **kw)
+        except ValidationError as error:
+            request.META[REFUSAL] = " ".join(error.messages)
+            return super().changeform_view(request, *args, **kw)
+
+    def get_form(self, request: HttpRequest, *args: Any, **kw: Any) -> Any:
+        """Return the class of the form, made for this request."""
+        form = super().get_form(request, *args, **kw)
+        form.refusal = request.META.get(REFUSAL, "")  # type: ignore[attr-defined]
+        return form
+
+
+class RefusableForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A form that knows what was refused when it was saved."""
+
+    refusal = ""
+
+    def clean(self) -> dict[str, Any]:
+        """Show what was refused above the form."""
+        data = super().clean() or {}
+        if self.refusal:
+            self.add_error(None, self.refusal)
+        return data
+
+
+class HostAdminForm(RefusableForm):
     """A host with a write-only key."""
 
     key = forms.CharField(
@@ -64,17 +103,18 @@ class HostAdminForm(forms.ModelForm):  # type: ignore[type-arg]
         self.fields["credential"].required = False
 
     def clean_credential(self) -> str:
-        """Return how the host signs in; a key where nothing was said."""
-        return self.cleaned_data["credential"] or Host.Credential.KEY
+        """Return how the host signs in, also where nothing was said."""
+        return hosts.clean_credential(self.cleaned_data["credential"])
 
     def clean(self) -> dict[str, Any]:
         """Refuse what the registry refuses."""
-        data = super().clean() or {}
+        data = super().clean()
         if not self.errors:
             for name, value in data.items():
                 setattr(self.instance, name, value)
             try:
                 hosts.check_host(self.instance, actor=None)
+                hosts.check_key(data.get("key", ""))
             except ValidationError as error:
                 self.add_error(None, error)
         return data
@@ -87,7 +127,7 @@ class HostAdminForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Host)
-class HostAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class HostAdmin(RefusalAdmin):
     """Hosts, shared ones and people's own."""
 
     form = HostAdminForm
@@ -140,7 +180,7 @@ class HostAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             hosts.delete_host(host, actor=_actor(request))
 
 
-class ModelAdminForm(forms.ModelForm):  # type: ignore[type-arg]
+class ModelAdminForm(RefusableForm):
     """A model; prices in nano-dollars per million tokens."""
 
     class Meta:
@@ -149,7 +189,7 @@ class ModelAdminForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean(self) -> dict[str, Any]:
         """Refuse what the registry refuses."""
-        data = super().clean() or {}
+        data = super().clean()
         if not self.errors:
             for name, value in data.items():
                 setattr(self.instance, name, value)
@@ -161,7 +201,7 @@ class ModelAdminForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Model)
-class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ModelAdmin(RefusalAdmin):
     """Models on all hosts."""
 
     form = ModelAdminForm
@@ -169,6 +209,12 @@ class ModelAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_filter = ["tier", "enabled", "host"]
     search_fields = ["label", "name"]
     list_select_related = ["host"]
+
+    def save_model(
+        self, request: HttpRequest, obj: Model, form: ModelAdminForm, change: bool
+    ) -> None:
+        """Save by the registry's own verb."""
+        hosts.save_model(obj, actor=_actor(request))
 
     def delete_model(self, request: HttpRequest, obj: Model) -> None:
         """Delete by the registry's own verb."""
@@ -187,3 +233,29 @@ class RoleSlotAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ["role", "position", "model", "plain_id", "owner"]
     list_filter = ["role"]
     list_select_related = ["model", "owner"]
+
+    def save_model(
+        self, request: HttpRequest, obj: RoleSlot, form: Any, change: bool
+    ) -> None:
+        """Save one place."""
+        super().save_model(request, obj, form, change)
+        self._note(request, obj)
+
+    def delete_model(self, request: HttpRequest, obj: RoleSlot) -> None:
+        """Delete one place."""
+        super().delete_model(request, obj)
+        self._note(request, obj)
+
+    def delete_queryset(
+        self, request: HttpRequest, queryset: QuerySet[RoleSlot]
+    ) -> None:
+        """Delete several places."""
+        slots = list(queryset)
+        super().delete_queryset(request, queryset)
+        for slot in slots:
+            self._note(request, slot)
+
+    def _note(self, request: HttpRequest, slot: RoleSlot) -> None:
+        shared = slot.owner_id is None
+        actor = _actor(request)
+        audit.record("chain.changed", actor=actor, subject=slot.role, shared=shared)

@@ -47,7 +47,7 @@ def chain(request: AuthenticatedHttpRequest, scope: str, role: str) -> HttpRespo
     rows = hosts.chain_of(owner, role)
     data = request.POST if request.method == "POST" else None
     form = ChainForm(request.user, owner, rows, data)
-    if data is not None and form.is_valid() and form.save_for(role):
+    if data is not None and form.is_valid() and form.save_for(request.user, role):
         messages.success(request, f"The chain for {role} is saved.")
         return redirect("models")
     catalogue = catalogue_for(request.user)
@@ -78,7 +78,7 @@ def chain_move(
     if place > 0:
         rows[place - 1], rows[place] = rows[place], rows[place - 1]
         try:
-            hosts.set_chain(owner, role, rows)
+            hosts.set_chain(owner, role, rows, actor=request.user)
         except ValidationError as error:
             messages.error(request, " ".join(error.messages))
     return redirect("chain", scope, role)

@@ -17,7 +17,7 @@ import fcntl
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -29,7 +29,7 @@ from ledger.types import Caller
 from routing import hosts
 from routing.backends import backend_types, programs
 from routing.catalogue import PROGRAM_TYPES
-from routing.db_pool import run_in_db_pool
+from routing.db_pool import finish_in_db_pool, run_in_db_pool
 from routing.host_check import HostReport, test_host
 from routing.models import Host
 from routing.registry import info_for
@@ -44,7 +44,6 @@ LONGEST_PAUSE_S: Final = 6 * 3600.0
 INSTALLATION: Final = Caller(None, "", channel="schedule")
 """For whom the tests are booked."""
 NO_KEY: Final = "No API key is stored yet."
-NO_LOGIN: Final = "Nobody has logged the program in for this host yet."
 TOO_SLOW: Final = "Its test took too long."
 FLAG_CHARACTERS: Final = 200
 
@@ -72,7 +71,7 @@ class Discovery:
 
         Never raises for a host; two processes on one machine take turns.
         """
-        with _turn_taken() as mine:
+        async with _turn_taken() as mine:
             if not mine:
                 return 0
             waiting, tester = await run_in_db_pool(_waiting)
@@ -149,7 +148,7 @@ def missing(host: Host) -> str:
     if host.type in PROGRAM_TYPES and programs.find_program(host.type) is None:
         return programs.not_found_sentence(host.type)
     if host.type in PROGRAM_TYPES and host.credential == Host.Credential.LOGIN:
-        return "" if programs.is_logged_in(host.type, host.id) else NO_LOGIN
+        return "" if programs.is_logged_in(host.type, host.id) else programs.NO_LOGIN
     return "" if host.key_encrypted else NO_KEY
 
 
@@ -186,14 +185,21 @@ def _state(host: Host) -> str:
     return hashlib.sha256(repr(values).encode()).hexdigest()
 
 
-@contextlib.contextmanager
-def _turn_taken() -> Iterator[bool]:
+@contextlib.asynccontextmanager
+async def _turn_taken() -> AsyncIterator[bool]:
     """Yield whether this process got the lock; it is freed when the process dies."""
+    with contextlib.ExitStack() as stack:
+        # To its end even if cancelled, so that the file is closed in any case.
+        yield await finish_in_db_pool(_take_turn, stack)
+
+
+def _take_turn(stack: contextlib.ExitStack) -> bool:
+    """Lock the file until ``stack`` closes; say whether it was free."""
     path = Path(settings.DATA_DIR) / "discovery.lock"
-    with open(path, "w", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+    file = open(path, "w", encoding="ascii")  # noqa: SIM115 -- the stack closes it
+    stack.enter_context(file)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -185,9 +185,9 @@ class ModelForm(RefusalForm, forms.ModelForm):  # type: ignore[type-arg]
         """Save the model; ``None`` if the registry refuses, with the reason shown."""
         owner = self.instance.host.owner
         try:
-            model = hosts.save_model(self.instance)
+            model = hosts.save_model(self.instance, actor=user)
             if self.cleaned_data.get("add_to_chat"):
-                hosts.add_to_chain(owner, "chat", model)
+                hosts.add_to_chain(owner, "chat", model, actor=user)
         except ValidationError as error:
             self.add_refusal(error)
             return None
@@ -245,10 +245,10 @@ class ChainForm(RefusalForm, forms.Form):
         places = [self.cleaned_data[f"place_{n}"] for n in range(hosts.CHAIN_LENGTH)]
         return [self.rows.get(value, value) for value in places if value]
 
-    def save_for(self, role: str) -> bool:
+    def save_for(self, actor: User, role: str) -> bool:
         """Save the chain; False if the registry refuses, with the reason shown."""
         try:
-            hosts.set_chain(self.owner, role, self.chosen)
+            hosts.set_chain(self.owner, role, self.chosen, actor=actor)
         except ValidationError as error:
             self.add_refusal(error)
             return False

@@ -14,7 +14,6 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from accounts.models import User
 from ledger.money import format_usd
@@ -29,6 +28,7 @@ from routing.backends.base import (
 )
 from routing.backends.programs import (
     find_program,
+    forget_programs,
     is_logged_in,
     not_found_sentence,
     version_of,
@@ -89,6 +89,7 @@ async def test_host(
 
     ``caller`` is who the call is booked for, if not the person.
     """
+    forget_programs()  # perhaps somebody has just installed one
     steps, offered = await _first_steps(user, host)
     if all(step.ok for step in steps if step.name != "model list"):
         steps = await _call_steps(steps, offered, user, host, caller)
@@ -116,10 +117,10 @@ async def _first_steps(user: User, host: HostInfo) -> tuple[list[Step], ModelLis
 
 async def _program_steps(host: HostInfo) -> tuple[list[Step], ModelList]:
     started = time.monotonic()
-    path, version = await asyncio.to_thread(_program_of, host.type)
+    path = await asyncio.to_thread(find_program, host.type)
     if path is None:
         return [Step("program", False, not_found_sentence(host.type))], ModelList()
-    found = f"{path.name} {version}".strip()
+    found = f"{path.name} {await version_of(path)}".strip()
     steps = [Step("program", True, f"{found} is there.", _since(started))]
     ok, detail = await asyncio.to_thread(_credential_of, host)
     steps.append(Step("key", ok, detail))
@@ -128,11 +129,6 @@ async def _program_steps(host: HostInfo) -> tuple[list[Step], ModelList]:
     offered = known_models(host.type)
     text = f"{len(offered.names)} names that the program takes."
     return [*steps, Step("model list", True, text)], offered
-
-
-def _program_of(host_type: str) -> tuple[Path | None, str]:
-    path = find_program(host_type)
-    return path, version_of(path) if path else ""
 
 
 def _credential_of(host: HostInfo) -> tuple[bool, str]:

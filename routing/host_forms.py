@@ -170,8 +170,8 @@ class HostForm(RefusalForm, forms.ModelForm):  # type: ignore[type-arg]
         field.choices = [c for c in Host.Credential.choices if c[0] not in left_out]
 
     def clean_credential(self) -> str:
-        """Return how it signs in; a key where nothing was said."""
-        return self.cleaned_data["credential"] or Host.Credential.KEY
+        """Return how the host signs in, also where nothing was said."""
+        return hosts.clean_credential(self.cleaned_data["credential"])
 
     def save_for(self, user: User) -> Host | None:
         """Save the host; ``None`` if the registry refuses, with the reason shown."""
@@ -201,6 +201,8 @@ class HostForm(RefusalForm, forms.ModelForm):  # type: ignore[type-arg]
         if host.type in VENDOR_TYPES and not host.key_encrypted and not by_hand:
             why = "Its key was given up, because it was for another account or address."
             return f"{why if self.lost_key else 'It has no key yet.'} Enter one."
+        if by_hand and not host.enabled and host.auto_enable:
+            return "It goes in use as soon as somebody has logged its program in."
         if not host.is_local and looks_local(host.base_url):
             return (
                 "Its address looks as if it were in the house; tick “In the house” "

@@ -59,6 +59,21 @@ def check_host(host: Host, *, actor: User | None) -> None:
         raise ValidationError({"is_local": VENDOR_IS_OUTSIDE})
 
 
+def check_key(key: str) -> None:
+    """Refuse a key with characters that no key can have.
+
+    Raises:
+        ValidationError: One sentence for the field ``key``.
+    """
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValidationError({"key": "A key has no spaces or special characters."})
+
+
+def clean_credential(chosen: str) -> str:
+    """Return how a host signs in; a key where nothing was said."""
+    return chosen or Host.Credential.KEY
+
+
 def _check_credential(host: Host) -> None:
     if borrows_login(host.owner_id, host.type, host.credential):
         raise ValidationError({"credential": LOGIN_IS_SHARED})

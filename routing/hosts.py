@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from django.contrib.auth.models import Permission
 from django.core.exceptions import ValidationError
@@ -21,11 +22,14 @@ from accounts.models import User
 from accounts.secrets import encrypt
 from ledger.prices import price_for
 from ledger.types import PRICE_NAMES
+from routing.backends import programs
 from routing.catalogue import PLAIN_IDS, PROGRAM_TYPES
 from routing.host_rules import (
     addable_types,
     check_host,
+    check_key,
     check_model,
+    clean_credential,
     keeps_key,
 )
 from routing.models import Host, Model, RoleSlot
@@ -39,7 +43,9 @@ __all__ = [
     "allow_free_urls",
     "chain_of",
     "check_host",
+    "check_key",
     "check_model",
+    "clean_credential",
     "delete_host",
     "delete_model",
     "enable_host",
@@ -65,6 +71,9 @@ def save_host(host: Host, *, key: str | None, actor: User | None) -> Host:
             host moved to another origin, type, owner or kind of key.
         actor: Who does it; ``None`` = the command line.
 
+    A login made by hand goes with the choice of it, and a host that signs in by one
+    waits until somebody has logged in.
+
     Raises:
         ValidationError: See ``check_host``; a key with characters no key can have; a
             change by somebody else at the same moment.
@@ -79,12 +88,14 @@ def save_host(host: Host, *, key: str | None, actor: User | None) -> Host:
     if before is not None and before.enabled != host.enabled:
         host.auto_enable = False  # somebody has decided
     if key is not None:
-        if not key.isascii() or not key.isprintable() or " " in key:
-            raise ValidationError({"key": "A key has no spaces or special characters."})
+        check_key(key)
         host.key_encrypted = encrypt("host_key", key) if key else ""
         host.flagged = ""
+    _wait_for_login(host)
     with _saving():
         host.save()
+        if before is not None and _gives_up_login(before, host):
+            transaction.on_commit(partial(programs.remove_config_folder, host.id))
         audit.record(
             "host.changed" if before else "host.added",
             actor=actor,
@@ -93,6 +104,24 @@ def save_host(host: Host, *, key: str | None, actor: User | None) -> Host:
             key_changed=key is not None,
         )
     return host
+
+
+def _wait_for_login(host: Host) -> None:
+    """Keep a host out of use that nobody has logged in; it goes in use by itself."""
+    if not host.enabled or not _by_login(host):
+        return
+    if host.id is None or not programs.is_logged_in(host.type, host.id):
+        host.enabled, host.auto_enable = False, True
+        host.flagged = programs.NO_LOGIN
+
+
+def _gives_up_login(before: Host, after: Host) -> bool:
+    return _by_login(before) and not (_by_login(after) and before.type == after.type)
+
+
+def _by_login(host: Host) -> bool:
+    by_hand = host.credential == Host.Credential.LOGIN
+    return by_hand and host.type in PROGRAM_TYPES
 
 
 def enable_host(host: Host) -> bool:
@@ -111,10 +140,11 @@ def enable_host(host: Host) -> bool:
 
 
 def delete_host(host: Host, *, actor: User | None) -> None:
-    """Delete a host with its key, its models and their places in chains."""
+    """Delete a host with its key, its login, its models and their places in chains."""
     with transaction.atomic():
         shared = host.owner_id is None
         audit.record("host.deleted", actor=actor, subject=host.name, shared=shared)
+        transaction.on_commit(partial(programs.remove_config_folder, host.id))
         host.delete()
 
 
@@ -126,7 +156,7 @@ def delete_model(model: Model, *, actor: User | None) -> None:
         model.delete()
 
 
-def save_model(model: Model) -> Model:
+def save_model(model: Model, *, actor: User | None) -> Model:
     """Check and save a model; prices that are left open are filled where known.
 
     Raises:
@@ -135,7 +165,14 @@ def save_model(model: Model) -> Model:
     check_model(model)
     fill_price(model)
     with _saving():
+        is_new = model.id is None
         model.save()
+        audit.record(
+            "model.added" if is_new else "model.changed",
+            actor=actor,
+            subject=model.label,
+            shared=model.host.owner_id is None,
+        )
     return model
 
 
@@ -176,7 +213,13 @@ def chain_of(owner: User | None, role: str) -> list[ChainRow]:
     return [slot.model or slot.plain_id for slot in rows]
 
 
-def set_chain(owner: User | None, role: str, chain: Sequence[ChainRow]) -> None:
+def set_chain(
+    owner: User | None,
+    role: str,
+    chain: Sequence[ChainRow],
+    *,
+    actor: User | None = None,
+) -> None:
     """Replace a person's chain for a role, or the shared one; empty removes it.
 
     Raises:
@@ -202,6 +245,13 @@ def set_chain(owner: User | None, role: str, chain: Sequence[ChainRow]) -> None:
         RoleSlot.objects.bulk_create(
             _slot(owner, role, position, row) for position, row in enumerate(chain)
         )
+        audit.record(
+            "chain.changed",
+            actor=actor,
+            subject=role,
+            shared=owner is None,
+            models=len(chain),
+        )
 
 
 def _slot(owner: User | None, role: str, position: int, row: ChainRow) -> RoleSlot:
@@ -213,7 +263,9 @@ def _slot(owner: User | None, role: str, position: int, row: ChainRow) -> RoleSl
     return slot
 
 
-def add_to_chain(owner: User | None, role: str, row: ChainRow) -> None:
+def add_to_chain(
+    owner: User | None, role: str, row: ChainRow, *, actor: User | None
+) -> None:
     """Put a model, or the plain id of a type, behind the others of a chain.
 
     Raises:
@@ -221,7 +273,7 @@ def add_to_chain(owner: User | None, role: str, row: ChainRow) -> None:
     """
     chain = chain_of(owner, role)
     if row not in chain:
-        set_chain(owner, role, [*chain, row])
+        set_chain(owner, role, [*chain, row], actor=actor)
 
 
 def allow_free_urls(user: User, allowed: bool, *, actor: User | None) -> None:

@@ -208,7 +208,7 @@ class _Import:
             column = f"{price}_price_nano_usd_per_mtok"
             setattr(model, column, row.prices_nano_usd.get(price))
         model.full_clean(validate_constraints=False)
-        hosts.save_model(model)
+        hosts.save_model(model, actor=self.owner)
         self.report.did.append(f"Added the model “{model.label}” on “{host.name}”.")
         return model
 
@@ -242,7 +242,7 @@ class _Import:
             self.report.could_not.append(text)
             return
         try:
-            hosts.set_chain(self.owner, role, chain)
+            hosts.set_chain(self.owner, role, chain, actor=self.owner)
         except ValidationError as error:
             self._refuse(f"The chain for {role}", error)
             return

@@ -7,26 +7,29 @@ path); nobody types a path or a command on a page.
 Each host has a folder of its own, ``cli/host-<id>`` in the data folder. A program is
 logged in by hand with that folder; nothing else is kept there.
 
-Only ``version_of`` starts a program, and takes its time: keep it out of event loops.
+Only ``version_of`` starts a program; it ends with whoever waits for the answer.
 Source: Claude Code documentation, "Settings" (CLAUDE_CONFIG_DIR) and "Authentication";
 Gemini CLI documentation, "Configuration" (GEMINI_CLI_HOME) and "Authentication".
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shlex
 import shutil
-import subprocess
+import signal
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from django.conf import settings
 
 CLI_TYPES: Final = ("claude_cli", "gemini_cli")
+NO_LOGIN: Final = "Nobody has logged the program in for this host yet."
 FOUND_FOR_S: Final = 60.0
 """How long the place of a program is remembered, also that there is none."""
 VERSION_WITHIN_S: Final = 20.0
@@ -86,6 +89,12 @@ def config_folder(host_type: str, host_id: int) -> Path:
     return folder
 
 
+def remove_config_folder(host_id: int) -> None:
+    """Remove a host's folder with the login in it, if there is one."""
+    folder = settings.DATA_DIR / "cli" / f"host-{int(host_id)}"
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def is_logged_in(host_type: str, host_id: int) -> bool:
     """Say whether somebody has logged the program in with the host's folder.
 
@@ -126,22 +135,25 @@ def clean_environment(home: Path, temporary: Path) -> dict[str, str]:
     }
 
 
-def version_of(path: Path) -> str:
+async def version_of(path: Path) -> str:
     """Return the version that a program states, empty if it does not.
 
-    Takes up to a second or two; remembered until the file changes.
+    Takes up to a second or two; remembered until the file changes. Cancelled, it ends
+    the program at once.
     """
     try:
-        key = (path, path.stat().st_mtime_ns)
+        key = (path, (await asyncio.to_thread(path.stat)).st_mtime_ns)
     except OSError:
         return ""
     if key not in _versions:
-        _versions[key] = _ask_version(path)
+        _versions[key] = await _ask_version(path)
     return _versions[key]
 
 
-def _ask_version(path: Path) -> str:
-    with tempfile.TemporaryDirectory(prefix="cortex-cli-") as name:
+async def _ask_version(path: Path) -> str:
+    with tempfile.TemporaryDirectory(
+        prefix="cortex-cli-", ignore_cleanup_errors=True
+    ) as name:
         folder = Path(name)
         environment = clean_environment(folder, folder)
         environment |= {
@@ -151,19 +163,35 @@ def _ask_version(path: Path) -> str:
             "GEMINI_CLI_NO_RELAUNCH": "true",
         }
         try:
-            done = subprocess.run(  # noqa: S603 -- the owner's setting names it
-                [str(path), "--version"],
+            process = await asyncio.create_subprocess_exec(
+                str(path),
+                "--version",
                 cwd=folder,
                 env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=VERSION_WITHIN_S,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
                 start_new_session=True,
             )
-        except (OSError, subprocess.TimeoutExpired):
+        except OSError:
             return ""
-    match = _VERSION.search(done.stdout.decode(errors="replace"))
-    return match.group() if match and done.returncode == 0 else ""
+        said = await _said_by(process)
+    match = _VERSION.search(said.decode(errors="replace"))
+    return match.group() if match and process.returncode == 0 else ""
+
+
+async def _said_by(process: asyncio.subprocess.Process) -> bytes:
+    """Return what a program says; it is ended, with all it started, in any case."""
+    try:
+        async with asyncio.timeout(VERSION_WITHIN_S):
+            said, _ = await process.communicate()
+            return said
+    except TimeoutError:
+        return b""
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 def _has(path: Path, mark: bytes) -> bool:

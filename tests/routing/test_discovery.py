@@ -233,7 +233,7 @@ async def test_login_by_hand_is_looked_for(
     settings.DATA_DIR = tmp_path
     host = seeded["claude_cli"]
     host.credential = Host.Credential.LOGIN
-    assert await asyncio.to_thread(discovery.missing, host) == discovery.NO_LOGIN
+    assert await asyncio.to_thread(discovery.missing, host) == programs.NO_LOGIN
     folder = programs.config_folder("claude_cli", host.id)
     (folder / ".credentials.json").write_text('{"claudeAiOauth": {}}')
     assert await asyncio.to_thread(discovery.missing, host) == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from accounts.models import User
 from ledger.models import LedgerEntry
 from ledger.types import Caller
 from routing import host_check
-from routing.backends import scripted
+from routing.backends import programs, scripted
 from routing.backends.base import AuthenticationFailed, Finished, TextDelta
-from routing.backends.programs import config_folder, forget_programs
+from routing.backends.programs import config_folder, forget_programs, version_of
 from routing.host_check import HostReport, Step, list_models
 from routing.models import Host, Model
 from routing.registry import info_for
@@ -275,3 +276,40 @@ def test_names_of_a_program_are_listed_without_a_call(
     report = asyncio.run(list_models(admin_user, info_for(admin_user, host)))
     assert (report.ok, report.models) == (True, ("haiku", "sonnet", "opus"))
     assert not LedgerEntry.objects.exists()
+
+
+def test_program_that_was_just_installed_is_found_at_once(
+    admin_user: User, settings: Any, tmp_path: Path, add_model: AddModel
+) -> None:
+    path = tmp_path / "claude"
+    settings.CORTEX_CLAUDE_CLI = str(path)
+    forget_programs()
+    model = add_model("haiku", type="claude_cli")
+    assert check(admin_user, model.host).failed_step == "program"
+    path.write_text("#!/bin/sh\necho 9.8.7\n")
+    path.chmod(0o755)
+    assert "9.8.7" in check(admin_user, model.host).steps[0].detail
+
+
+async def test_program_that_hangs_ends_with_whoever_asks_it(tmp_path: Path) -> None:
+    path, started = tmp_path / "claude", tmp_path / "started"
+    path.write_text(f"#!/bin/sh\necho $$ >{started}\nsleep 60 &\nwait\n")
+    path.chmod(0o755)
+    asking = asyncio.create_task(version_of(path))
+    while not started.exists() or not started.read_text().strip():
+        await asyncio.sleep(0.01)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
+
+
+async def test_program_that_hangs_has_no_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "VERSION_WITHIN_S", 0.2)
+    path = tmp_path / "claude"
+    path.write_text("#!/bin/sh\necho 9.8.7\nexec sleep 60\n")
+    path.chmod(0o755)
+    assert await version_of(path) == ""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404
 
@@ -14,6 +16,7 @@ from accounts import secrets
 from accounts.models import AuditEvent, User
 from ledger.types import Prices
 from routing import hosts
+from routing.backends import programs
 from routing.models import Host, Model, RoleSlot
 from routing.registry import (
     catalogue_for,
@@ -322,6 +325,7 @@ def test_login_by_hand_is_for_shared_hosts_alone(
     shared = hosts.save_host(
         vendor(type, credential="login"), key=None, actor=admin_user
     )
+    assert hosts.enable_host(shared)
     Model.objects.create(host=shared, label="m", name="m")
     (model,) = catalogue_for(alice).models
     assert model.host.billing == "notional"
@@ -370,9 +374,9 @@ def test_program_is_never_given_an_option_as_a_model(
 ) -> None:
     saved = hosts.save_host(vendor("claude_cli"), key="k", actor=admin_user)
     with pytest.raises(ValidationError):
-        hosts.save_model(Model(host=saved, name=name, label="m"))
+        hosts.save_model(Model(host=saved, name=name, label="m"), actor=None)
     for good in ("haiku", "claude-sonnet-5[1m]", "us.anthropic.claude:0", "m@1"):
-        hosts.save_model(Model(host=saved, name=good, label=good))
+        hosts.save_model(Model(host=saved, name=good, label=good), actor=None)
 
 
 def test_switching_a_waiting_host_is_a_decision(admin_user: User) -> None:
@@ -403,8 +407,8 @@ def test_plain_ids_in_chains(alice: User, add_model: Callable[..., Model]) -> No
     model = add_model("m")
     hosts.set_chain(alice, "chat", ["claude_cli", model, "builtin"])
     assert hosts.chain_of(alice, "chat") == ["claude_cli", model, "builtin"]
-    hosts.add_to_chain(alice, "chat", "builtin")
-    hosts.add_to_chain(alice, "chat", "gemini_api")
+    hosts.add_to_chain(alice, "chat", "builtin", actor=alice)
+    hosts.add_to_chain(alice, "chat", "gemini_api", actor=alice)
     assert hosts.chain_of(alice, "chat")[2:] == ["builtin", "gemini_api"]
     with pytest.raises(ValidationError, match="only once"):
         hosts.set_chain(alice, "chat", ["builtin", "builtin"])
@@ -412,7 +416,9 @@ def test_plain_ids_in_chains(alice: User, add_model: Callable[..., Model]) -> No
         hosts.set_chain(alice, "chat", ["anthropic_api"])
     hosts.set_chain(None, "chat", ["claude_cli"])
     with pytest.raises(ValidationError, match="cannot be used"):
-        hosts.save_model(Model(host=model.host, name="x", label="claude_cli"))
+        hosts.save_model(
+            Model(host=model.host, name="x", label="claude_cli"), actor=None
+        )
 
 
 def test_names_and_labels_are_unique_for_each_owner(
@@ -422,13 +428,13 @@ def test_names_and_labels_are_unique_for_each_owner(
     with pytest.raises(ValidationError):
         hosts.save_host(host(), key=None, actor=admin_user)
     with pytest.raises(ValidationError, match="label"):
-        hosts.save_model(Model(host=model.host, name="other", label="m"))
+        hosts.save_model(Model(host=model.host, name="other", label="m"), actor=None)
     with pytest.raises(ValidationError, match="already has"):
-        hosts.save_model(Model(host=model.host, name="m", label="other"))
+        hosts.save_model(Model(host=model.host, name="m", label="other"), actor=None)
     with pytest.raises(ValidationError, match="cannot be used"):
-        hosts.save_model(Model(host=model.host, name="x", label="builtin"))
+        hosts.save_model(Model(host=model.host, name="x", label="builtin"), actor=None)
     own = add_model("other", owner=alice, host="h")
-    hosts.save_model(Model(host=own.host, name="m", label="m"))
+    hosts.save_model(Model(host=own.host, name="m", label="m"), actor=None)
 
 
 def test_what_others_saved_meanwhile_is_a_refusal(
@@ -442,7 +448,7 @@ def test_what_others_saved_meanwhile_is_a_refusal(
         hosts.save_host(host(), key=None, actor=admin_user)
     monkeypatch.setattr(hosts, "check_model", lambda model: None)
     with pytest.raises(ValidationError, match="at the same moment"):
-        hosts.save_model(Model(host=model.host, name="m", label="m"))
+        hosts.save_model(Model(host=model.host, name="m", label="m"), actor=None)
     hosts.set_chain(None, "chat", [model])
     monkeypatch.setattr(QuerySet, "delete", lambda rows: (0, {}))
     with pytest.raises(ValidationError, match="at the same moment"):
@@ -483,3 +489,70 @@ def test_deleted_host_leaves_the_chains(
     hosts.delete_host(model.host, actor=None)
     assert not RoleSlot.objects.exists()
     assert AuditEvent.objects.filter(event="host.deleted").exists()
+
+
+def _log_in(host: Host) -> Path:
+    """Leave what a login leaves, and return the host's folder."""
+    folder = programs.config_folder("claude_cli", host.id)
+    (folder / ".credentials.json").write_text('{"claudeAiOauth": {}}')
+    return folder
+
+
+@pytest.mark.usefixtures("vendor_types")
+def test_host_waits_until_somebody_has_logged_in(
+    admin_user: User, settings: Any, tmp_path: Path
+) -> None:
+    settings.DATA_DIR = tmp_path
+    host = vendor("claude_cli", credential="login")
+    hosts.save_host(host, key=None, actor=admin_user)
+    host.refresh_from_db()
+    waiting = (False, True, "Nobody has logged the program in for this host yet.")
+    assert (host.enabled, host.auto_enable, host.flagged) == waiting
+    host.enabled = True
+    hosts.save_host(host, key=None, actor=admin_user)
+    assert (host.enabled, host.auto_enable, host.flagged) == waiting
+    _log_in(host)
+    host.enabled = True
+    hosts.save_host(host, key=None, actor=admin_user)
+    assert (host.enabled, host.auto_enable) == (True, False)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("vendor_types")
+def test_login_ends_with_its_host(
+    admin_user: User, settings: Any, tmp_path: Path
+) -> None:
+    settings.DATA_DIR = tmp_path
+    host = vendor("claude_cli", credential="login")
+    hosts.save_host(host, key=None, actor=admin_user)
+    folder = _log_in(host)
+    with pytest.raises(OSError), transaction.atomic():
+        hosts.delete_host(host, actor=admin_user)
+        raise OSError
+    assert folder.exists()
+    host = Host.objects.get()
+    hosts.save_host(host, key=None, actor=admin_user)
+    assert folder.exists()
+    host.credential = "key"
+    hosts.save_host(host, key="k", actor=admin_user)
+    assert not folder.exists()
+    _log_in(host)
+    hosts.delete_host(host, actor=admin_user)
+    assert not folder.exists()
+
+
+def test_models_and_chains_leave_events_without_texts(
+    alice: User, add_model: Callable[..., Model]
+) -> None:
+    host = add_model("one", owner=alice).host
+    model = hosts.save_model(Model(host=host, name="two", label="Two"), actor=alice)
+    hosts.save_model(model, actor=alice)
+    hosts.add_to_chain(alice, "chat", model, actor=alice)
+    rows = AuditEvent.objects.order_by("id").values_list(
+        "event", "actor_name", "subject", "detail"
+    )
+    assert list(rows) == [
+        ("model.added", "alice", "Two", {"shared": False}),
+        ("model.changed", "alice", "Two", {"shared": False}),
+        ("chain.changed", "alice", "chat", {"shared": False, "models": 1}),
+    ]

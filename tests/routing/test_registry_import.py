@@ -144,7 +144,7 @@ def test_trial_changes_nothing(allowed: User, write: Callable[..., Path]) -> Non
 def test_error_in_the_middle_changes_nothing(
     allowed: User, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*arguments: Any) -> None:
+    def fail(*arguments: Any, **named: Any) -> None:
         raise OSError
 
     monkeypatch.setattr(hosts, "set_chain", fail)

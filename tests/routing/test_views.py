@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.core.exceptions import ValidationError
 from django.test import Client
 
 from accounts.models import AuditEvent, User
@@ -657,6 +658,77 @@ def test_admin_keeps_the_rules_of_credentials(
     assert "belongs to whoever runs this machine" in text(refused)
     assert client.post(add, fields).status_code == 302
     assert Host.objects.get().credential == "login"
+
+
+def test_admin_shows_a_refused_key_in_the_form(
+    admin_user: User, client_for: ClientFor
+) -> None:
+    client, add = client_for(admin_user), "/admin/routing/host/add/"
+    refused = client.post(add, host_fields(key="sk canary"))
+    assert refused.status_code == 200
+    assert "A key has no spaces or special characters." in text(refused)
+    assert "canary" not in text(refused)
+    assert not Host.objects.exists()
+
+
+def test_admin_shows_what_others_did_meanwhile_in_the_form(
+    admin_user: User,
+    client_for: ClientFor,
+    add_model: Callable[..., Model],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def meanwhile(*arguments: Any, **named: Any) -> None:
+        raise ValidationError(hosts.MEANWHILE)
+
+    client, model = client_for(admin_user), add_model("m")
+    monkeypatch.setattr(hosts, "save_host", meanwhile)
+    monkeypatch.setattr(hosts, "save_model", meanwhile)
+    refused = client.post("/admin/routing/host/add/", host_fields(name="typed"))
+    assert hosts.MEANWHILE in text(refused)
+    assert 'value="typed"' in text(refused)
+    fields = {**model_fields(label="typed", tags="[]"), "host": str(model.host_id)}
+    refused = client.post(f"/admin/routing/model/{model.id}/change/", fields)
+    assert hosts.MEANWHILE in text(refused)
+    assert 'value="typed"' in text(refused)
+    assert not LogEntry.objects.exists()
+
+
+def test_admin_notes_changes_of_models_and_chains(
+    admin_user: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    client, model = client_for(admin_user), add_model("m")
+    fields = {**model_fields(label="M", tags="[]"), "host": str(model.host_id)}
+    client.post(f"/admin/routing/model/{model.id}/change/", fields)
+    place = {"role": "chat", "position": "0", "model": model.id}
+    client.post("/admin/routing/roleslot/add/", place)
+    slot = RoleSlot.objects.get()
+    client.post(f"/admin/routing/roleslot/{slot.id}/delete/", {"post": "yes"})
+    events = AuditEvent.objects.order_by("id").values_list("event", "subject")
+    assert list(events)[-3:] == [
+        ("model.changed", "M"), ("chain.changed", "chat"), ("chain.changed", "chat"),
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("vendor_types")
+def test_deleting_a_host_says_that_its_login_goes_too(
+    admin_user: User, client_for: ClientFor
+) -> None:
+    client = client_for(admin_user)
+    for credential, shown in (("login", True), ("key", False)):
+        host = Host.objects.create(
+            name=credential, type="claude_cli", credential=credential
+        )
+        page = text(client.get(f"{URL}hosts/{host.id}/delete/"))
+        assert ("the login that its program keeps" in page) is shown
+
+
+@pytest.mark.usefixtures("vendor_types")
+def test_host_to_log_in_waits_for_it(admin_user: User, client_for: ClientFor) -> None:
+    fields = vendor_fields("claude_cli", credential="login", shared="on")
+    client = client_for(admin_user)
+    page = text(client.post(URL + "hosts/add/", fields, follow=True))
+    assert "It goes in use as soon as somebody has logged its program in." in page
+    assert not Host.objects.get().enabled
 
 
 def test_saving_a_host_hints_at_the_house(

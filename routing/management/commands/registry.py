@@ -169,7 +169,7 @@ class Command(BaseCommand):
             cache_write_price_nano_usd_per_mtok=_nano(options["cache_write_price"]),
         )
         model.full_clean(validate_constraints=False)
-        hosts.save_model(model)
+        hosts.save_model(model, actor=owner)
         return model_row(model), f"Model “{model.label}” is added."
 
     def _remove_model(
@@ -187,7 +187,7 @@ class Command(BaseCommand):
             label if label in PLAIN_IDS else self._model(owner, label)
             for label in options["models"]
         ]
-        hosts.set_chain(owner, role, rows)
+        hosts.set_chain(owner, role, rows, actor=owner)
         labels = [row if isinstance(row, str) else row.label for row in rows]
         chain = " → ".join(labels) or "empty"
         return {"role": role, "chain": labels}, f"The chain for {role}: {chain}."
