@@ -302,7 +302,7 @@ async def test_classifier_is_not_paid_where_it_changes_nothing(
 async def test_row_tells_plan_attempts_and_neighbours(alice: User, models: Any) -> None:
     turn = uuid.uuid4()
     caller = replace(caller_of(alice), turn_id=turn)
-    usage = [TextDelta("ok"), UsageReported(Usage(1000, 500)), Finished()]
+    usage = [TextDelta("ok"), UsageReported(Usage(1000, 500, 800)), Finished()]
     with scripted.playing(t1=[UpstreamFailed("fell over")], t2=usage):
         _, result = await run(alice, tier=1, caller=caller)
     row = await in_thread(decisions.decision_for_turn, alice, turn)
@@ -312,6 +312,8 @@ async def test_row_tells_plan_attempts_and_neighbours(alice: User, models: Any) 
     assert (first["outcome"], first["error"]) == ("failed", "fell over")
     assert (second["label"], second["outcome"], second["tier"]) == ("t2", "complete", 2)
     assert second["cost_nano_usd"] == 2 * 1500 * 1000
+    cached = second["cache_read_tokens"], second["cache_write_tokens"]
+    assert cached == (800, None)
     assert second["elapsed_ms"] is not None
     assert second["first_token_ms"] is not None
     assert row.neighbours == {
@@ -405,7 +407,12 @@ async def test_warning_waits_for_somebody_who_reads_it(
     alice: User, judge: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[User] = []
-    monkeypatch.setattr(budgets, "warnings_due", lambda user: asked.append(user) or [])
+
+    def due(user: User) -> list[budgets.BudgetWarning]:
+        asked.append(user)
+        return []
+
+    monkeypatch.setattr(budgets, "warnings_due", due)
     with scripted.playing(judge=saying(2)):
         await run(alice, tier=1, background=True)
         host_id = judge.host_id

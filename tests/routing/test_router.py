@@ -361,10 +361,11 @@ def test_used_up_budget_leaves_out_subscriptions_too_and_says_why() -> None:
 
 
 def test_reason_names_who_chose_the_model() -> None:
-    reasons = [
-        route(RouteRequest(model="large", asked_by=by), MONEY).reason
-        for by in ("explicit", "policy")  # type: ignore[arg-type]
+    requests = [
+        RouteRequest(model="large"),
+        RouteRequest(model="large", asked_by="policy"),
     ]
+    reasons = [route(each, MONEY).reason for each in requests]
     assert reasons == ["chosen by name", "set for this conversation"]
 
 
