@@ -9,6 +9,7 @@ import dj_database_url
 import dj_email_url
 
 from cortex_site import env, logs
+from routing import vendor_urls
 
 BASE_DIR = env.BASE_DIR
 ADDRESS = env.address()
@@ -29,10 +30,8 @@ CORTEX_DEFAULT_TIER = env.integer("CORTEX_DEFAULT_TIER", 1, low=1, high=3)
 CORTEX_CLAUDE_CLI = env.text("CORTEX_CLAUDE_CLI", "claude")
 CORTEX_GEMINI_CLI = env.text("CORTEX_GEMINI_CLI", "gemini")
 CORTEX_CLAUDE_WARM = env.flag("CORTEX_CLAUDE_WARM", default=True)
-CORTEX_ANTHROPIC_URL = env.text("CORTEX_ANTHROPIC_URL", "https://api.anthropic.com")
-CORTEX_GEMINI_URL = env.text(
-    "CORTEX_GEMINI_URL", "https://generativelanguage.googleapis.com"
-)
+CORTEX_ANTHROPIC_URL = env.text("CORTEX_ANTHROPIC_URL", vendor_urls.ANTHROPIC_URL)
+CORTEX_GEMINI_URL = env.text("CORTEX_GEMINI_URL", vendor_urls.GEMINI_URL)
 CORTEX_UNKNOWN_PRICE = env.choice(
     "CORTEX_UNKNOWN_PRICE", "dearest", ("dearest", "refuse")
 )

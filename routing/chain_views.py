@@ -11,18 +11,16 @@ from django.core.exceptions import ValidationError
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_POST
 
 from accounts.models import User
-from accounts.requests import AuthenticatedHttpRequest
+from accounts.requests import FORM, AuthenticatedHttpRequest
 from routing import hosts
 from routing.catalogue import Catalogue, not_set_up
 from routing.forms import ChainForm
 from routing.models import Model
 from routing.registry import catalogue_for
 from routing.role_answers import RoleAnswer, answer_for
-
-FORM = require_http_methods(["GET", "HEAD", "POST"])
 
 
 @dataclass(frozen=True, slots=True)

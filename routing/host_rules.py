@@ -134,6 +134,18 @@ def keeps_key(before: Host, after: Host) -> bool:
         return before.base_url == after.base_url
 
 
+def signs_in_by_hand(host: Host) -> bool:
+    """Say whether somebody logs this host's program in, on this machine."""
+    by_hand = host.credential == Host.Credential.LOGIN
+    return by_hand and host.type in PROGRAM_TYPES
+
+
+def gives_up_login(before: Host, after: Host) -> bool:
+    """Say whether a login made for a host is of no use after a change."""
+    still = signs_in_by_hand(after) and before.type == after.type
+    return signs_in_by_hand(before) and not still
+
+
 def _is_listed(*, url_origin: str) -> bool:
     """Say whether a shared host has this origin, so that anybody may use it."""
     for base_url in Host.objects.filter(owner=None).values_list("base_url", flat=True):

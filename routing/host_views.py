@@ -12,10 +12,10 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_POST
 
 from accounts.models import User
-from accounts.requests import AuthenticatedHttpRequest
+from accounts.requests import FORM, AuthenticatedHttpRequest
 from routing import discovery, hosts
 from routing.backends import programs
 from routing.catalogue import PROGRAM_TYPES
@@ -29,8 +29,6 @@ from routing.registry import (
     info_for,
     may_add_free_url,
 )
-
-FORM = require_http_methods(["GET", "HEAD", "POST"])
 
 
 @never_cache

@@ -30,7 +30,9 @@ from routing.host_rules import (
     check_key,
     check_model,
     clean_credential,
+    gives_up_login,
     keeps_key,
+    signs_in_by_hand,
 )
 from routing.models import Host, Model, RoleSlot
 from routing.registry import FREE_URL_PERMISSION, models_visible_to
@@ -94,7 +96,7 @@ def save_host(host: Host, *, key: str | None, actor: User | None) -> Host:
     _wait_for_login(host)
     with _saving():
         host.save()
-        if before is not None and _gives_up_login(before, host):
+        if before is not None and gives_up_login(before, host):
             transaction.on_commit(partial(programs.remove_config_folder, host.id))
         audit.record(
             "host.changed" if before else "host.added",
@@ -108,20 +110,11 @@ def save_host(host: Host, *, key: str | None, actor: User | None) -> Host:
 
 def _wait_for_login(host: Host) -> None:
     """Keep a host out of use that nobody has logged in; it goes in use by itself."""
-    if not host.enabled or not _by_login(host):
+    if not host.enabled or not signs_in_by_hand(host):
         return
     if host.id is None or not programs.is_logged_in(host.type, host.id):
         host.enabled, host.auto_enable = False, True
         host.flagged = programs.NO_LOGIN
-
-
-def _gives_up_login(before: Host, after: Host) -> bool:
-    return _by_login(before) and not (_by_login(after) and before.type == after.type)
-
-
-def _by_login(host: Host) -> bool:
-    by_hand = host.credential == Host.Credential.LOGIN
-    return by_hand and host.type in PROGRAM_TYPES
 
 
 def enable_host(host: Host) -> bool:

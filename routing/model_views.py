@@ -10,16 +10,14 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_POST
 
-from accounts.requests import AuthenticatedHttpRequest
+from accounts.requests import FORM, AuthenticatedHttpRequest
 from routing import hosts
 from routing.forms import ModelForm
 from routing.host_check import HostReport, list_models
 from routing.models import Model
 from routing.registry import get_host_to_change, get_model_to_change, info_for
-
-FORM = require_http_methods(["GET", "HEAD", "POST"])
 
 
 @never_cache

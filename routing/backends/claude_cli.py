@@ -44,8 +44,8 @@ from routing.backends.programs import (
     not_found_sentence,
 )
 from routing.interrupts import Patience
+from routing.vendor_urls import ANTHROPIC_URL
 
-VENDOR_URL: Final = "https://api.anthropic.com"
 MAX_SPENDING_USD: Final = "0.0000001"
 """Below the price of any call: the program stops after the first."""
 OPTIONS: Final = (
@@ -135,7 +135,7 @@ def _recipe(prompt: Prompt, target: Target, max_output_tokens: int) -> Recipe:
     folder = None
     environment = {"CLAUDE_CODE_MAX_OUTPUT_TOKENS": str(max_output_tokens)}
     address = address_of(target, settings.CORTEX_ANTHROPIC_URL)
-    if address != VENDOR_URL:
+    if address != ANTHROPIC_URL:
         environment["ANTHROPIC_BASE_URL"] = address
     if target.credential == "login" and target.host_id is not None:
         folder = config_folder("claude_cli", target.host_id)

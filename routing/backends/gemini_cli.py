@@ -44,8 +44,8 @@ from routing.backends.programs import (
     not_found_sentence,
 )
 from routing.interrupts import Patience
+from routing.vendor_urls import GEMINI_URL
 
-VENDOR_URL: Final = "https://generativelanguage.googleapis.com"
 SWITCHES: Final = {
     "GEMINI_CLI_NO_RELAUNCH": "true",
     "GEMINI_CLI_TRUST_WORKSPACE": "true",
@@ -105,7 +105,7 @@ def _credentials(target: Target) -> dict[str, str]:
     """
     address = address_of(target, settings.CORTEX_GEMINI_URL)
     environment = {}
-    if address != VENDOR_URL:
+    if address != GEMINI_URL:
         environment["GOOGLE_GEMINI_BASE_URL"] = address
     if target.credential == "login" and target.host_id is not None:
         if not is_logged_in("gemini_cli", target.host_id):

@@ -19,7 +19,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from accounts import invites, mails, people, tokens
-from accounts.models import User
+from accounts.commands import person_named
 from channels_app.people import (
     delete_person,
     invited_rows,
@@ -147,7 +147,7 @@ class Command(BaseCommand):
         self._print([row.as_json() for row in rows], "\n".join(lines) or "Nobody yet.")
 
     def _set(self, options: dict[str, Any]) -> None:
-        person = self._person(options["username"])
+        person = person_named(options["username"])
         password = self._ask("New password: ")
         if sys.stdin.isatty() and self._ask("New password again: ") != password:
             raise CommandError("The two passwords are not the same.")
@@ -158,7 +158,7 @@ class Command(BaseCommand):
         )
 
     def _check(self, options: dict[str, Any]) -> None:
-        person = self._person(options["username"])
+        person = person_named(options["username"])
         right = person.check_password(self._ask("Password: "))
         self._print(
             {"username": person.username, "correct": right}, "yes" if right else "no"
@@ -167,7 +167,7 @@ class Command(BaseCommand):
             sys.exit(1)
 
     def _token(self, options: dict[str, Any]) -> None:
-        person = self._person(options["username"])
+        person = person_named(options["username"])
         scopes = [word.strip() for word in options["scope"].split(",") if word.strip()]
         with transaction.atomic():
             token = tokens.create_token(person, scopes=scopes, days=options["days"])
@@ -178,18 +178,12 @@ class Command(BaseCommand):
 
     def _act_on_person(self, verb: str, options: dict[str, Any]) -> None:
         username: str = options["username"]
-        person = self._person(username)
+        person = person_named(username)
         if verb == "delete" and not options["yes"]:
             self._confirm(username)
         act, done, _ = VERBS_ON_A_PERSON[verb]
         act(person)
         self._print({"username": username, verb: True}, f"“{username}” is {done}.")
-
-    def _person(self, username: str) -> User:
-        person = people.find_person(username)
-        if person is None:
-            raise CommandError(f"There is no person named “{username}”.")
-        return person
 
     def _confirm(self, username: str) -> None:
         """Let the name be typed, because nothing brings back what is deleted."""

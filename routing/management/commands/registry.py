@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
+from accounts.commands import person_named
 from accounts.models import User
 from routing import hosts
 from routing.backends.programs import login_command
@@ -97,7 +98,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the verb; turn every refusal into one sentence and exit code 1."""
-        owner = self._person(options["user"]) if options["user"] else None
+        owner = person_named(options["user"]) if options["user"] else None
         try:
             verb = _VERBS.get(options["verb"]) or getattr(
                 self, "_" + options["verb"].replace("-", "_")
@@ -239,12 +240,6 @@ class Command(BaseCommand):
         word = "may" if may_add_free_url(fresh) else "may not"
         value = {"user": owner.username, "allowed": word == "may"}
         return value, f"{owner.username} {word} add hosts at any public address."
-
-    def _person(self, username: str) -> User:
-        try:
-            return User.objects.get(username=username)
-        except User.DoesNotExist:
-            raise CommandError(f"There is no person named “{username}”.") from None
 
     def _host(self, owner: User | None, name: str) -> Host:
         try:

@@ -10,10 +10,10 @@ from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from accounts.models import User
+from accounts.commands import person_named
 from routing import report
 
 MAX_DAYS = 36_500
@@ -35,7 +35,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Print the report; there is one verb so far."""
-        user = _person(options["user"]) if options["user"] else None
+        user = person_named(options["user"]) if options["user"] else None
         days = options["days"]
         since = timezone.now() - timedelta(days=days) if days else None
         rows = report.report(user, since=since)
@@ -52,10 +52,3 @@ def _days(text: str) -> int:
     if not 1 <= days <= MAX_DAYS:
         raise ValueError(text)
     return days
-
-
-def _person(username: str) -> User:
-    try:
-        return User.objects.get(username=username)
-    except User.DoesNotExist:
-        raise CommandError(f"There is no person named “{username}”.") from None
