@@ -30,14 +30,12 @@ from routing.candidates import (
     lowered,
 )
 from routing.catalogue import (
-    BUILTIN,
     BUILTIN_LABEL,
     PLAIN_IDS,
     Catalogue,
-    ChainEntry,
-    ModelInfo,
     not_set_up,
 )
+from routing.chains import chain, first_chain, hard_coded
 from routing.errors import RoutingError
 from routing.events import Notice
 from routing.health import HEALTHY, Health
@@ -125,16 +123,16 @@ def route(
         only = _explicit(request, request.model, tier, catalogue)
         return _plan(sieve.permitted([only]), None, sieve)
     if request.tier is None:
-        chain = _chain(request.role, tier, catalogue, sieve)
-        if chain:
-            usable = sieve.affordable(sieve.permitted(chain), asked=False)
+        listed = chain(request.role, tier, catalogue, sieve)
+        if listed:
+            usable = sieve.affordable(sieve.permitted(listed), asked=False)
             usable = sieve.cheapest_only(_large_enough(usable, request, sieve))
             return _plan(sieve.healthy_first(usable), None, sieve)
         if not _chooses(request, catalogue):
-            return _plan(sieve.permitted(_hard_coded(request, sieve)), None, sieve)
+            return _plan(sieve.permitted(hard_coded(request.role, sieve)), None, sieve)
     elif not _usable(request, catalogue):
-        candidates = _chain(request.role, tier, catalogue, sieve)
-        candidates = candidates or _hard_coded(request, sieve)
+        candidates = chain(request.role, tier, catalogue, sieve)
+        candidates = candidates or hard_coded(request.role, sieve)
         return _plan(sieve.permitted(candidates), tier, sieve)
     return _by_tier(request, tier, catalogue, sieve)
 
@@ -148,7 +146,7 @@ def needs_judgement(request: RouteRequest, catalogue: Catalogue) -> bool:
         return request.model in _TYPES and not isinstance(request.tier, int)
     if request.tier is not None:
         return request.tier == "auto" and bool(catalogue.models)
-    entries = _first_chain(request.role, catalogue)
+    entries = first_chain(request.role, catalogue)
     if entries:
         return any(entry in _TYPES for entry in entries if isinstance(entry, str))
     return _chooses(request, catalogue)
@@ -208,67 +206,6 @@ def _explicit(
         raise RoutingError("no_model", f"There is no model “{name[:100]}” for you.")
     by_policy = request.asked_by == "policy"
     return Candidate(model, SET_BEFORE if by_policy else "chosen by name")
-
-
-# --- chains -------------------------------------------------------------------------
-
-
-def _first_chain(role: str, catalogue: Catalogue) -> tuple[ChainEntry, ...]:
-    own, shared = catalogue.own_chains.get(role), catalogue.shared_chains.get(role)
-    setting = catalogue.role_settings.get(role)
-    return own or shared or ((setting,) if setting else ())
-
-
-def _chain(role: str, tier: int, catalogue: Catalogue, sieve: Sieve) -> list[Candidate]:
-    """Return the first chain of the role of which something is set up."""
-    for entries, whose in (
-        (catalogue.own_chains.get(role), "your chain"),
-        (catalogue.shared_chains.get(role), "the shared chain"),
-    ):
-        found = _resolved(entries or (), tier, catalogue, sieve)
-        if found:
-            return [
-                Candidate(model, f"{whose} for {role}, place {place}")
-                for place, model in found
-            ]
-    return _setting(role, tier, catalogue)
-
-
-def _resolved(
-    entries: tuple[ChainEntry, ...], tier: int, catalogue: Catalogue, sieve: Sieve
-) -> list[tuple[int, ModelInfo]]:
-    """Return the models of a chain with their places, each once."""
-    found: dict[ModelInfo, int] = {}
-    for place, entry in enumerate(entries, start=1):
-        model = catalogue.plain(entry, tier) if isinstance(entry, str) else entry
-        if model is None:
-            sieve.left_out.append(LeftOut(str(entry), not_set_up(str(entry))))
-        else:
-            found.setdefault(model, place)
-    return [(place, model) for model, place in found.items()]
-
-
-def _setting(role: str, tier: int, catalogue: Catalogue) -> list[Candidate]:
-    label = catalogue.role_settings.get(role)
-    if not label:
-        return []
-    model = catalogue.find(label, tier)
-    if model is not None:
-        return [Candidate(model, f"the setting for the role {role}")]
-    if label in PLAIN_IDS:
-        raise RoutingError("no_model", not_set_up(label))
-    raise RoutingError(
-        "no_model",
-        f"The model “{label}” of the setting for the role “{role}” does not exist.",
-    )
-
-
-def _hard_coded(request: RouteRequest, sieve: Sieve) -> list[Candidate]:
-    if request.role == "chat":
-        return [Candidate(BUILTIN, "nothing else is set up")]
-    if sieve.left_out:
-        raise RoutingError("no_model", sieve.left_out[0].why)
-    raise RoutingError("no_model", f"No model is set up for the role “{request.role}”.")
 
 
 # --- tiers --------------------------------------------------------------------------
