@@ -331,7 +331,7 @@ class Attempts:
                     self.decision,
                     self.done,
                     self.planning.catalogue,
-                    [notice.text for notice in self.notices],
+                    self.notices,
                     self.job.request.private,
                 )
 

@@ -8,7 +8,8 @@ sticky tier of a conversation read it.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from django.db.models import Q, QuerySet
@@ -21,6 +22,7 @@ from ledger.types import Settlement
 from routing.attempt import Attempt
 from routing.backends.base import Usage
 from routing.catalogue import Catalogue, ModelInfo
+from routing.events import Notice
 from routing.models import RouteDecision
 from routing.router import RoutePlan, RouteRequest
 from routing.tiers import (
@@ -45,6 +47,28 @@ def decisions_visible_to(user: User) -> QuerySet[RouteDecision]:
 def decision_for_turn(user: User, turn_id: uuid.UUID) -> RouteDecision | None:
     """Return the decision behind one of the person's answers."""
     return decisions_visible_to(user).filter(turn_id=turn_id).first()
+
+
+def notices_of(row: RouteDecision) -> tuple[Notice, ...]:
+    """Return what was said beside an answer, as its decision keeps it."""
+    return _notices(row.notices)
+
+
+def notices_of_turns(
+    user: User, turn_ids: Iterable[uuid.UUID]
+) -> dict[uuid.UUID, tuple[Notice, ...]]:
+    """Return what was said beside several of the person's answers, by one query."""
+    rows = decisions_visible_to(user).filter(turn_id__in=list(turn_ids))
+    kept = rows.values_list("turn_id", "notices")
+    return {turn: _notices(notices) for turn, notices in kept if turn and notices}
+
+
+def _notices(kept: Sequence[dict[str, Any] | str]) -> tuple[Notice, ...]:
+    """Read what was kept; rows from before codes were kept hold texts alone."""
+    return tuple(
+        Notice("budget", each) if isinstance(each, str) else Notice(**each)
+        for each in kept
+    )
 
 
 def sticky_tier(user: User, thread_id: uuid.UUID | None) -> int | None:
@@ -104,7 +128,7 @@ def begin(
         reason=_storable(decision.reason, 200),
         features=decision.features.as_json() | ({UNDECIDED: 1} if undecided else {}),
         plan=_listed(plan),
-        notices=[notice.text for notice in plan.notices],
+        notices=[asdict(notice) for notice in plan.notices],
         redo_of=redo_of,
         redo_step=_redo_step(user, redo_of, plan.tier),
     )
@@ -116,7 +140,7 @@ def finish(
     row: RouteDecision,
     attempts: Sequence[Attempt],
     catalogue: Catalogue,
-    notices: Sequence[str],
+    notices: Sequence[Notice],
     private: bool,
 ) -> None:
     """Write what came of a decision so far, in one statement."""
@@ -130,7 +154,7 @@ def finish(
         chosen=_storable(last.model.label, 200),
         attempts=[as_json(attempt) for attempt in attempts],
         neighbours=_neighbours(last.model, usage, catalogue, private),
-        notices=list(notices),
+        notices=[asdict(notice) for notice in notices],
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cost_nano_usd=sum(known) if complete else None,

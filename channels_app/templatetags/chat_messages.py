@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django import template
+from django.template import Context
 
-from ledger.money import format_usd
+from channels_app.web.money_amounts import write_amount
 from personas.models import Message, TierPolicy
+from routing.events import Notice
 
 register = template.Library()
 
@@ -40,13 +42,13 @@ def cost_text(message: Message | None) -> str:
     """
     if not isinstance(message, Message):
         return ""
-    amount = format_usd(message.cost_nano_usd)
-    if amount is None:
+    if message.cost_nano_usd is None:
         return "cost unknown"
     if message.cost_nano_usd == 0:
         # Nothing was had, so that there is no price to tell.
         return "" if message.state == "failed" and not message.text else "free"
-    return f"${amount} (estimated)" if message.estimated else f"${amount}"
+    amount = write_amount(message.cost_nano_usd)
+    return f"{amount} (estimated)" if message.estimated else amount
 
 
 @register.filter
@@ -74,6 +76,17 @@ def text_parts(message: Message | None) -> list[TextPart]:
 def tier_name(tier: int | None) -> str:
     """Return the name of a tier as the picker calls it; empty for none."""
     return TierPolicy(tier).label if tier in (1, 2, 3) else ""
+
+
+@register.simple_tag(takes_context=True)
+def notes_beside(context: Context, message: Message | None) -> list[Notice]:
+    """Return what stands beside an answer for good, from the page's ``notices``.
+
+    That everybody was busy was true only until there was an answer.
+    """
+    notices = context.get("notices") or {}
+    found = notices.get(message.pk, ()) if isinstance(message, Message) else ()
+    return [notice for notice in found if notice.code != "busy"]
 
 
 @register.simple_tag

@@ -13,7 +13,7 @@ from typing import Any
 from accounts.models import User
 from channels_app.web.money_amounts import write_amount
 from personas.models import Message, TierPolicy
-from routing.decisions import decision_for_turn
+from routing.decisions import decision_for_turn, notices_of
 from routing.models import RouteDecision
 from routing.registry import catalogue_for
 
@@ -124,7 +124,7 @@ def explain(user: User, answer: Message) -> Explanation:
         confidence=_percent(decision.confidence),
         tokens=tokens,
         cost=cost,
-        notices=tuple(_text_of(notice) for notice in decision.notices),
+        notices=tuple(notice.text for notice in notices_of(decision)),
         attempts=attempts,
         neighbours=_neighbours(decision),
         others=tuple(
@@ -209,10 +209,6 @@ def _neighbours(decision: RouteDecision) -> tuple[Neighbour, ...]:
         for tier, found in sorted(decision.neighbours.items())
         if tier.isdecimal() and found
     )
-
-
-def _text_of(notice: Mapping[str, Any] | str) -> str:
-    return notice if isinstance(notice, str) else str(notice.get("text", ""))
 
 
 def _tier(tier: int | None) -> str:

@@ -37,6 +37,7 @@ from personas.conversations import (
 )
 from personas.models import Conversation, Message, Persona
 from personas.personas import get_persona_for_user, personas_visible_to
+from routing.decisions import notices_of_turns
 
 MESSAGES_SHOWN = 30
 ONE_YEAR_S = 31_536_000
@@ -227,9 +228,14 @@ def _thread_context(chat: Conversation, before: UUID | None) -> dict[str, Any]:
         "conversation_id": chat.pk,
         "persona": chat.persona,
         "thread": messages,
+        "notices": notices_of_turns(chat.owner, _answers(messages)),
         "older_before": messages[0].pk if _has_older(messages) else None,
         "is_older": before is not None,
     }
+
+
+def _answers(messages: list[Message]) -> list[UUID]:
+    return [each.pk for each in messages if each.role == Message.Role.ASSISTANT]
 
 
 def _has_older(messages: list[Message]) -> bool:

@@ -27,6 +27,8 @@ from personas.models import Message
         (0, True, "free"),
         (125_000, False, "$0.000125"),
         (125_000, True, "$0.000125 (estimated)"),
+        (3_105_000, False, "$0.00311"),
+        (2_500_000_000, False, "$2.50"),
     ],
 )
 def test_cost_is_told_in_words(nano: int | None, estimated: bool, text: str) -> None:

@@ -432,4 +432,5 @@ async def test_reached_threshold_is_told_at_the_end(
     events, result = await run(alice, tier=1)
     assert notices_of(events[-1:]) == ["budget"]
     assert [notice.text for notice in result.notices] == ["Half is used."]
-    assert (await decision_of(result)).notices == ["Half is used."]
+    row = await decision_of(result)
+    assert row.notices == [{"code": "budget", "text": "Half is used."}]

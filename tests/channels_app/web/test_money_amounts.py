@@ -21,6 +21,12 @@ from ledger.statistics import Totals
         (60_000, "$0.00006"),
         (1, "$0.000000001"),
         (-2_500_000_000, "-$2.50"),
+        # tests/js/amounts.test.js asks the same of the page's script
+        (3_105_000, "$0.00311"),
+        (123_456_789, "$0.123"),
+        (1_005_000_000, "$1.01"),
+        (9_999_999, "$0.01"),
+        (125_000, "$0.000125"),
     ],
 )
 def test_write_amount(nano: int | None, text: str) -> None:
