@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,24 @@ async def test_only_one_process_looks(seeded: dict[str, Host]) -> None:
         assert await look() == 0
     host = await Host.objects.aget(type="claude_cli")
     assert host.flagged == ""
+
+
+async def test_lock_is_taken_beside_the_event_loop(
+    db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    take_turn = discovery._take_turn
+
+    def note(*arguments: Any) -> bool:
+        threads.append(threading.get_ident())
+        return take_turn(*arguments)
+
+    monkeypatch.setattr(discovery, "_take_turn", note)
+    for _ in range(2):  # the first look gave the lock back
+        async with discovery._turn_taken() as mine:
+            assert mine
+    assert threading.get_ident() not in threads
+    assert len(threads) == 2
 
 
 async def test_login_by_hand_is_looked_for(

@@ -254,6 +254,8 @@ def problem(code: int, status: str, message: str = "", **detail: Any) -> dict[st
         (404, problem(404, "NOT_FOUND", "models/x is not found"), UnknownModel),
         (413, "", ContextTooLong),
         (429, problem(429, "RESOURCE_EXHAUSTED"), RateLimited),
+        (429, problem(429, "RESOURCE_EXHAUSTED", "Input token count exceeds the limit "
+                      "of a minute; enable billing."), RateLimited),
         (500, problem(500, "INTERNAL"), UpstreamFailed),
         (503, problem(503, "UNAVAILABLE"), Overloaded),
         (504, problem(504, "DEADLINE_EXCEEDED"), UpstreamFailed),
