@@ -1,7 +1,7 @@
 """One try with one model: what came of it, and what it counts as.
 
 Plain state without database or network; ``routing.attempts`` books it and
-``routing.dispatcher`` drives it.
+``routing.dispatch`` drives it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A back end turns the wire format of its host into the events below and its failures
 into the errors below, and knows nothing of fallback, money or people; those belong to
-``routing.dispatcher``, the only caller.
+``routing.dispatch``, the only caller.
 
 Error tree (``code`` is the machine code of the API, see ``ErrorInfo``)::
 

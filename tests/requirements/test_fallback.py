@@ -266,7 +266,7 @@ async def test_r23_overloaded_chain_is_tried_again_within_the_deadline(
 ) -> None:
     monkeypatch.setattr(breakers, "COOL_S", 0.05)
     monkeypatch.setattr(breakers, "FIRST_PAUSE_S", 0.05)
-    monkeypatch.setattr(dispatcher, "BUSY_NOTICE_S", 0.1)
+    monkeypatch.setattr("routing.dispatch.BUSY_NOTICE_S", 0.1)
     await in_thread(chain, "first", "second")
     upstream.script("first", *["status-429-bare"] * 3, ANSWER)
     upstream.script("second", *["status-429-bare"] * 9)

@@ -331,7 +331,7 @@ def test_s12_only_the_dispatcher_calls_back_ends() -> None:
         for path in _sources()
         if "get_backend(" in path.read_text(encoding="utf-8")
     }
-    assert holders.pop("routing/dispatcher.py").count(").stream(") == 1
+    assert holders.pop("routing/dispatch.py").count(").stream(") == 1
     assert holders.keys() <= {"routing/backends/__init__.py", "routing/checks.py"}
     assert not [path for path, source in holders.items() if ".stream(" in source]
 

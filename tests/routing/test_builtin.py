@@ -16,7 +16,7 @@ import pytest
 
 from accounts.models import User
 from cortex_site import builtin_model
-from routing import dispatcher
+from routing import dispatch, dispatcher
 from routing.backends.base import (
     Prompt,
     PromptMessage,
@@ -47,9 +47,9 @@ def control_socket(settings: Any, tmp_path: Path) -> Path:
 def _fresh_back_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget addresses that other tests found."""
     fresh = Builtin()
-    original = dispatcher.get_backend
+    original = dispatch.get_backend
     monkeypatch.setattr(
-        dispatcher,
+        dispatch,
         "get_backend",
         lambda kind: fresh if kind == "builtin" else original(kind),
     )
@@ -234,7 +234,7 @@ async def test_real_model_answers_and_ends_with_its_input(
         assert not completion.result.estimated
         key = url.removeprefix("http://").partition("@")[0]
         settings.CORTEX_BUILTIN_URL = url.replace(key, "wrong")
-        dispatcher.get_backend("builtin").__dict__["_address"] = ""
+        dispatch.get_backend("builtin").__dict__["_address"] = ""
         wrong = (await ask(alice)).result
         assert wrong.error.code == "upstream_auth"
         process.stdin.close()

@@ -71,7 +71,7 @@ async def test_overloaded_chain_is_tried_again_until_somebody_answers(
 async def test_person_is_told_once_when_it_takes_long(
     alice: User, models: list[Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "BUSY_NOTICE_S", 0.03)
+    monkeypatch.setattr("routing.dispatch.BUSY_NOTICE_S", 0.03)
     m1: list[Any] = [*([RateLimited("a", retry_after_s=0.02)] for _ in range(5)), HELLO]
     with scripted.playing(m1=m1):
         events, result = await run(alice, model="m1")
@@ -157,7 +157,7 @@ async def test_stop_ends_the_waiting_at_once(alice: User, models: list[Model]) -
 async def test_waiting_is_said_while_it_lasts(
     alice: User, models: list[Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher, "BUSY_NOTICE_S", 0.1)
+    monkeypatch.setattr("routing.dispatch.BUSY_NOTICE_S", 0.1)
     with scripted.playing(m1=[RateLimited("a", retry_after_s=60)]):
         async with dispatcher.stream(
             PROMPT, user=alice, caller=caller_of(alice), model="m1"
