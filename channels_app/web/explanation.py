@@ -12,12 +12,17 @@ from typing import Any
 
 from accounts.models import User
 from channels_app.web.money_amounts import write_amount
+from ledger.entries import ABANDONED
+from ledger.models import LedgerEntry
+from ledger.turn_attempts import attempts_of_turn
 from personas.models import Message, TierPolicy
+from routing import classifier
 from routing.decisions import decision_for_turn, notices_of
 from routing.models import RouteDecision
 from routing.registry import catalogue_for
 
 UNKNOWN = "–"
+_STOPPED = "Cortex stopped during this call."
 _DECIDED_BY = {
     "explicit": "You chose the model or the tier.",
     "policy": "The setting of this chat chose the model or the tier.",
@@ -75,11 +80,20 @@ class Explanation:
     cost: str
     notices: tuple[str, ...] = ()
     attempts: tuple[AttemptRow, ...] = ()
+    booked: tuple[AttemptRow, ...] = ()
+    """Calls of which the ledger alone knows, since Cortex stopped during them."""
+    nobody_asked: bool = False
+    """The answer failed before any model was asked."""
     neighbours: tuple[Neighbour, ...] = ()
     others: tuple[str, ...] = ()
     """Models that stood ready and were not asked."""
     left_out: tuple[tuple[str, str], ...] = ()
     """Models that could not be asked, each with the reason."""
+
+    @property
+    def asked(self) -> tuple[AttemptRow, ...]:
+        """All calls in their order."""
+        return (*self.attempts, *self.booked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +112,13 @@ def explain(user: User, answer: Message) -> Explanation:
     model = answer.model or UNKNOWN
     tokens = _tokens(answer.input_tokens, answer.output_tokens)
     cost = amount(answer.cost_nano_usd, estimated=answer.estimated)
+    done = len(decision.attempts) if decision else 0
+    booked = _booked(user, answer, done)
     if decision is None:
         return Explanation(
+            booked=booked,
+            nobody_asked=not (booked or answer.attempts or answer.text)
+            and answer.state != Message.State.GENERATING,
             known=False,
             model=model,
             tier=_tier(answer.tier),
@@ -112,7 +131,7 @@ def explain(user: User, answer: Message) -> Explanation:
             cost=cost,
         )
     attempts = tuple(_attempt(each) for each in decision.attempts)
-    asked = {each.label for each in attempts}
+    asked = {each.label for each in (*attempts, *booked)}
     return Explanation(
         known=True,
         model=model,
@@ -126,6 +145,7 @@ def explain(user: User, answer: Message) -> Explanation:
         cost=cost,
         notices=tuple(notice.text for notice in notices_of(decision)),
         attempts=attempts,
+        booked=booked,
         neighbours=_neighbours(decision),
         others=tuple(
             label
@@ -196,6 +216,32 @@ def _attempt(stored: Mapping[str, Any]) -> AttemptRow:
         cost=amount(
             stored.get("cost_nano_usd"), estimated=bool(stored.get("estimated"))
         ),
+    )
+
+
+def _booked(user: User, answer: Message, done: int) -> tuple[AttemptRow, ...]:
+    """Return the calls for an answer that ended after the first ``done`` of them."""
+    if answer.state == Message.State.GENERATING:
+        return ()
+    return tuple(
+        _from_ledger(row)
+        for row in attempts_of_turn(user, answer.pk)
+        if row.attempt_number > done and row.role != classifier.ROLE
+    )
+
+
+def _from_ledger(row: LedgerEntry) -> AttemptRow:
+    is_open = row.kind == LedgerEntry.Kind.RESERVE
+    return AttemptRow(
+        label=row.model_id,
+        host="",
+        tier=_tier(row.tier),
+        outcome="not closed yet" if is_open else _OUTCOMES.get(row.outcome, ""),
+        error=_STOPPED if is_open or row.error_code == ABANDONED else "",
+        time=_seconds(row.elapsed_ms),
+        first_text=_seconds(row.first_token_ms),
+        tokens=_tokens(row.input_tokens, row.output_tokens),
+        cost=amount(row.cost_nano_usd, estimated=row.estimated),
     )
 
 

@@ -12,9 +12,13 @@ from django.test import AsyncClient, Client
 
 from accounts.models import User
 from channels_app.web.explanation import explain, redo_steps
+from channels_app.web.money_amounts import write_amount
+from ledger import entries
+from ledger.types import Reservation, Settlement
 from personas.conversations import start_conversation
 from personas.models import Conversation, Message, Persona
 from routing.models import Host, Model, RouteDecision
+from tests.support.ledger import make_caller, make_reservation
 
 SignIn = Callable[..., Client]
 ATTEMPTS = [
@@ -157,6 +161,73 @@ def test_a_decision_without_attempts_says_so(
     html = page_of(client, answer)
     assert "is still being written; how its calls go" in html
     assert "not stored" not in html
+
+
+def booked(answer: Message, **changes: Any) -> Reservation:
+    """Reserve a call for the answer, as its turn does."""
+    user = changes.pop("user", answer.owner)
+    caller = make_caller(user, turn_id=answer.pk)
+    reservation = make_reservation(user, caller=caller, **changes)
+    entries.reserve(reservation)
+    return reservation
+
+
+def test_after_a_crash_the_calls_are_those_of_the_ledger(
+    answer: Message, charlie: User, client_for: SignIn
+) -> None:
+    decided(answer, attempts=[], neighbours={})
+    judge = booked(answer, role="classify", model_id="judge")
+    entries.settle(judge.attempt_id, Settlement("complete", 1, input_tokens=1))
+    first = booked(answer, model_id="far", model_name="far-2", tier=2)
+    client = client_for(answer.owner)
+
+    html = page_of(client, answer)
+    assert '<strong>far</strong> <span class="badge warn">not closed yet</span>' in html
+    assert "not stored" not in html
+
+    used = Settlement(
+        "interrupted",
+        1500,
+        error_code=entries.ABANDONED,
+        input_tokens=1000,
+        output_tokens=200,
+        estimated=True,
+    )
+    cost = entries.settle(first.attempt_id, used).cost_nano_usd
+    booked(answer, user=charlie, model_id="not hers", attempt_number=2)
+    html = page_of(client, answer)
+    for text in (
+        '<strong>far</strong> <span class="badge warn">stopped</span>',
+        "Cortex stopped during this call.",
+        "1.5 s in all · 1,000 in, 200 out",
+        f"{write_amount(cost)} (estimated)",
+        "is what the ledger has booked.",
+        "Stood ready: near, spare",
+    ):
+        assert text in html
+    for text in ("<strong>judge", "not hers", "not stored"):
+        assert text not in html
+
+
+def test_calls_that_the_decision_knows_are_not_told_twice(
+    answer: Message, client_for: SignIn
+) -> None:
+    decided(answer, attempts=ATTEMPTS[:1])
+    booked(answer, model_id="near")
+    booked(answer, model_id="far", attempt_number=2)
+    found = explain(answer.owner, answer)
+    assert [each.label for each in found.asked] == ["near", "far"]
+    answer.state = Message.State.GENERATING
+    assert [each.label for each in explain(answer.owner, answer).asked] == ["near"]
+
+
+def test_a_turn_that_asked_nobody_says_so(answer: Message, client_for: SignIn) -> None:
+    Message.objects.filter(pk=answer.pk).update(
+        state="failed", text="", model="", attempts=0, error_message="None is set up."
+    )
+    html = page_of(client_for(answer.owner), answer)
+    assert "No model was asked. None is set up." in html
+    assert "No decision was stored" not in html
 
 
 def test_a_script_gets_the_part_without_the_page(
