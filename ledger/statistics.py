@@ -7,12 +7,14 @@ Nothing here shows a text.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any
 
-from django.db.models import Count, DateField, Exists, F, OuterRef, Q, QuerySet, Sum
-from django.db.models.functions import TruncDate, TruncMonth
+from django.db.models import CharField, Count, Q, QuerySet, Sum
+from django.db.models.functions import Cast, Substr, TruncDate
 
 from accounts.models import User
 from ledger.models import LedgerEntry
@@ -21,16 +23,9 @@ from ledger.open_attempts import CLOSINGS
 
 _COUNTED = (*CLOSINGS, LedgerEntry.Kind.ADJUST)
 _CLOSING = Q(kind__in=CLOSINGS)
-_CORRECTED = Exists(
-    LedgerEntry.objects.filter(
-        attempt_id=OuterRef("attempt_id"), kind=LedgerEntry.Kind.ADJUST
-    )
-)
 _SUMS = {
     "sum_calls": Count("id", filter=_CLOSING),
-    "sum_unknown_cost_calls": Count(
-        "id", filter=_CLOSING & Q(cost_nano_usd=None) & ~Q(_CORRECTED)
-    ),
+    "sum_unknown_cost_calls": Count("id", filter=_CLOSING & Q(cost_nano_usd=None)),
     "sum_failed_calls": Count("id", filter=_CLOSING & ~Q(outcome="complete")),
     "sum_estimated_calls": Count("id", filter=_CLOSING & Q(estimated=True)),
     "sum_cost_nano_usd": Sum("cost_nano_usd", default=0),
@@ -39,7 +34,12 @@ _SUMS = {
     ),
     "sum_input_tokens": Sum("input_tokens"),
     "sum_output_tokens": Sum("output_tokens"),
+    "sum_cache_read_tokens": Sum("cache_read_tokens", default=0),
+    "sum_cache_write_tokens": Sum("cache_write_tokens", default=0),
 }
+_NAMES = [name.removeprefix("sum_") for name in _SUMS]
+_OFFSETS_SINCE = 2015
+"""From this year on it is looked whether a zone is off by parts of an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,9 @@ class Totals:
     input_tokens: int | None = 0
     """Sum of the known counts, cache included; ``None`` when none is known."""
     output_tokens: int | None = 0
+    cache_read_tokens: int = 0
+    """The known part of ``input_tokens`` that was read from a cache."""
+    cache_write_tokens: int = 0
 
     @property
     def is_unknown(self) -> bool:
@@ -69,6 +72,52 @@ class Totals:
     def cost_usd(self) -> float | None:
         """The known costs in dollars; ``None`` when none of them is known."""
         return None if self.is_unknown else self.cost_nano_usd / NANO_PER_USD
+
+
+def add_up(parts: Collection[Totals]) -> Totals:
+    """Return several sums as one."""
+    known = {
+        name: [count for each in parts if (count := getattr(each, name)) is not None]
+        for name in _NAMES
+    }
+    calls = sum(known["calls"])
+    added = {name: sum(counts) for name, counts in known.items()}
+    for name in ("input_tokens", "output_tokens"):
+        counted = [each for each in parts if each.calls or getattr(each, name)]
+        if calls and all(getattr(each, name) is None for each in counted):
+            added[name] = None
+    return Totals(**added)
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """Sums by several things at once, from which each is told without asking again."""
+
+    names: tuple[str, ...]
+    """Columns of the ledger."""
+    cells: Mapping[tuple[Any, ...], Totals]
+    """Sums by the values of these columns."""
+
+    def by(self, name: str) -> dict[Any, Totals]:
+        """Return the sums by one of the columns, in the order of its values."""
+        at = self.names.index(name)
+        parts: dict[Any, list[Totals]] = {}
+        for values, sums in self.cells.items():
+            parts.setdefault(values[at], []).append(sums)
+        in_order = sorted(parts, key=lambda value: (value is None, value))
+        return {value: add_up(parts[value]) for value in in_order}
+
+    @property
+    def whole(self) -> Totals:
+        """The sums of everything."""
+        return add_up(self.cells.values())
+
+
+def breakdown(
+    user: User | None = None, *names: str, since: datetime | None = None
+) -> Breakdown:
+    """Return the sums by all of these columns, with one pass over the rows."""
+    return Breakdown(names, _grouped(rows_of(user, since=since), *names))
 
 
 def rows_of(
@@ -83,83 +132,113 @@ def rows_of(
 
 def totals(user: User | None = None, *, since: datetime | None = None) -> Totals:
     """Return the sums of a person, or of everybody."""
-    return _totals(rows_of(user, since=since).aggregate(**_SUMS))
+    return breakdown(user, since=since).whole
 
 
 def by_model(
     user: User | None = None, *, since: datetime | None = None
 ) -> dict[str, Totals]:
     """Return sums by the name that people know a model by, in the order of names."""
-    rows = rows_of(user, since=since).values(key=F("model_id"))
-    return {row["key"]: _totals(row) for row in _grouped(rows)}
+    return breakdown(user, "model_id", since=since).by("model_id")
 
 
 def by_persona(
     user: User | None = None, *, since: datetime | None = None
 ) -> dict[str, Totals]:
     """Return sums by the persona's name; ``""`` = calls for no persona."""
-    rows = rows_of(user, since=since).values(key=F("persona_name"))
-    return {row["key"]: _totals(row) for row in _grouped(rows)}
+    return breakdown(user, "persona_name", since=since).by("persona_name")
 
 
 def by_role(
     user: User | None = None, *, since: datetime | None = None
 ) -> dict[str, Totals]:
     """Return sums by model role: chat, distill, classify …"""
-    rows = rows_of(user, since=since).values(key=F("role"))
-    return {row["key"]: _totals(row) for row in _grouped(rows)}
+    return breakdown(user, "role", since=since).by("role")
 
 
 def by_channel(
     user: User | None = None, *, since: datetime | None = None
 ) -> dict[str, Totals]:
     """Return sums by the way in: web, api, schedule … and ``import``."""
-    rows = rows_of(user, since=since).values(key=F("channel"))
-    return {row["key"]: _totals(row) for row in _grouped(rows)}
-
-
-def by_tier(
-    user: User | None = None, *, since: datetime | None = None
-) -> dict[int | None, Totals]:
-    """Return sums by the tier of the model, 1 to 3; ``None`` last = not known."""
-    rows = rows_of(user, since=since).values(key=F("tier"))
-    found = {row["key"]: _totals(row) for row in _grouped(rows)}
-    unknown = found.pop(None, None)  # databases sort NULL differently
-    return found if unknown is None else {**found, None: unknown}
+    return breakdown(user, "channel", since=since).by("channel")
 
 
 def by_user(*, since: datetime | None = None) -> dict[str, Totals]:
     """Return sums by user name, in the order of names; for administrators."""
-    rows = rows_of(since=since).values(key=F("user_name"))
-    return {row["key"]: _totals(row) for row in _grouped(rows)}
+    return breakdown(None, "user_name", since=since).by("user_name")
 
 
 def by_date(
     user: User | None = None, *, since: datetime | None = None, zone: tzinfo = UTC
 ) -> dict[date, Totals]:
-    """Return sums by the day on which calls ended in ``zone``, oldest first."""
-    day = TruncDate("created_at", tzinfo=zone)
-    rows = rows_of(user, since=since).annotate(key=day).values("key")
-    return {row["key"]: _totals(row) for row in _grouped(rows)}
+    """Return sums by the day on which calls ended in ``zone``, oldest first.
+
+    Where midnight is always at a full hour of UTC the database only groups by hours:
+    SQLite would call a function of Python for every row to find its day.
+    """
+    rows = rows_of(user, since=since)
+    if not _is_off_by_whole_hours(zone):
+        days = rows.annotate(day=TruncDate("created_at", tzinfo=zone))
+        found = {day: sums for (day,), sums in _grouped(days, "day").items()}
+        return dict(sorted(found.items()))
+    text = Cast("created_at", CharField())  # both databases write it in UTC
+    hours = _grouped(rows.annotate(hour=Substr(text, 1, 13)), "hour")
+    parts: dict[date, list[Totals]] = {}
+    for (hour,), sums in sorted(hours.items()):
+        moment = datetime.strptime(f"{hour}+0000", "%Y-%m-%d %H%z")
+        parts.setdefault(moment.astimezone(zone).date(), []).append(sums)
+    return {day: add_up(sums) for day, sums in parts.items()}
 
 
-def by_month(
-    user: User | None = None, *, since: datetime | None = None, zone: tzinfo = UTC
-) -> dict[date, Totals]:
-    """Return sums by the first day of the month in ``zone``, oldest first."""
-    month = TruncMonth("created_at", output_field=DateField(), tzinfo=zone)
-    rows = rows_of(user, since=since).annotate(key=month).values("key")
-    return {row["key"]: _totals(row) for row in _grouped(rows)}
+@functools.lru_cache(maxsize=64)
+def _is_off_by_whole_hours(zone: tzinfo) -> bool:
+    years = range(_OFFSETS_SINCE, datetime.now(UTC).year + 2)
+    moments = [
+        datetime(year, month, 1, tzinfo=zone) for year in years for month in (1, 7)
+    ]
+    offsets = [moment.utcoffset() or timedelta() for moment in moments]
+    return all(offset % timedelta(hours=1) == timedelta() for offset in offsets)
 
 
-def _totals(row: dict[str, Any]) -> Totals:
-    if not row["sum_calls"]:
-        row = {name: row[name] or 0 for name in _SUMS}
-    return Totals(**{name.removeprefix("sum_"): row[name] for name in _SUMS})
+def _grouped(rows: QuerySet[LedgerEntry], *names: str) -> dict[tuple[Any, ...], Totals]:
+    """Return the sums by these columns.
+
+    What a correction made known is counted apart, from the few corrections: asking it
+    of every row would take several times as long.
+    """
+    known: dict[tuple[Any, ...], int] = {}
+    corrected = rows.filter(
+        kind__in=CLOSINGS,
+        cost_nano_usd=None,
+        attempt_id__in=LedgerEntry.objects.filter(kind=LedgerEntry.Kind.ADJUST)
+        .order_by()
+        .values("attempt_id"),
+    )
+    for *values, count in _by(corrected, names, {"count": Count("id")}):
+        known[tuple(values)] = count
+    found = {}
+    for row in _by(rows, names, _SUMS):
+        cell, sums = row[: len(names)], list(row[len(names) :])
+        found[cell] = _totals(sums, known.get(cell, 0))
+    return found
 
 
-def _grouped(rows: QuerySet[LedgerEntry, Any]) -> list[dict[str, Any]]:
-    return list(rows.annotate(**_SUMS).order_by("key"))
+def _by(
+    rows: QuerySet[LedgerEntry], names: Sequence[str], sums: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    """Return the values of the columns and then the sums."""
+    if not names:
+        found = rows.aggregate(**sums)
+        return [tuple(found[name] for name in sums)]
+    return list(rows.values(*names).annotate(**sums).values_list(*names, *sums))
+
+
+def _totals(sums: list[Any], corrected: int) -> Totals:
+    found = dict(zip(_NAMES, sums, strict=True))
+    found["unknown_cost_calls"] -= corrected
+    if not found["calls"]:
+        found = {name: count or 0 for name, count in found.items()}
+    return Totals(**found)
 
 
 def summary(user: User | None = None) -> dict[str, Any]:
@@ -171,14 +250,17 @@ def summary(user: User | None = None) -> dict[str, Any]:
          "by_model": {"haiku": {"calls": 3, "cost": 0.0125, "unknown_cost_calls": 0}},
          "by_date": {"2026-01-31": {"calls": 3, "cost": 0.0125, …}}, …}
     """
-    whole = totals(user)
+    models = breakdown(user, "model_id")
+    whole = models.whole
     return {
         "total_calls": whole.calls,
         "total_cost_estimated_usd": whole.cost_usd,
         "unknown_cost_calls": whole.unknown_cost_calls,
         "input_tokens": whole.input_tokens,
         "output_tokens": whole.output_tokens,
-        "by_model": {name: _brief(each) for name, each in by_model(user).items()},
+        "by_model": {
+            name: _brief(each) for name, each in models.by("model_id").items()
+        },
         "by_date": {
             day.isoformat(): _brief(each) for day, each in by_date(user).items()
         },

@@ -7,17 +7,16 @@ every price in it is known; otherwise the answer is ``None``, which pages show a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.db.models import Sum
-
 from accounts.models import User
 from ledger.money import cost_of
-from ledger.statistics import rows_of, totals
+from ledger.statistics import Totals, breakdown, totals
 from ledger.types import Settlement
 from routing.catalogue import ModelInfo
+from routing.models import Host
 from routing.registry import catalogue_for
 
 TOP_TIER = 3
@@ -54,22 +53,33 @@ def saved_nano_usd(user: User, since: datetime | None = None) -> int | None:
     return saving_of(user, since).nano_usd
 
 
-def saving_of(user: User, since: datetime | None = None) -> Saving:
-    """Compare a person's calls with the dearest tier-3 model that they may call."""
-    return compare(catalogue_for(user).models, used_by(user, since))
+def saving_of(
+    user: User, since: datetime | None = None, *, sums: Totals | None = None
+) -> Saving:
+    """Compare a person's calls with the dearest tier-3 model that they may call.
+
+    ``sums`` are those of the calls, where they are known already.
+    """
+    if sums is None:
+        sums = totals(user, since=since)
+    return compare(catalogue_for(user).models, used_in(sums))
 
 
-def saving_of_everybody(since: datetime | None = None) -> Saving:
+def saving_of_everybody(
+    since: datetime | None = None, *, by_id: Mapping[int | None, Totals] | None = None
+) -> Saving:
     """Add up what people saved, each compared with the models that they may call.
 
     Calls of nobody, such as tests of hosts, and of people who are gone are left out,
-    because they have no registry. One unknown saving makes the sum unknown.
+    because they have no registry. One unknown saving makes the sum unknown. ``by_id``
+    are the sums by the ids of people, where they are known already.
     """
-    rows = rows_of(since=since).exclude(user_id=None)
-    people = User.objects.filter(pk__in=rows.values("user_id"))
+    if by_id is None:
+        by_id = breakdown(None, "user_id", since=since).by("user_id")
+    people = User.objects.filter(pk__in=[each for each in by_id if each is not None])
     total, against = 0, set()
-    for person in people.order_by("username"):
-        saving = saving_of(person, since)
+    for person, models in _models_of(list(people.order_by("username"))):
+        saving = compare(models, used_in(by_id[person.pk]))
         if saving.nano_usd is None:
             why = f"of {person.username} {saving.why_unknown}"
             return Saving(None, why_unknown=why)
@@ -78,20 +88,34 @@ def saving_of_everybody(since: datetime | None = None) -> Saving:
     return Saving(total, " or ".join(sorted(against)))
 
 
-def used_by(user: User, since: datetime | None = None) -> Used:
-    """Return what a person's calls used and cost, corrections included."""
-    sums = totals(user, since=since)
-    cached = rows_of(user, since=since).aggregate(
-        read=Sum("cache_read_tokens", default=0),
-        write=Sum("cache_write_tokens", default=0),
+def _models_of(people: list[User]) -> Iterator[tuple[User, tuple[ModelInfo, ...]]]:
+    """Yield each person with what they may call.
+
+    Those who have no hosts of their own all have the same models, looked up once.
+    """
+    ids = [each.pk for each in people]
+    owners = set(
+        Host.objects.filter(owner_id__in=ids).values_list("owner_id", flat=True)
     )
+    shared: tuple[ModelInfo, ...] | None = None
+    for person in people:
+        if person.pk in owners:
+            yield person, catalogue_for(person).models
+            continue
+        if shared is None:
+            shared = catalogue_for(person).models
+        yield person, shared
+
+
+def used_in(sums: Totals) -> Used:
+    """Return what calls used and cost, corrections included."""
     return Used(
         input_tokens=sums.input_tokens or 0,
         output_tokens=sums.output_tokens or 0,
         cost_nano_usd=sums.cost_nano_usd,
         unknown_cost_calls=sums.unknown_cost_calls,
-        cache_read_tokens=cached["read"],
-        cache_write_tokens=cached["write"],
+        cache_read_tokens=sums.cache_read_tokens,
+        cache_write_tokens=sums.cache_write_tokens,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import date, datetime, tzinfo
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -33,6 +33,18 @@ from personas.costs import ConversationCost, costliest_conversations
 from routing.savings import Saving, saving_of, saving_of_everybody
 
 LATEST_ROWS = 50
+_ALL_TABLES = {
+    "user_name": ("People", "Person"),
+    "model_id": ("Models", "Model"),
+    "role": ("Model roles", "Role"),
+    "channel": ("Channels", "Channel"),
+}
+_OWN_TABLES = {
+    "model_id": ("Models", "Model"),
+    "persona_name": ("Personas", "Persona"),
+    "role": ("Model roles", "Role"),
+    "channel": ("Channels", "Channel"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +126,11 @@ class View:
     """``None`` = everybody's."""
 
     @property
+    def today(self) -> date:
+        """The day at the person's place."""
+        return self.now.astimezone(self.zone).date()
+
+    @property
     def since(self) -> datetime | None:
         """When the chosen period began."""
         return money_periods.since_of(self.period, self.now, self.zone)
@@ -126,14 +143,10 @@ def money(request: AuthenticatedHttpRequest) -> HttpResponse:
     """Show one's own sums, chart, shares, dearest conversations and latest calls."""
     user = request.user
     view = _view(request, user)
-    saving = saving_of(user, view.since)
-    tables = [
-        _table("Models", "Model", statistics.by_model(user, since=view.since)),
-        _table("Personas", "Persona", statistics.by_persona(user, since=view.since)),
-        _table("Model roles", "Role", statistics.by_role(user, since=view.since)),
-        _table("Channels", "Channel", statistics.by_channel(user, since=view.since)),
-    ]
-    context = _context(view, tables) | {
+    sums = statistics.breakdown(user, *_OWN_TABLES, since=view.since)
+    saving = saving_of(user, sums=sums.whole)
+    tables = _tables(sums, _OWN_TABLES)
+    context = _context(view, tables, sums.whole) | {
         "budgets": [Allowance(each) for each in standings_of(user)],
         "saving": saving,
         "saved": _saved(saving),
@@ -151,14 +164,11 @@ def everybody(request: AuthenticatedHttpRequest) -> HttpResponse:
     if not request.user.is_admin:
         raise Http404("There is no such page.")
     view = _view(request, None)
-    tables = [
-        _table("People", "Person", statistics.by_user(since=view.since)),
-        _table("Models", "Model", statistics.by_model(since=view.since)),
-        _table("Model roles", "Role", statistics.by_role(since=view.since)),
-        _table("Channels", "Channel", statistics.by_channel(since=view.since)),
-    ]
-    saving = saving_of_everybody(view.since)
-    context = _context(view, tables) | {"saving": saving, "saved": _saved(saving)}
+    sums = statistics.breakdown(None, "user_id", *_ALL_TABLES, since=view.since)
+    saving = saving_of_everybody(by_id=sums.by("user_id"))
+    tables = _tables(sums, _ALL_TABLES)
+    context = _context(view, tables, sums.whole)
+    context |= {"saving": saving, "saved": _saved(saving)}
     return render(request, "money/everybody.html", context)
 
 
@@ -177,12 +187,15 @@ def _view(request: AuthenticatedHttpRequest, user: User | None) -> View:
     )
 
 
-def _context(view: View, tables: list[Table]) -> dict[str, Any]:
-    """Return what both pages show."""
+def _context(
+    view: View, tables: list[Table], sums: statistics.Totals
+) -> dict[str, Any]:
+    """Return what both pages show; ``sums`` are those of the chosen period."""
+    by_date = _by_date(view)
     return {
         "zone": view.zone,
-        "figures": _sums(view),
-        "chart": _chart(view),
+        "figures": _sums(view, by_date, sums),
+        "chart": Chart(money_periods.bars(by_date, view.chart, view.today), view.chart),
         "tables": [table for table in tables if table.figures],
         "period_name": money_periods.PERIODS[view.period],
         "periods": _choices(money_periods.PERIODS, "period", view),
@@ -190,22 +203,24 @@ def _context(view: View, tables: list[Table]) -> dict[str, Any]:
     }
 
 
-def _sums(view: View) -> list[Figure]:
-    user = view.user
-    day = start_of("day", view.now, view.zone)
+def _by_date(view: View) -> dict[date, statistics.Totals]:
+    """Return the sums of each day of the chart and of this month."""
+    chart = money_periods.chart_since(view.chart, view.now, view.zone)
     month = start_of("month", view.now, view.zone)
+    return statistics.by_date(view.user, since=min(chart, month), zone=view.zone)
+
+
+def _sums(
+    view: View, by_date: Mapping[date, statistics.Totals], sums: statistics.Totals
+) -> list[Figure]:
+    first = view.today.replace(day=1)
+    month = [each for day, each in by_date.items() if day >= first]
+    whole = sums if view.since is None else statistics.totals(view.user)
     return [
-        Figure("Today", statistics.totals(user, since=day)),
-        Figure("This month", statistics.totals(user, since=month)),
-        Figure("Since the beginning", statistics.totals(user)),
+        Figure("Today", by_date.get(view.today, statistics.Totals())),
+        Figure("This month", statistics.add_up(month)),
+        Figure("Since the beginning", whole),
     ]
-
-
-def _chart(view: View) -> Chart:
-    since = money_periods.chart_since(view.chart, view.now, view.zone)
-    by_date = statistics.by_date(view.user, since=since, zone=view.zone)
-    today = view.now.astimezone(view.zone).date()
-    return Chart(money_periods.bars(by_date, view.chart, today), view.chart)
 
 
 def _choices(names: Mapping[str, str], kind: str, view: View) -> list[Choice]:
@@ -218,8 +233,13 @@ def _choices(names: Mapping[str, str], kind: str, view: View) -> list[Choice]:
     return links
 
 
-def _table(title: str, column: str, groups: dict[str, statistics.Totals]) -> Table:
-    return Table(title, column, figures_of(groups))
+def _tables(
+    sums: statistics.Breakdown, titles: Mapping[str, tuple[str, str]]
+) -> list[Table]:
+    return [
+        Table(title, column, figures_of(sums.by(name)))
+        for name, (title, column) in titles.items()
+    ]
 
 
 def _saved(saving: Saving) -> str:

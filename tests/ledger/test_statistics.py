@@ -130,17 +130,64 @@ def test_groups_of_how_it_was_asked(alice: User, bob: User) -> None:
     assert calls(statistics.by_persona(alice)) == [("", 1), ("inara", 2)]
     assert calls(statistics.by_role(alice)) == [("chat", 2), ("classify", 1)]
     assert calls(statistics.by_channel(alice)) == [("api", 1), ("web", 2)]
-    assert calls(statistics.by_tier(alice)) == [(1, 1), (3, 1), (None, 1)]
+    tiers = statistics.breakdown(alice, "tier").by("tier")
+    assert calls(tiers) == [(1, 1), (3, 1), (None, 1)]
     assert calls(statistics.by_role()) == [("chat", 2), ("classify", 1), ("distill", 1)]
 
 
-def test_by_month_uses_the_zone(alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    late = datetime(2026, 1, 31, 23, 30, tzinfo=UTC)
-    monkeypatch.setattr(chain.timezone, "now", lambda: late)
-    book(alice)
-    berlin = ZoneInfo("Europe/Berlin")
-    assert list(statistics.by_month(alice)) == [date(2026, 1, 1)]
-    assert list(statistics.by_month(alice, zone=berlin)) == [date(2026, 2, 1)]
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("Europe/Berlin", date(2026, 2, 1)),
+        ("America/New_York", date(2026, 1, 31)),
+        ("Asia/Kathmandu", date(2026, 2, 1)),  # midnight is at 18:15
+        ("Pacific/Marquesas", date(2026, 1, 31)),  # at 9:30
+    ],
+)
+def test_days_begin_at_midnight_of_the_zone(
+    alice: User, monkeypatch: pytest.MonkeyPatch, zone: str, day: date
+) -> None:
+    late = datetime(2026, 1, 31, 23, 20, tzinfo=UTC)
+    for moment in (late, late.replace(hour=18, minute=14), late.replace(hour=9)):
+        monkeypatch.setattr(chain.timezone, "now", lambda moment=moment: moment)
+        book(alice)
+    found = statistics.by_date(alice, zone=ZoneInfo(zone))
+    expected: dict[date, int] = {}
+    for row in statistics.rows_of(alice):
+        local = row.created_at.astimezone(ZoneInfo(zone)).date()
+        expected[local] = expected.get(local, 0) + 1
+    assert {key: each.calls for key, each in found.items()} == expected
+    assert max(found) == day
+
+
+def test_a_breakdown_says_what_each_question_alone_says(alice: User, bob: User) -> None:
+    for user in (alice, bob):
+        book(user)
+        book(user, model_id="opus", role="classify", output_tokens=None)
+        book(user, model_id="mystery", prices=Prices(), input_tokens=None)
+        attempt = book(user, model_id="mystery", prices=Prices(), outcome="failed")
+        entries.adjust(attempt, note="invoice", cost_nano_usd=7)
+    sums = statistics.breakdown(alice, "model_id", "role", "channel", "persona_name")
+    assert sums.by("model_id") == statistics.by_model(alice)
+    assert sums.by("role") == statistics.by_role(alice)
+    assert sums.by("channel") == statistics.by_channel(alice)
+    assert sums.by("persona_name") == statistics.by_persona(alice)
+    assert sums.whole == statistics.totals(alice)
+    assert sums.whole.unknown_cost_calls == 2
+    assert statistics.breakdown(None, "user_name").by("user_name") == {
+        "alice": statistics.totals(alice),
+        "bob": statistics.totals(bob),
+    }
+
+
+def test_sums_stay_unknown_where_no_part_is_known(alice: User) -> None:
+    book(alice, input_tokens=None)
+    book(alice, input_tokens=None, model_id="opus")
+    whole = statistics.breakdown(alice, "model_id").whole
+    assert (whole.calls, whole.input_tokens, whole.output_tokens) == (2, None, 4)
+    assert statistics.breakdown(
+        alice, "model_id", since=chain.timezone.now()
+    ).whole == (Totals())
 
 
 def test_a_grant_is_neither_a_call_nor_a_cost(alice: User) -> None:

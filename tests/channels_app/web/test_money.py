@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
@@ -293,3 +295,39 @@ class TestEverybody:
         assert "No calls in this time." in page(
             client_for(admin_user), "/money/everybody/"
         )
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("address", ["/money/?period=all", "/money/everybody/"])
+def test_the_ledger_is_passed_over_a_few_times_only(
+    admin_user: User, client_for: ClientFor, address: str
+) -> None:
+    client = client_for(admin_user)
+    book(admin_user, model_id="opus", prices=Prices())
+    page(client, address)
+    with CaptureQueriesContext(connection) as seen:
+        page(client, address)
+    sums = [each["sql"] for each in seen if "SUM(" in each["sql"]]
+    sums = [each for each in sums if "ledger_ledgerentry" in each]
+    assert len(sums) <= 3
+    for sql in sums:
+        assert "EXISTS" not in sql  # asked of each row it triples the time
+        assert "django_datetime" not in sql  # a function of Python for each row
+
+
+@pytest.mark.django_db
+def test_many_people_do_not_make_many_queries(
+    admin_user: User, client_for: ClientFor
+) -> None:
+    top_model()
+    client = client_for(admin_user)
+    book(admin_user)
+    page(client, "/money/everybody/")
+    counts = []
+    for number in (2, 20):
+        for each in range(number):
+            book(User.objects.create_user(f"person{number}x{each}"))
+        with CaptureQueriesContext(connection) as seen:
+            page(client, "/money/everybody/")
+        counts.append(len(seen))
+    assert counts[0] == counts[1] < 30
