@@ -16,23 +16,17 @@ from __future__ import annotations
 import logging
 import random
 import time
-import uuid
 from collections.abc import Callable
-from typing import Final
-
-from django.db import IntegrityError, transaction
 
 from accounts.transactions import quick_transaction
-from ledger import budgets, entries
+from ledger import budgets
 from ledger.errors import BudgetExceeded
-from ledger.types import Reservation
-from routing import bookings, decisions, host_notes
+from routing import bookings, decisions, host_notes, reserving
 from routing.attempt import Attempt
 from routing.backends.base import BackendError, Refused, Timeouts
 from routing.breakers import BREAKERS, Breakers
 from routing.candidates import Candidate
 from routing.classifier import Verdict
-from routing.continuation import Seam, continued
 from routing.deadline import Deadline, OutOfTime
 from routing.events import Notice, NoticeCode
 from routing.health import is_overload
@@ -43,17 +37,6 @@ from routing.prospects import OVERLOAD_PATIENCE_S, Pause, Prospects
 from routing.router import RoutePlan, stand_ins_in_the_house
 
 logger = logging.getLogger(__name__)
-
-_HAPPENED: Final = {
-    "upstream_unavailable": "did not answer",
-    "upstream_timeout": "took too long",
-    "too_many": "was too busy",
-    "upstream_auth": "did not accept its key",
-    "no_model": "was not to be found",
-    "too_long": "had no room for the text",
-    "refused": "declined",
-}
-"""What a failure's code means in the reason for the next attempt."""
 
 
 class Attempts:
@@ -136,8 +119,7 @@ class Attempts:
             reserved = False
             try:
                 self._check_time(candidate)
-                attempt = self._prepare(candidate)
-                self._reserve(attempt)
+                attempt = self._reserve(candidate)
                 reserved = True
                 return attempt
             except BudgetExceeded as error:
@@ -170,76 +152,17 @@ class Attempts:
     def _last_error(self) -> BackendError | None:
         return self.done[-1].error if self.done else None
 
-    def _prepare(self, candidate: Candidate) -> Attempt:
-        model, job = candidate.model, self.job
+    def _reserve(self, candidate: Candidate) -> Attempt:
+        """Make the attempt and write its reservation; with the first the decision."""
         shown = "".join(self.shown)
-        if shown:
-            prompt = continued(job.prompt_for, model.input_tokens, shown)
-        else:
-            prompt = job.prompt_for(model.input_tokens)
-        limit = min(job.max_output_tokens or model.output_tokens, model.output_tokens)
-        return Attempt(
-            id=uuid.uuid4(),
-            number=len(self.done) + 1,
-            candidate=candidate,
-            reason=self._reason(candidate),
-            prompt=prompt,
-            max_output_tokens=limit,
-            caller=job.caller,
-            seam=Seam(shown) if shown else None,
-            starts_at=len(shown),
-        )
-
-    def _reserve(self, attempt: Attempt) -> None:
-        """Write the reservation and, with the first one, the decision.
-
-        Calls of nobody, such as the installation's own tests, have no decision.
-        """
-        planning = self.planning
-        reservation = bookings.reservation_of(
-            attempt, self.job, planning.stand_in_prices
-        )
-        if self.decision is not None or self.job.caller.user_id is None:
-            entries.reserve(reservation)
-            return
-        turn_id = self.job.caller.turn_id
-        try:
-            self.decision = self._decide_and_reserve(attempt, reservation, turn_id)
-        except IntegrityError:
-            if turn_id is None:
-                raise
-            # A turn has one decision; its further calls have rows without its id.
-            self.decision = self._decide_and_reserve(attempt, reservation, None)
-
-    def _decide_and_reserve(
-        self, attempt: Attempt, reservation: Reservation, turn_id: uuid.UUID | None
-    ) -> RouteDecision:
-        job, plan = self.job, self.plan
-        assert plan is not None  # noqa: S101 -- tells mypy; begin() made it
-        with transaction.atomic():
-            decision = decisions.begin(
-                job.user,
-                self.planning.decision_for(attempt.prompt),
-                plan,
-                job.request,
-                turn_id=turn_id,
-                thread_id=job.thread_id,
-                redo_of=job.redo_of,
-                undecided=self.planning.undecided,
+        attempt = reserving.attempt_for(self.job, candidate, self.done, shown)
+        if self.plan is not None and self.decision is None:
+            self.decision = reserving.decide_and_reserve(
+                attempt, self.job, self.planning, self.plan
             )
-            entries.reserve(reservation)
-        return decision
-
-    def _reason(self, candidate: Candidate) -> str:
-        if not self.done:
-            return candidate.reason
-        failed = self.done[-1]
-        name = failed.model.label
-        if self.shown:
-            return f"goes on where {name} broke off"
-        code = failed.error.code if failed.error else ""
-        happened = _HAPPENED.get(code, "failed")
-        return f"{candidate.reason}, after {name} {happened}"
+        else:
+            reserving.reserve(attempt, self.job, self.planning)
+        return attempt
 
     def _go_cheaper(self, refused: Candidate, error: BudgetExceeded) -> None:
         """Turn to what costs less than a candidate that the budget refused."""
