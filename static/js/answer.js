@@ -1,5 +1,6 @@
 /** One answer while it is being written: stage, growing text, thinking, and its end. */
 
+import { writeDollars } from "./amounts.js";
 import { GrowingText } from "./markdown.js";
 import { fillRetryChoices, fromTemplate, setSource, showLocalTime } from "./messages.js";
 
@@ -17,7 +18,8 @@ const ANNOUNCED_CHARS = 500;
 export function costText(cost_usd, estimated) {
   if (cost_usd === null || cost_usd === undefined) return "cost unknown";
   if (isFree(cost_usd)) return "free";
-  return estimated ? `$${cost_usd} (estimated)` : `$${cost_usd}`;
+  const amount = writeDollars(Number(cost_usd));
+  return estimated ? `${amount} (estimated)` : amount;
 }
 
 /** Return what the picker calls a tier; empty for none. */
@@ -78,7 +80,7 @@ export class Answer {
   setRoute({ model, tier, fallback, continues }) {
     this.article.querySelector(".model").textContent = model;
     this.article.querySelector(".tier").textContent = tierName(tier);
-    if (continues && this.#hasText) this.#text.addSeam(model);
+    this.#text.addSeam(continues ? model : "");
     this.setStage("waiting", fallback ? `now ${model}` : model);
   }
 

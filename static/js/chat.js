@@ -5,17 +5,14 @@
  * written (`live`) and nothing else. Navigation to another chat is an ordinary page load.
  */
 
+import { watchActions } from "./actions.js";
 import { Answer } from "./answer.js";
 import { watchConnection } from "./banner.js";
-import { copy } from "./clipboard.js";
-import { Composer, routeOf } from "./composer.js";
-import { openEditor } from "./editor.js";
+import { Composer } from "./composer.js";
 import { Follow } from "./follow.js";
-import {
-  bringDetailsIntoView, cutFrom, joinSiblings, sourceOf, userMessage,
-} from "./messages.js";
+import { bringDetailsIntoView, cutFrom, joinSiblings, userMessage } from "./messages.js";
+import { watchNotice } from "./notice.js";
 import { keepPolicy, linkPolicy } from "./policy.js";
-import { textWithoutSeams } from "./seams.js";
 import { watchSidebar } from "./sidebar.js";
 import { ChatSocket } from "./socket.js";
 import { Thread } from "./thread.js";
@@ -25,7 +22,7 @@ import { watchWhy } from "./why.js";
 const chat = document.getElementById("chat");
 const thread = document.getElementById("thread");
 const status = document.getElementById("status");
-const notice = document.getElementById("notice");
+const { tell, hush, idle } = watchNotice(document.getElementById("notice"));
 const personaName = chat.dataset.personaName;
 
 const follow = new Follow(document.getElementById("scroller"), document.getElementById("jump"));
@@ -52,9 +49,12 @@ const live = new Map();
 
 // --- what a person does ------------------------------------------------------------
 
-composer.addEventListener("send", (event) => send(event.detail));
+composer.addEventListener("send", async (event) => {
+  if (composer.waitsForRoute && !await policyKept()) return;
+  send(event.detail);
+});
 composer.addEventListener("stop", stop);
-keepPolicy(composer, () => chat.dataset.conversation, tell);
+const policyKept = keepPolicy(composer, () => chat.dataset.conversation, tell);
 
 function send(text) {
   if (mustWait()) return;
@@ -85,15 +85,18 @@ function send(text) {
   composer.focus();
 }
 
-/** Say that a text stays where it is while an answer is being written. */
-function mustWait() {
-  if (live.size) tell(`You can send this when ${personaName} has finished; it stays here.`, true);
-  return live.size > 0;
+/** While an answer is being written: say that something must wait, and return why. */
+function mustWait(act = "send this") {
+  if (!live.size) return "";
+  const stays = act === "send this" ? "; it stays here" : "";
+  const reason = `You can ${act} when ${personaName} has finished${stays}.`;
+  tell(reason, true);
+  return reason;
 }
 
 /** Ask again for the answer in `article`, which stays reachable as another version. */
 function retry(article, route) {
-  if (live.size || !article.dataset.id) return;
+  if (mustWait("ask again") || !article.dataset.id) return;
   hush();
   const removed = cutFrom(article);
   begin({ type: "turn.retry", message: article.dataset.id, ...route }, {
@@ -258,24 +261,11 @@ function showTitle(title) {
 
 function showBusy() {
   composer.busy = live.size > 0;
-  if (!live.size && "untilIdle" in notice.dataset) hush();
+  if (!live.size) idle();
   chat.classList.toggle("busy", live.size > 0);
   // Another version would take the place of the answer that is being written.
   for (const form of thread.querySelectorAll(".siblings")) form.inert = live.size > 0;
 }
-
-/** Show a note; one that is true only while an answer is written goes away with it. */
-function tell(text, untilIdle = false) {
-  notice.querySelector("span").textContent = text;
-  notice.toggleAttribute("data-until-idle", untilIdle);
-  notice.hidden = false;
-}
-
-function hush() {
-  notice.hidden = true;
-}
-
-notice.querySelector("button").addEventListener("click", hush);
 
 function resume(article) {
   adopt(article.dataset.id);
@@ -283,50 +273,17 @@ function resume(article) {
   showBusy();
 }
 
-// --- buttons of messages -------------------------------------------------------------
-
-thread.addEventListener("click", (event) => {
-  const opener = event.target.closest(".opener");
-  if (opener) {
-    send(opener.dataset.text);
-    return;
-  }
-  const older = event.target.closest("#older");
-  if (older) {
-    event.preventDefault();
-    messages.showOlder();
-    return;
-  }
-  const button = event.target.closest("[data-action]");
-  const article = button?.closest(".message");
-  if (article) act(button, article);
+watchActions(thread, {
+  isBusy: () => live.size > 0,
+  send,
+  retry,
+  edit,
+  showOlder: () => messages.showOlder(),
+  show: (path, options) => messages.show(path, options),
 });
-
-function act(button, article) {
-  const action = button.dataset.action;
-  if (action === "copy") copy(button, sourceOf(article));
-  else if (action === "copy-code") {
-    copy(button, textWithoutSeams(button.closest(".code-frame").querySelector("code")));
-  } else if (action === "retry") retry(article, { model: null, tier: null });
-  else if (action === "edit" && !live.size) openEditor(article, edit);
-}
-
-thread.addEventListener("change", (event) => {
-  const select = event.target.closest(".retry-with");
-  if (select?.value) retry(select.closest(".message"), routeOf(select.value));
-});
-
-thread.addEventListener("submit", (event) => {
-  const form = event.target.closest(".siblings");
-  if (!form) return;
-  event.preventDefault();
-  if (live.size) return;
-  const body = new FormData(form, event.submitter);
-  messages.show(form.action, { method: "POST", body });
-});
-
-watchWhy(thread, document.getElementById("why"), (article, tier) => {
-  retry(article, { model: null, tier });
+watchWhy(thread, document.getElementById("why"), {
+  whyNot: () => mustWait("ask again"),
+  redo: (article, tier) => retry(article, { model: null, tier }),
 });
 
 // Notes of changes get lost while a tab sleeps or its line is down.

@@ -79,6 +79,22 @@ export class Composer extends EventTarget {
     this.#savedRoute = value;
   }
 
+  /**
+   * The conversation has not got this choice: show the one that it has, unless another
+   * one was picked meanwhile. Says whether that was so.
+   */
+  routeRefused(value) {
+    if (this.#route.value !== value) return false;
+    this.#route.value = this.#savedRoute;
+    this.#explainRoute();
+    return true;
+  }
+
+  /** No frame can say what is picked before the conversation has got it: as set up. */
+  get waitsForRoute() {
+    return !this.#isNew && this.#route.value === "" && this.#savedRoute !== "";
+  }
+
   get #isNew() {
     return this.#place.startsWith("new:");
   }

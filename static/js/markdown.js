@@ -199,6 +199,8 @@ export class GrowingText {
   #frame = 0;
   #endsInReturn = false;
   #seams = [];
+  /** Who was asked to go on and has written nothing yet. */
+  #asked = "";
   #onRender;
 
   /**
@@ -214,15 +216,18 @@ export class GrowingText {
     return this.#source;
   }
 
-  /** Another model goes on from here. */
+  /** Another model was asked to go on: its divider comes with its first word. */
   addSeam(model) {
-    this.#seams.push({ at: this.#source.length, model });
-    this.append("");
+    this.#asked = model;
   }
 
   /** Add text at the end. */
   append(text) {
     if (text) {
+      if (this.#asked && this.#source) {
+        this.#seams.push({ at: this.#source.length, model: this.#asked });
+      }
+      this.#asked = "";
       // A line end of two characters may come in two pieces.
       const rest = this.#endsInReturn ? text.replace(/^\n/, "") : text;
       this.#endsInReturn = text.endsWith("\r");

@@ -6,25 +6,12 @@
  * and calls of unknown cost are a question mark above, because they have no height.
  */
 
+import { writeDollars } from "./amounts.js";
+
 /* global uPlot */
 const NANO_PER_USD = 1e9;
 const HEIGHT_PX = 260;
 const HATCH_PX = 6;
-
-/**
- * Write dollars with cents, and with more digits where an amount is smaller.
- *
- * @param {number} dollars
- * @returns {string} such as `$12.50`, `$0.0031` or `$0`
- */
-export function writeDollars(dollars) {
-  if (!dollars) return "$0";
-  const size = Math.floor(Math.log10(Math.abs(dollars)));
-  const digits = size < -1 ? Math.min(9, 1 - size) : 2;
-  const [whole, part] = Math.abs(dollars).toFixed(digits).split(".");
-  const sign = dollars < 0 ? "-" : "";
-  return `${sign}$${whole}.${part.replace(/0+$/, "").padEnd(2, "0")}`;
-}
 
 /**
  * Read the rows of the table.

@@ -6,8 +6,8 @@
  * `turn.resume {after}`. What was sent and not yet acknowledged is sent again with the
  * same client id, which the server recognises.
  *
- * Events: `started`, `stage`, `routed`, `delta`, `thinking`, `finished`, each with its
- * frame; `gone` for a turn that cannot be followed any more, where the message itself
+ * Events: `started`, `stage`, `routed`, `notice`, `delta`, `thinking`, `finished`, each
+ * with its frame; `gone` for a turn that cannot be followed any more, where the message itself
  * tells the rest; `refused` for a request that started nothing.
  */
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.support.browser import PHONE, Seen, send, wait_for_answer
 from tests.support.browser_fixtures import Site
@@ -188,3 +188,114 @@ def test_notes_stand_under_the_answer_while_it_is_written(
         ["Half is used."],
         "Deep",
     ]
+
+
+def test_another_try_is_for_the_answer_whose_reason_is_shown(
+    site: Site, open_page: Opener
+) -> None:
+    page, seen = open_page()
+    page.goto(f"{site.url}/?persona=inara")
+    for number, text in enumerate(("first", "second"), 1):
+        send(page, text)
+        wait_for_answer(page, number)
+    first, second = (
+        page.locator(".answer").nth(at).get_attribute("data-id") for at in (0, 1)
+    )
+    cost = page.locator(".answer .cost").last.inner_text()
+    assert cost.startswith("$0.0")
+
+    held: list[Route] = []
+    page.route(f"**/why/{first}", lambda route: held.append(route))
+    links = page.get_by_role("link", name="Why this model?")
+    with page.expect_request(re.compile(f"/why/{first}$")):
+        links.first.click()
+    links.last.click()
+    dialog = page.get_by_role("dialog", name="Why this model?")
+    form = dialog.locator(f'form[data-message="{second}"]')
+    expect(form).to_be_visible()
+    expect(dialog.locator("dt:text-is('Cost') + dd")).to_have_text(cost)
+    with page.expect_response(re.compile(f"/why/{first}$")):
+        held[0].continue_()
+    page.unroute(f"**/why/{first}")
+    expect(form).to_be_visible()
+    dialog.get_by_role("button", name="One tier down").click()
+    expect(dialog).to_be_hidden()
+    expect(page.locator(".sibling-count").last).to_have_text("2/2")
+    wait_for_answer(page, 2)
+    expect(page.locator(".answer .model")).to_have_text(["echo", "tokens-30-5ms"])
+
+    # Meanwhile another tab goes on, and this one shows the chat anew.
+    page.get_by_role("link", name="Why this model?").first.click()
+    expect(dialog.locator(f'form[data-message="{first}"]')).to_be_visible()
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.select_option("#route", "model:tokens-400-20ms")
+    send(other, "third")
+    expect(page.locator(".answer")).to_have_count(3)
+    down = dialog.get_by_role("button", name="One tier down")
+    down.click()
+    why_not = dialog.get_by_role("alert")
+    expect(why_not).to_have_text("You can ask again when Inara has finished.")
+    expect(dialog).to_be_visible()
+    other.get_by_role("button", name="Stop answering").click()
+    wait_for_answer(page, 1, "interrupted")
+    down.click()
+    expect(dialog).to_be_hidden()
+    expect(page.locator(".answer")).to_have_count(1)
+    wait_for_answer(page)
+    expect(page.locator(".answer .model")).to_have_text("tokens-30-5ms")
+    seen.assert_clean()
+
+
+def test_the_picker_shows_what_holds(site: Site, open_page: Opener) -> None:
+    page, seen = open_page()
+    page.goto(f"{site.url}/?persona=tina")
+    page.select_option("#route", "tier:2")
+    send(page, "hello")
+    wait_for_answer(page)
+
+    page.route("**/policy", lambda route: route.abort())
+    page.select_option("#route", "")
+    expect(page.locator("#notice")).to_contain_text("the one before still holds")
+    expect(page.locator("#route")).to_have_value("tier:2")
+    expect(page.locator("#route-help")).to_contain_text("everyday work")
+    page.unroute("**/policy")
+
+    held: list[Route] = []
+    page.route("**/policy", lambda route: held.append(route))
+    with page.expect_request(re.compile("/policy$")):
+        page.select_option("#route", "")
+    send(page, "as set up, please")
+    expect(page.locator(".mine")).to_have_count(1)
+    held[0].continue_()
+    wait_for_answer(page, 2)
+    models = page.locator(".answer .model")
+    expect(models).to_have_text(["echo", "tokens-30-5ms"])
+    seen.assert_clean()
+
+
+def test_who_wrote_nothing_gets_no_divider(site: Site, page: Page) -> None:
+    page.goto(f"{site.url}/?persona=tina")
+    shown = page.evaluate(
+        """async () => {
+          const { Answer } = await import("/static/js/answer.js");
+          const answer = new Answer("Tina", () => {});
+          document.getElementById("thread").append(answer.article);
+          const ask = (model, continues) => answer.setRoute({ model, continues });
+          ask("first", false);
+          answer.append("One, ");
+          ask("second", true);
+          ask("third", true);
+          answer.append("two, ");
+          answer.append("three.");
+          ask("fourth", true);
+          answer.finish({ outcome: "incomplete", model: "m", cost_usd: "0.003105" });
+          const seams = [...answer.article.querySelectorAll(".seam")];
+          return [
+            ...seams.map((seam) => seam.dataset.model),
+            answer.box.innerText.replace(/\\s+/g, " ").trim(),
+            answer.article.querySelector(".cost").textContent,
+          ];
+        }"""
+    )
+    assert shown == ["third", "One, continued by third two, three.", "$0.00311"]
