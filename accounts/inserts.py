@@ -9,7 +9,7 @@ keys that the database gives.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -49,3 +49,26 @@ def _statement_for(model: type[Model]) -> tuple[str, tuple[Field[Any, Any], ...]
     places = ", ".join(["%s"] * len(fields))
     table = quoted(options.db_table)
     return f"INSERT INTO {table} ({columns}) VALUES ({places})", fields  # noqa: S608
+
+
+class Batch:
+    """New rows of one model, ready to be inserted at once.
+
+    Making it does what takes time, so make it before a lock is taken.
+    """
+
+    def __init__(self, rows: Sequence[Model]) -> None:
+        self._statement, fields = _statement_for(type(rows[0]))
+        self._places = {field.attname: at for at, field in enumerate(fields)}
+        connection = connections[DEFAULT_DB_ALIAS]
+        self._rows = [_values(row, fields, connection) for row in rows]
+
+    def change(self, row: int, values: Mapping[str, Any]) -> None:
+        """Put other values into a row, as the database takes them."""
+        for name, value in values.items():
+            self._rows[row][self._places[name]] = value
+
+    def insert(self) -> None:
+        """Insert the rows in their order; raises ``IntegrityError`` like ``insert``."""
+        with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+            cursor.executemany(self._statement, self._rows)

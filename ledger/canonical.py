@@ -90,6 +90,11 @@ def hash_values(values: Sequence[Any]) -> str:
     return hashlib.sha256(_encode(form).encode("ascii")).hexdigest()
 
 
+def canonical_values(entry: LedgerEntry) -> list[Any]:
+    """Return the row's canonical values in the order of ``ALL_FIELDS``."""
+    return [canonical_value(getattr(entry, name)) for name in ALL_FIELDS]
+
+
 def hash_entry(entry: LedgerEntry) -> str:
     """Return the hash that the row must carry."""
-    return hash_values([canonical_value(getattr(entry, name)) for name in ALL_FIELDS])
+    return hash_values(canonical_values(entry))

@@ -67,24 +67,52 @@ def import_file(
     if faults:
         return ImportReport(faults=tuple(faults))
     named = list(_named(calls))
-    with transaction.atomic():
-        chain.lock()
-        known = _known([attempt_id for attempt_id, _ in named])
-        new = [(name, call) for name, call in named if name not in known]
-        kept = _seal(new, user) if user is not None else []
-        costs = [call.cost_nano_usd for _, call in new]
-        report = ImportReport(
-            imported=len(new),
-            already=len(named) - len(new),
-            unknown_cost=costs.count(None),
-            cost_nano_usd=sum(cost for cost in costs if cost is not None),
-            previews=len(kept),
-        )
-        if new and not dry_run:
-            LedgerPreview.objects.bulk_create(kept, ignore_conflicts=True)
-            chain.append_history([row for each in new for row in _rows(*each, user)])
-            _audit(report, user)
-    return report
+    while True:
+        prepared = _prepare(named, user)
+        if dry_run or prepared.history is None or prepared.append(user):
+            return prepared.report
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """An import that only has to be written."""
+
+    report: ImportReport
+    history: chain.History | None
+    """``None`` when nothing is new."""
+    kept: list[LedgerPreview]
+    head_id: int
+    """The ledger's last row when it was looked what is new."""
+
+    def append(self, user: User | None) -> bool:
+        """Write everything; ``False`` when another import was faster."""
+        with transaction.atomic():
+            chain.lock()
+            rows = LedgerEntry.objects.filter(id__gt=self.head_id, channel=CHANNEL)
+            if self.history is None or rows.exists():
+                return False
+            LedgerPreview.objects.bulk_create(self.kept, ignore_conflicts=True)
+            self.history.append()
+            _audit(self.report, user)
+        return True
+
+
+def _prepare(named: list[tuple[uuid.UUID, OldCall]], user: User | None) -> _Prepared:
+    """Do all that takes time, while everybody else can still write."""
+    head_id, _ = chain.head()
+    known = _known([attempt_id for attempt_id, _ in named])
+    new = [(name, call) for name, call in named if name not in known]
+    kept = _seal(new, user) if user is not None else []
+    costs = [call.cost_nano_usd for _, call in new]
+    report = ImportReport(
+        imported=len(new),
+        already=len(named) - len(new),
+        unknown_cost=costs.count(None),
+        cost_nano_usd=sum(cost for cost in costs if cost is not None),
+        previews=len(kept),
+    )
+    rows = [row for each in new for row in _rows(*each, user)]
+    return _Prepared(report, chain.History(rows) if rows else None, kept, head_id)
 
 
 def _named(calls: Iterable[OldCall]) -> Iterator[tuple[uuid.UUID, OldCall]]:

@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import AuditEvent, User
-from ledger import export, journal, previews, statistics, symbiont
+from ledger import chain, export, journal, previews, statistics, symbiont
 from ledger.models import LedgerEntry, LedgerPreview
 from ledger.symbiont import ImportReport, import_file
 from ledger.symbiont_lines import Fault
@@ -215,4 +217,54 @@ def test_a_full_disk_does_not_undo_an_import(
     assert "not yet in ledger.jsonl" in caplog.text
     (data_dir / journal.FILE_NAME).rmdir()
     assert journal.fill_gaps() == 2
+    assert verify().ok
+
+
+def test_a_damaged_journal_does_not_undo_an_import(
+    data_dir: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal.path().write_text('{"id": \n')
+    assert import_file(file(OLD)).imported == 1
+    assert "not yet in ledger.jsonl" in caplog.text
+    assert LedgerEntry.objects.count() == 2
+
+
+def test_what_takes_time_is_done_before_others_have_to_wait(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = []
+
+    def watched(work: Any) -> Any:
+        def watch(*args: Any) -> Any:
+            waited.append(connection.in_atomic_block)
+            return work(*args)
+
+        return watch
+
+    monkeypatch.setattr(previews, "seal", watched(previews.seal))
+    monkeypatch.setattr(chain, "canonical_values", watched(chain.canonical_values))
+    import_file(file(OLD), alice)
+    assert waited == [False] * 3
+    lines = file(*(OLD | {"input_tokens": number} for number in range(500)))
+    with CaptureQueriesContext(connection) as seen:
+        import_file(lines, alice)
+    begun = [each["sql"] for each in seen].index("BEGIN IMMEDIATE")
+    assert len(seen) - begun < 20
+
+
+def test_two_imports_at_once_book_each_line_once(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = chain.lock
+
+    def after_another() -> None:
+        monkeypatch.setattr(chain, "lock", lock)
+        import_file(file(OLD), alice)
+        lock()
+
+    monkeypatch.setattr(chain, "lock", after_another)
+    later = OLD | {"timestamp": "2025-06-02T12:00:00Z"}
+    report = import_file(file(OLD, later), alice)
+    assert (report.imported, report.already) == (1, 1)
+    assert statistics.totals().calls == 2
     assert verify().ok
