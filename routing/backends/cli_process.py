@@ -186,10 +186,12 @@ class Program:
                 start_new_session=True,
                 pass_fds=(for_guard,),
             )
-        except OSError:
+        except BaseException as error:
             os.close(lifeline)
             scratch.remove()
-            raise UpstreamFailed(NOT_STARTED) from None
+            if isinstance(error, OSError):
+                raise UpstreamFailed(NOT_STARTED) from None
+            raise
         finally:
             os.close(for_guard)
             os.close(for_program)
@@ -261,7 +263,7 @@ class Program:
 
     def begin_to_stop(self) -> asyncio.Task[None]:
         """Do as ``stop`` does in a task of its own; again returns the same."""
-        if self._end is None:
+        if self._end is None or self._end.cancelled():
             self._end = asyncio.create_task(self._finish())
             _stopping.add(self._end)
             self._end.add_done_callback(_stopping.discard)
@@ -272,14 +274,22 @@ class Program:
             if self._polite:
                 self._signal(signal.SIGTERM)
                 await self._ended_within(END_S)
-            os.close(self._lifeline)
+            self._let_go()
             self._stdin.close()
             if not await self._ended_within(END_S):
                 self._signal(signal.SIGKILL)
                 await self._read_to_end()
         finally:
+            # Also where the event loop ends meanwhile and cancels everything.
+            self._let_go()
             remove = asyncio.get_running_loop().run_in_executor
             await remove(None, self._scratch.remove)
+
+    def _let_go(self) -> None:
+        """Close the guard's pipe, so that it kills the program; again is harmless."""
+        lifeline, self._lifeline = self._lifeline, -1
+        if lifeline >= 0:
+            os.close(lifeline)
 
     async def _ended_within(self, seconds: float) -> bool:
         try:

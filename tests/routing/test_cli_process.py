@@ -178,8 +178,8 @@ async def test_the_folder_is_private_and_gone_after_the_stop(
 async def test_a_caller_cancelled_at_the_start_leaves_nothing_running(
     tmp_path: Path, temporary: Path
 ) -> None:
+    command = [str(script(tmp_path, "time.sleep(600)"))]
     for turns in range(1, 12):
-        command = [str(script(tmp_path, "time.sleep(600)"))]
         task = asyncio.create_task(Program.start(command, PATH, new_scratch()))
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -219,6 +219,22 @@ async def test_only_so_many_work_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
                 raise AssertionError("There is only one place.")
     assert not caught.value.worked
     patience.close()
+
+
+async def test_an_end_that_is_cut_off_kills_the_program_all_the_same(
+    tmp_path: Path,
+) -> None:
+    """An event loop that ends cancels everything that still runs in it."""
+    body = "signal.signal(signal.SIGTERM, signal.SIG_IGN); say(n=1); time.sleep(600)"
+    program = await start(tmp_path, body, polite=True)
+    await program.read_lines()
+    task = program.begin_to_stop()
+    await asyncio.sleep(0)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    wait_until(lambda: not group_of(program), what="the program to end")
+    await program.stop()
 
 
 @pytest.mark.slow
