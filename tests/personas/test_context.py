@@ -334,3 +334,21 @@ def test_a_very_small_model_does_without_an_identity_that_it_cannot_take(
     prompt = build_prompt(material((file(IDENTITY, identity),)), SMALL_MODEL_TOKENS)
     assert prompt.system == "You are a helpful AI assistant named Inara."
     assert prompt.left_out_files == (IDENTITY,)
+
+
+def test_only_what_passes_differs_between_two_messages() -> None:
+    """A model's host, and a program kept ready, reuse what stays the same."""
+    files = (file(IDENTITY, "# Inara\n\nKind."), file(SOUL, "Calm."))
+    first = material(files, current="Good morning")
+    second = replace(
+        material(files, (said("user", "Good morning"), said("assistant", "Hello."))),
+        closing="It is Saturday.",
+    )
+    prompts = [build_prompt(each, 6_000) for each in (first, second)]
+    assert [prompt.passing for prompt in prompts] == [
+        "It is Friday.",
+        "It is Saturday.",
+    ]
+    stable = {prompt.system.removesuffix(prompt.passing) for prompt in prompts}
+    assert len(stable) == 1
+    assert build_prompt(first, SMALL_MODEL_TOKENS).passing == ""
