@@ -14,7 +14,7 @@ from django.conf import settings
 from channels_app import turns
 from channels_app.server import lifeline
 from routing import net
-from routing.backends import claude_warm
+from routing.backends import claude_warm, cli_scratch
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ What is cut off then has ``turns.SETTLE_S`` to be booked, and connections have
 
 def run() -> int:
     """Serve on ``HOST`` and ``PORT``; return the exit status."""
+    cli_scratch.remove_leftovers()
     server = CortexServer(
         get_default_application(),
         host=settings.ADDRESS.host,

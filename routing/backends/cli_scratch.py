@@ -5,8 +5,8 @@ user alone. They lie in the machine's folder for temporary files, because progra
 their host where they run, and a data folder's path may hold somebody's name.
 
 A process that was killed cannot clean up. Every process therefore holds a lock on its
-own folder for as long as it lives, and whoever makes the next one removes those that
-nobody holds any more.
+own folder for as long as it lives, and whoever starts next removes those that nobody
+holds any more.
 """
 
 from __future__ import annotations
@@ -82,16 +82,20 @@ def new_scratch() -> Scratch:
 
 @functools.cache
 def _own_folder(_pid: int) -> Path:
-    """Return this process's folder, and remove those of dead processes."""
-    parent = Path(tempfile.gettempdir())
-    for folder in parent.glob(f"{PREFIX}*"):
-        _remove_if_left(folder)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    """Make and return this process's folder."""
+    remove_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     lock = os.open(folder / _LOCK_NAME, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     # Never closed: the lock ends with the process, however that ends.
     fcntl.flock(lock, fcntl.LOCK_EX)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
+
+
+def remove_leftovers() -> None:
+    """Remove the folders of processes that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        _remove_if_left(folder)
 
 
 def _remove_if_left(folder: Path) -> None:
