@@ -14,7 +14,7 @@ from accounts.admin import ReadOnlyAdmin
 from accounts.models import User
 from ledger.budget_settings import remove_budget, save_budget
 from ledger.models import Budget, LedgerEntry
-from ledger.money import format_usd, nano_usd
+from ledger.money import MAX_USD, format_usd, nano_usd
 
 
 @admin.register(LedgerEntry)
@@ -51,7 +51,7 @@ class BudgetForm(forms.ModelForm):  # type: ignore[type-arg]
     """A budget with its limit in dollars."""
 
     limit_usd = forms.DecimalField(
-        label="Limit (USD)", min_value=0, max_value=1_000_000, decimal_places=9
+        label="Limit (USD)", min_value=0, max_value=MAX_USD, decimal_places=9
     )
 
     class Meta:

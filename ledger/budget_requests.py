@@ -12,7 +12,6 @@ import uuid
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts import audit
@@ -21,18 +20,10 @@ from ledger import chain
 from ledger.allowances import Standing, standings_of
 from ledger.budget_words import name_of_key
 from ledger.models import Budget, BudgetRequest, LedgerEntry
-from ledger.money import format_usd
+from ledger.money import MAX_USD, NANO_PER_USD, format_usd
 
 MAX_REASON = 300
-MAX_REQUEST_NANO_USD = 1_000_000_000_000_000
-"""A million dollars."""
 _OPEN = BudgetRequest.State.OPEN
-
-
-def requests_visible_to(user: User) -> QuerySet[BudgetRequest]:
-    """Return the person's own requests; to administrators everybody's, latest first."""
-    rows = BudgetRequest.objects.select_related("user")
-    return rows if user.is_admin else rows.filter(user=user)
 
 
 def open_request_of(user: User) -> BudgetRequest | None:
@@ -84,10 +75,19 @@ def ask(
 
 def withdraw(user: User) -> bool:
     """Take one's open request back; ``False`` when there is none."""
-    taken = BudgetRequest.objects.filter(user=user, state=_OPEN).update(
-        state=BudgetRequest.State.WITHDRAWN, decided_at=timezone.now()
-    )
-    return bool(taken)
+    with transaction.atomic():
+        chain.lock()
+        request = open_request_of(user)
+        if request is None:
+            return False
+        _decide(request, BudgetRequest.State.WITHDRAWN, None, None)
+        audit.record(
+            "budget.withdrawn",
+            actor=user,
+            subject=user.username,
+            budget=request.budget,
+        )
+    return True
 
 
 def grant(
@@ -173,7 +173,7 @@ def _meant(user: User, key: str | None) -> Standing:
 
 
 def _check_amount(amount_nano_usd: int) -> None:
-    if not 0 < amount_nano_usd <= MAX_REQUEST_NANO_USD:
+    if not 0 < amount_nano_usd <= MAX_USD * NANO_PER_USD:
         raise ValidationError("The amount must be more than 0 and at most a million.")
 
 

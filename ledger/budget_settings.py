@@ -12,10 +12,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.models import User
 from ledger.models import Budget
-from ledger.money import format_usd
-
-MAX_LIMIT_NANO_USD = 1_000_000_000_000_000
-"""A million dollars."""
+from ledger.money import MAX_USD, NANO_PER_USD, format_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +42,38 @@ def set_budget(
 
     Raises ``ValidationError`` with one sentence for a limit or a person that cannot be.
     """
-    if not 0 <= terms.limit_nano_usd <= MAX_LIMIT_NANO_USD:
-        raise ValidationError("The limit must be from 0 to a million dollars.")
     if scope == Budget.Scope.SHARED and user is not None:
         raise ValidationError("A shared budget belongs to nobody alone.")
     with transaction.atomic():
         budget = find_budget(scope, period, user) or Budget(
             scope=scope, period=period, user=user
         )
-        budget.limit_nano_usd = terms.limit_nano_usd
-        budget.hard = terms.hard
-        budget.roll_over = terms.roll_over
-        budget.counts_notional = terms.counts_notional
-        save_budget(budget, actor=actor)
+        _save_with(budget, terms, actor)
     return budget
+
+
+def change_budget(budget_id: int, terms: Terms, *, actor: User | None = None) -> Budget:
+    """Change a budget that is there.
+
+    Raises:
+        Budget.DoesNotExist: It was removed; it is not made anew.
+        ValidationError: The limit cannot be.
+    """
+    with transaction.atomic():
+        rows = Budget.objects.select_related("user").select_for_update(of=("self",))
+        budget = rows.get(pk=budget_id)
+        _save_with(budget, terms, actor)
+    return budget
+
+
+def _save_with(budget: Budget, terms: Terms, actor: User | None) -> None:
+    if not 0 <= terms.limit_nano_usd <= MAX_USD * NANO_PER_USD:
+        raise ValidationError("The limit must be from 0 to a million dollars.")
+    budget.limit_nano_usd = terms.limit_nano_usd
+    budget.hard = terms.hard
+    budget.roll_over = terms.roll_over
+    budget.counts_notional = terms.counts_notional
+    save_budget(budget, actor=actor)
 
 
 def save_budget(budget: Budget, *, actor: User | None = None) -> None:

@@ -89,4 +89,4 @@ def _still_works(budget: Budget) -> str:
         return "Answers go on coming from cheap models."
     if budget.scope == Budget.Scope.BACKGROUND:
         return "Your chats go on; work in the background waits."
-    return "Models in the house go on answering."
+    return "What costs nothing goes on answering."

@@ -139,6 +139,6 @@ def _does_not_fit(standing: Standing, reserved_nano_usd: int) -> str:
         f"{name[0].upper()}{name[1:]} ({format_usd(standing.allowed)} USD) does not "
         f"cover this call: {format_usd(max(0, standing.left))} USD are left and it "
         f"may cost up to {format_usd(reserved_nano_usd)} USD. It starts anew on "
-        f"{moment(standing.renews_at)}; until then you can ask for more on the page "
-        "“Money”."
+        f"{moment(standing.renews_at)}; until then you can ask for more under "
+        "Money → Budgets."
     )

@@ -7,6 +7,8 @@ from decimal import Decimal
 from ledger.types import Cost, Prices, Settlement
 
 NANO_PER_USD = 1_000_000_000
+MAX_USD = 1_000_000
+"""Most that a budget, a grant or an imported call may be, in dollars."""
 MAX_NANO_USD = 2**63 - 1
 """Largest amount the database can hold."""
 MAX_TOKENS = 10**12

@@ -11,9 +11,8 @@ from typing import Any
 
 from django.utils import timezone
 
-from ledger.money import MAX_TOKENS, NANO_PER_USD
+from ledger.money import MAX_TOKENS, MAX_USD, NANO_PER_USD
 
-MAX_USD = 1_000_000
 MAX_SECONDS = 10**7
 _EARLIEST = datetime(2015, 1, 1, tzinfo=UTC)
 """No such call was made before; a time long ago is a mistake."""

@@ -16,10 +16,9 @@ from ledger.budget_requests import MAX_REASON
 from ledger.budget_settings import Terms
 from ledger.budget_words import name_of, name_of_key
 from ledger.models import Budget
-from ledger.money import format_usd, nano_usd
+from ledger.money import MAX_USD, format_usd, nano_usd
 
 SMALLEST_USD = Decimal("0.000000001")
-LARGEST_USD = 1_000_000
 
 
 class DollarField(forms.DecimalField):
@@ -28,7 +27,7 @@ class DollarField(forms.DecimalField):
     def __init__(self, *, least: Decimal | int = SMALLEST_USD, **more: Any) -> None:
         super().__init__(
             min_value=Decimal(least),
-            max_value=LARGEST_USD,
+            max_value=MAX_USD,
             decimal_places=9,
             widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
             **more,

@@ -7,82 +7,37 @@ a plain form and stands in the audit log.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.cache import cache
 from django.core.exceptions import ValidationError
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import (
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
 
 from accounts import mails
 from accounts.requests import AuthenticatedHttpRequest
+from accounts.zones import zone_of
 from channels_app.web.budget_forms import AskForm, BudgetForm, DollarField, GiveForm
+from channels_app.web.budget_lines import Line, Own, all_lines, open_requests
 from channels_app.web.money_amounts import write_amount
 from channels_app.web.people import administrators_only
 from ledger import budget_requests, budget_settings
-from ledger.allowances import Standing, budgets_of_each, standings, standings_of
-from ledger.budget_words import name_of, name_of_key
+from ledger.allowances import standings_of
+from ledger.budget_words import name_of_key
 from ledger.models import Budget, BudgetRequest
 
 ANSWERS_SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Own:
-    """One budget of whoever looks, in its present period."""
-
-    standing: Standing
-
-    @property
-    def name(self) -> str:
-        """What it is called: ``Your budget for today``."""
-        name = name_of(self.standing.budget, own=True)
-        return name[0].upper() + name[1:]
-
-    @property
-    def left(self) -> int:
-        """What may still be spent, in nano-dollars."""
-        return max(0, self.standing.left)
-
-    @property
-    def percent_left(self) -> int:
-        """The part that is left."""
-        return round(100 * self.standing.fraction_left)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request as administrators see it."""
-
-    request: BudgetRequest
-    left: int | None
-    """What is left of that budget, in nano-dollars; ``None`` = it is gone."""
-
-    @property
-    def name(self) -> str:
-        """Which budget it is about."""
-        return name_of_key(self.request.budget)
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A budget in the list of all."""
-
-    budget: Budget
-    left: int | None
-    """In nano-dollars; ``None`` for a default, which each person uses up alone."""
-
-    @property
-    def whose(self) -> str:
-        """The person, or who is meant where there is none."""
-        if self.budget.user is not None:
-            return self.budget.user.username
-        is_shared = self.budget.scope == Budget.Scope.SHARED
-        return "Everybody together" if is_shared else "Everybody without one"
+MAIL_PAUSE = timedelta(hours=1)
+"""Whoever asks again sooner is seen at the badge, but causes no further mail."""
 
 
 @never_cache
@@ -110,6 +65,14 @@ def ask_for_more(request: AuthenticatedHttpRequest) -> HttpResponse:
     except ValidationError as error:
         form.add_refusal(error)
         return _page(request, ask=form, status=409)
+    if cache.add(f"budget-mail-{user.pk}", True, MAIL_PAUSE.total_seconds()):
+        _mail(asked)
+    messages.success(request, "The administrators have your request.")
+    return redirect("budgets")
+
+
+def _mail(asked: BudgetRequest) -> None:
+    user = asked.user
     mails.send_to_admins(
         f"{user.username} asks for more",
         "money/budget_mail.txt",
@@ -120,8 +83,6 @@ def ask_for_more(request: AuthenticatedHttpRequest) -> HttpResponse:
             "reason": asked.reason,
         },
     )
-    messages.success(request, "The administrators have your request.")
-    return redirect("budgets")
 
 
 @never_cache
@@ -212,6 +173,7 @@ def add_budget(request: AuthenticatedHttpRequest) -> HttpResponse:
 
 
 @administrators_only
+@require_http_methods(["GET", "HEAD", "POST"])
 def edit_budget(request: AuthenticatedHttpRequest, budget_id: int) -> HttpResponse:
     """Change a budget's limit and how strict it is."""
     rows = Budget.objects.select_related("user")
@@ -219,13 +181,9 @@ def edit_budget(request: AuthenticatedHttpRequest, budget_id: int) -> HttpRespon
     form = BudgetForm(request.POST or None, budget=budget)
     if request.method == "POST" and form.is_valid():
         try:
-            budget_settings.set_budget(
-                budget.scope,
-                budget.period,
-                form.terms(),
-                user=budget.user,
-                actor=request.user,
-            )
+            budget_settings.change_budget(budget_id, form.terms(), actor=request.user)
+        except Budget.DoesNotExist:
+            raise Http404("The budget was removed meanwhile.") from None
         except ValidationError as error:
             form.add_refusal(error)
         else:
@@ -259,6 +217,7 @@ def _page(
     decided = BudgetRequest.objects.filter(user=user).exclude(state="open")
     context: dict[str, Any] = {
         "own": [Own(each) for each in standings],
+        "zone": zone_of(user),
         "asked": budget_requests.open_request_of(user),
         "ask": ask or AskForm(standings),
         "answers": [
@@ -268,48 +227,12 @@ def _page(
     if user.is_admin:
         rows = Budget.objects.select_related("user")
         context |= {
-            "requests": _requests(),
-            "lines": _lines(list(rows.order_by("scope", "period", "user"))),
+            "requests": open_requests(),
+            "lines": all_lines(list(rows.order_by("scope", "period", "user"))),
             "add": add or BudgetForm(),
             "give": give or GiveForm(_keys()),
         }
     return render(request, "money/budgets.html", context, status=status)
-
-
-def _requests() -> list[Asked]:
-    """Return who waits for an answer, and what is left for them."""
-    waiting = list(BudgetRequest.objects.filter(state="open").select_related("user"))
-    concerned = budgets_of_each([each.user_id for each in waiting])
-    asked = [
-        (budget, each.user, each.user_id)
-        for each in waiting
-        for budget in concerned[each.user_id]
-        if budget.key == each.budget
-    ]
-    left = {
-        (user_id, each.budget.key): each.left
-        for each, (_, _, user_id) in zip(standings(asked), asked, strict=True)
-    }
-    return [
-        Asked(each, _at_least_nothing(left.get((each.user_id, each.budget))))
-        for each in waiting
-    ]
-
-
-def _lines(budgets: list[Budget]) -> list[Line]:
-    """Return budgets with what is left of those that are used up by one or by all."""
-    used = [
-        each
-        for each in budgets
-        if each.user is not None or each.scope == Budget.Scope.SHARED
-    ]
-    found = standings([(each, each.user, each.user_id) for each in used])
-    left = {each.budget.pk: each.left for each in found}
-    return [Line(each, _at_least_nothing(left.get(each.pk))) for each in budgets]
-
-
-def _at_least_nothing(nano: int | None) -> int | None:
-    return None if nano is None else max(0, nano)
 
 
 def _keys() -> list[str]:

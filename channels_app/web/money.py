@@ -23,10 +23,10 @@ from accounts.models import User
 from accounts.requests import AuthenticatedHttpRequest
 from accounts.zones import zone_of
 from channels_app.web import money_periods
+from channels_app.web.budget_lines import Own
 from channels_app.web.money_amounts import Figure, figures_of, write_amount
 from ledger import export, previews, statistics
-from ledger.allowances import Standing, standings_of
-from ledger.budget_words import name_of
+from ledger.allowances import standings_of
 from ledger.models import LedgerEntry
 from ledger.periods import start_of
 from personas.costs import ConversationCost, costliest_conversations
@@ -75,33 +75,6 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
-    """One budget in its present period, as a figure with a bar."""
-
-    standing: Standing
-
-    @property
-    def name(self) -> str:
-        """What it is called: ``your budget for today``."""
-        return name_of(self.standing.budget, own=True)
-
-    @property
-    def left(self) -> str:
-        """What may still be spent, in dollars."""
-        return write_amount(max(0, self.standing.left))
-
-    @property
-    def allowed(self) -> str:
-        """What may be spent altogether, in dollars."""
-        return write_amount(self.standing.allowed)
-
-    @property
-    def percent(self) -> int:
-        """The part that is left."""
-        return round(100 * self.standing.fraction_left)
-
-
-@dataclass(frozen=True, slots=True)
 class Chart:
     """The bars of the chart and of the table that says the same."""
 
@@ -147,7 +120,7 @@ def money(request: AuthenticatedHttpRequest) -> HttpResponse:
     saving = saving_of(user, sums=sums.whole)
     tables = _tables(sums, _OWN_TABLES)
     context = _context(view, tables, sums.whole) | {
-        "budgets": [Allowance(each) for each in standings_of(user)],
+        "budgets": [Own(each) for each in standings_of(user)],
         "saving": saving,
         "saved": _saved(saving),
         "conversations": _conversations(user, view.since),

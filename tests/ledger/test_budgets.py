@@ -55,7 +55,7 @@ def test_open_reservations_count(alice: User) -> None:
         "and it may cost up to 0.0045 USD. It starts anew on "
     )
     assert sentence.endswith(
-        " at 00:00 (UTC); until then you can ask for more on the page “Money”."
+        " at 00:00 (UTC); until then you can ask for more under Money → Budgets."
     )
     assert LedgerEntry.objects.count() == 2
     assert not LedgerPreview.objects.exists()
@@ -432,7 +432,7 @@ def test_what_still_works_is_said_at_the_end(alice: User) -> None:
     Budget.objects.create(period="week", limit_nano_usd=10**9, hard=False)
     spend(alice, 100)
     hard, soft = (each.text for each in budgets.warnings_due(alice))
-    assert "is used up. Models in the house go on answering." in hard
+    assert "is used up. What costs nothing goes on answering." in hard
     assert "is used up. Answers go on coming from cheap models." in soft
 
 

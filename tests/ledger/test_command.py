@@ -130,7 +130,7 @@ def test_import_tells_what_it_did(alice: User, tmp_path: Path) -> None:
 
 def test_import_says_how_long_chats_would_wait(alice: User, tmp_path: Path) -> None:
     path = tmp_path / "old.jsonl"
-    path.write_text(OLD_LINE * 10_000)
+    path.write_text(OLD_LINE * 14_000)
     first, *_ = run("import", str(path), "--dry-run").splitlines()
     assert first == (
         "Chats would wait for about 2 s while it is written; do it while nobody chats."

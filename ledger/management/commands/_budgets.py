@@ -13,7 +13,7 @@ from django.core.management.base import CommandError
 from accounts.models import User
 from ledger import allowances, budget_requests, budget_settings
 from ledger.models import Budget, BudgetRequest
-from ledger.money import format_usd, nano_usd
+from ledger.money import MAX_USD, format_usd, nano_usd
 
 PERIODS = tuple(Budget.Period.values)
 Printed = tuple[Any, list[str]]
@@ -26,8 +26,8 @@ def dollars(text: str) -> int:
         amount = Decimal(text)
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not (amount.is_finite() and 0 <= amount <= 1_000_000):
-        raise ArgumentTypeError(f"{text!r} is not an amount from 0 to 1000000")
+    if not (amount.is_finite() and 0 <= amount <= MAX_USD):
+        raise ArgumentTypeError(f"{text!r} is not an amount from 0 to {MAX_USD}")
     return nano_usd(amount)
 
 

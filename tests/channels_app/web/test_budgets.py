@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core import mail
+from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AuditEvent, User
-from ledger import budget_requests, budgets
+from ledger import budget_requests, budget_settings, budgets
 from ledger.models import Budget, BudgetRequest, LedgerEntry
 from tests.support.ledger import book
 
@@ -20,6 +22,12 @@ pytestmark = pytest.mark.django_db
 
 ClientFor = Callable[[User], Client]
 PAGE = "/money/budgets/"
+
+
+@pytest.fixture(autouse=True)
+def no_mail_yet() -> None:
+    """Forget who caused a mail in an earlier test."""
+    cache.clear()
 
 
 @pytest.fixture
@@ -287,3 +295,50 @@ def test_many_people_do_not_make_many_queries(
         counts.append(len(seen))
     assert counts[1] <= counts[0] + 1
     assert counts[1] < 40
+
+
+def test_asking_again_and_again_causes_one_mail_an_hour(
+    alice: User, admin_user: User, budget: Budget, client_for: ClientFor
+) -> None:
+    client = client_for(alice)
+    for _ in range(3):
+        ask(client)
+        post(client, "withdraw/")
+    ask(client)
+    assert len(mail.outbox) == 1
+    assert "Who asks for more" in text(client_for(admin_user))
+    cache.clear()  # as after an hour
+    post(client, "withdraw/")
+    ask(client)
+    assert len(mail.outbox) == 2
+
+
+def test_a_budget_that_was_removed_is_not_made_anew(
+    admin_user: User,
+    budget: Budget,
+    client_for: ClientFor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client = client_for(admin_user)
+    assert client.put(f"{PAGE}{budget.pk}/").status_code == 405
+    assert client.delete(f"{PAGE}{budget.pk}/").status_code == 405
+    change = budget_settings.change_budget
+
+    def after_removal(*args: Any, **more: Any) -> Budget:
+        Budget.objects.all().delete()
+        return change(*args, **more)
+
+    monkeypatch.setattr(budget_settings, "change_budget", after_removal)
+    answer = client.post(f"{PAGE}{budget.pk}/", {"limit": "3"})
+    assert answer.status_code == 404
+    assert not Budget.objects.exists()
+
+
+def test_times_are_those_of_the_reader(
+    alice: User, admin_user: User, budget: Budget, client_for: ClientFor
+) -> None:
+    admin_user.time_zone = "Asia/Tokyo"
+    admin_user.save()
+    asked = budget_requests.ask(alice, 5)
+    moment = asked.created_at.astimezone(ZoneInfo("Asia/Tokyo"))
+    assert f"{moment:%H:%M} JST" in text(client_for(admin_user))
