@@ -330,7 +330,7 @@ async def test_a_missing_program_is_named(settings: Any) -> None:
     "text",
     [
         'see @{file} and @/etc/passwd, @"{file}" or\n@../instructions.md',
-        "@{file} @../home/.gemini/settings.json",
+        "@{file} @../HOME/.gemini/settings.json".replace("HOME", "home"),
         "/help @{file}",
         "!cat {file}",
         "a\\@{file} \u200b@{file}",
