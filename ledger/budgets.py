@@ -29,7 +29,6 @@ __all__ = [
     "estimate",
     "grant",
     "left_for",
-    "left_nano_usd",
     "warnings_due",
 ]
 
@@ -68,12 +67,6 @@ def _usable(standing: Standing) -> BudgetLeft:
         fraction = max(fraction, SOFT_FLOOR)
         left = max(left, int(standing.allowed * SOFT_FLOOR), 1)
     return BudgetLeft(fraction, left)
-
-
-def left_nano_usd(user: User) -> int | None:
-    """Return what the person may still spend on metered calls; ``None`` = no limit."""
-    found = standings_of(user, background=False)
-    return max(0, min(each.left for each in found)) if found else None
 
 
 def estimate(reservation: Reservation) -> int | None:

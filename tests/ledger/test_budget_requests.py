@@ -14,7 +14,7 @@ from ledger import budget_requests, budgets, chain, entries, export, journal, st
 from ledger.errors import BudgetExceeded
 from ledger.models import Budget, BudgetRequest, LedgerEntry
 from ledger.verify import verify
-from tests.support.ledger import book, make_reservation
+from tests.support.ledger import book, left_nano_usd, make_reservation
 
 pytestmark = pytest.mark.django_db
 
@@ -47,8 +47,8 @@ def test_a_grant_is_for_one_person_and_one_budget(
 ) -> None:
     Budget.objects.create(period="month", limit_nano_usd=10 * DOLLAR)
     budgets.grant(alice, 3 * DOLLAR, budget="person:day")
-    assert budgets.left_nano_usd(alice) == 4 * DOLLAR
-    assert budgets.left_nano_usd(bob) == DOLLAR
+    assert left_nano_usd(alice) == 4 * DOLLAR
+    assert left_nano_usd(bob) == DOLLAR
     with pytest.raises(ValidationError, match="no such budget"):
         budgets.grant(alice, 1, budget="shared:day")
 
@@ -56,7 +56,7 @@ def test_a_grant_is_for_one_person_and_one_budget(
 def test_a_grant_for_what_all_share_is_everybodys(alice: User, bob: User) -> None:
     Budget.objects.create(scope="shared", period="week", limit_nano_usd=DOLLAR)
     budgets.grant(alice, DOLLAR)
-    assert budgets.left_nano_usd(bob) == 2 * DOLLAR
+    assert left_nano_usd(bob) == 2 * DOLLAR
 
 
 def test_a_grant_ends_with_its_period(
@@ -65,9 +65,9 @@ def test_a_grant_ends_with_its_period(
     now = datetime(2026, 3, 2, 12, tzinfo=UTC)
     monkeypatch.setattr(chain.timezone, "now", lambda: now)
     budgets.grant(alice, DOLLAR)
-    assert budgets.left_nano_usd(alice) == 2 * DOLLAR
+    assert left_nano_usd(alice) == 2 * DOLLAR
     monkeypatch.setattr(chain.timezone, "now", lambda: now + timedelta(days=1))
-    assert budgets.left_nano_usd(alice) == DOLLAR
+    assert left_nano_usd(alice) == DOLLAR
 
 
 def test_a_grant_is_in_the_ledger_and_no_call(alice: User, budget: Budget) -> None:

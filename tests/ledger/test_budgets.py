@@ -18,7 +18,7 @@ from ledger.errors import BudgetExceeded
 from ledger.models import Budget, BudgetNotice, LedgerEntry, LedgerPreview
 from ledger.periods import next_start, previous_start, start_of
 from ledger.types import Prices, Settlement
-from tests.support.ledger import PRICES, book, make_reservation
+from tests.support.ledger import PRICES, book, left_nano_usd, make_reservation
 
 pytestmark = pytest.mark.django_db
 
@@ -38,14 +38,14 @@ def set_budget(
 def test_without_a_budget_everything_fits(alice: User) -> None:
     for _ in range(3):
         entries.reserve(make_reservation(alice))
-    assert budgets.left_nano_usd(alice) is None
+    assert left_nano_usd(alice) is None
 
 
 def test_open_reservations_count(alice: User) -> None:
     set_budget(alice, 2)
     entries.reserve(make_reservation(alice))
     entries.reserve(make_reservation(alice))
-    assert budgets.left_nano_usd(alice) == 0
+    assert left_nano_usd(alice) == 0
     with pytest.raises(BudgetExceeded) as refusal:
         entries.reserve(make_reservation(alice, preview="Hello"))
     assert refusal.value.code == "budget_exceeded"
@@ -64,7 +64,7 @@ def test_open_reservations_count(alice: User) -> None:
 def test_a_closed_call_counts_with_its_cost_only(alice: User) -> None:
     set_budget(alice, 1.5)
     book(alice, input_tokens=10, output_tokens=2)
-    assert budgets.left_nano_usd(alice) == int(RESERVED * 1.5) - 60_000
+    assert left_nano_usd(alice) == int(RESERVED * 1.5) - 60_000
     entries.reserve(make_reservation(alice))
 
 
@@ -80,7 +80,7 @@ def test_a_correction_counts(alice: User) -> None:
     set_budget(alice, 1)
     attempt = book(alice)
     entries.adjust(attempt, note="refund", cost_nano_usd=-60_000)
-    assert budgets.left_nano_usd(alice) == RESERVED
+    assert left_nano_usd(alice) == RESERVED
 
 
 def test_ones_own_budget_goes_before_the_default(alice: User, bob: User) -> None:
@@ -107,7 +107,7 @@ def test_a_subscription_counts_only_when_switched_on(alice: User, bob: User) -> 
     for user in (alice, bob):
         entries.reserve(make_reservation(user, billing="notional"))
     entries.reserve(make_reservation(alice, billing="notional"))
-    assert budgets.left_nano_usd(alice) == RESERVED
+    assert left_nano_usd(alice) == RESERVED
     with pytest.raises(BudgetExceeded):
         entries.reserve(make_reservation(bob, billing="notional"))
 
@@ -250,7 +250,7 @@ def test_reading_a_budget_again_reads_only_new_rows(
         book(alice)
         budgets.left_for(alice)
     with django_assert_num_queries(5) as seen:
-        assert budgets.left_nano_usd(alice) == RESERVED * 1000 - 180_000
+        assert left_nano_usd(alice) == RESERVED * 1000 - 180_000
     for query in seen.captured_queries:
         assert 'SUM("ledger_ledgerentry"."cost_nano_usd")' not in query["sql"]
 
@@ -310,23 +310,23 @@ def test_what_is_left_rolls_over_up_to_one_limit(
     on(monkeypatch, first)
     joined(alice, first)
     set_budget(alice, 2, roll_over=True, terms_since=first)
-    assert budgets.left_nano_usd(alice) == 2 * RESERVED  # nothing was there before it
+    assert left_nano_usd(alice) == 2 * RESERVED  # nothing was there before it
     book(alice, input_tokens=1000, output_tokens=100)
     on(monkeypatch, first + timedelta(days=1))
-    assert budgets.left_nano_usd(alice) == 3 * RESERVED
+    assert left_nano_usd(alice) == 3 * RESERVED
     for _ in range(2):
         book(alice, input_tokens=1000, output_tokens=100)
     # What rolled over was used first.
     on(monkeypatch, first + timedelta(days=2))
-    assert budgets.left_nano_usd(alice) == 3 * RESERVED
+    assert left_nano_usd(alice) == 3 * RESERVED
     for days in (3, 4, 40):
         on(monkeypatch, first + timedelta(days=days))
-        assert budgets.left_nano_usd(alice) == 4 * RESERVED
+        assert left_nano_usd(alice) == 4 * RESERVED
     for _ in range(4):
         book(alice, input_tokens=1000, output_tokens=100)
     assert not reserved(alice)
     on(monkeypatch, first + timedelta(days=41))
-    assert budgets.left_nano_usd(alice) == 2 * RESERVED
+    assert left_nano_usd(alice) == 2 * RESERVED
 
 
 def test_nothing_rolls_over_unless_it_says_so(
@@ -336,7 +336,7 @@ def test_nothing_rolls_over_unless_it_says_so(
     on(monkeypatch, first)
     set_budget(alice, 2, terms_since=first)
     on(monkeypatch, first + timedelta(days=1))
-    assert budgets.left_nano_usd(alice) == 2 * RESERVED
+    assert left_nano_usd(alice) == 2 * RESERVED
 
 
 # --- unknown prices -------------------------------------------------------------------
@@ -348,16 +348,16 @@ def test_an_unknown_price_counts_as_the_dearest_known(alice: User) -> None:
     attempt = book(alice, **unpriced)
     closing = LedgerEntry.objects.get(attempt_id=attempt, kind="settle")
     assert closing.cost_nano_usd is None  # unknown is never written as a number
-    assert budgets.left_nano_usd(alice) == 2 * RESERVED
+    assert left_nano_usd(alice) == 2 * RESERVED
     assert [reserved(alice, **unpriced) for _ in range(3)] == [True, True, False]
 
 
 def test_a_correction_replaces_what_stood_in_for_an_unknown_cost(alice: User) -> None:
     set_budget(alice, 2)
     attempt = book(alice, prices=Prices(), stand_in_prices=PRICES)
-    assert budgets.left_nano_usd(alice) == RESERVED
+    assert left_nano_usd(alice) == RESERVED
     entries.adjust(attempt, note="invoice", cost_nano_usd=1000)
-    assert budgets.left_nano_usd(alice) == 2 * RESERVED - 1000
+    assert left_nano_usd(alice) == 2 * RESERVED - 1000
 
 
 def test_a_price_that_is_half_known_stands_in_for_the_other_half(alice: User) -> None:
@@ -391,7 +391,7 @@ def test_an_abandoned_call_counts_with_its_reservation(alice: User) -> None:
     set_budget(alice, 2)
     entries.reserve(make_reservation(alice))
     assert entries.release_stale(-1) == 1
-    assert budgets.left_nano_usd(alice) == RESERVED
+    assert left_nano_usd(alice) == RESERVED
 
 
 # --- warnings -------------------------------------------------------------------------

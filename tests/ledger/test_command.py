@@ -14,10 +14,10 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import AuditEvent, User
-from ledger import budget_requests, budgets, journal, triggers
+from ledger import budget_requests, journal, triggers
 from ledger.models import Budget, BudgetRequest, LedgerEntry
 from ledger.types import Prices
-from tests.support.ledger import book
+from tests.support.ledger import book, left_nano_usd
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -208,7 +208,7 @@ def test_budget_grant_and_decline(alice: User) -> None:
     same = ("budget", "grant", "alice", "0.5", "--id", str(uuid.uuid4()), "--json")
     for _ in range(2):
         assert json.loads(run(*same))["granted_usd"] == "0.5"
-    assert budgets.left_nano_usd(alice) == 3_500_000_000
+    assert left_nano_usd(alice) == 3_500_000_000
     with pytest.raises(CommandError, match="has not asked; name an amount"):
         run("budget", "grant", "alice")
     with pytest.raises(CommandError, match="no such budget"):

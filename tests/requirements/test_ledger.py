@@ -36,7 +36,7 @@ from ledger.models import Budget, BudgetNotice, LedgerEntry
 from ledger.types import Prices, Settlement
 from ledger.verify import verify
 from tests.support.environment import clean_environment
-from tests.support.ledger import PRICES, book, make_reservation
+from tests.support.ledger import PRICES, book, left_nano_usd, make_reservation
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = triggers.TABLE
@@ -516,7 +516,7 @@ def test_r21_calls_that_close_while_others_open_cannot_overspend(alice: User) ->
     at_once(call, 20)
     cost = LedgerEntry.objects.aggregate(sum=Sum("cost_nano_usd"))["sum"]
     assert cost == limit
-    assert budgets.left_nano_usd(alice) == 0
+    assert left_nano_usd(alice) == 0
     assert verify().ok
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ledger import entries
+from ledger.allowances import standings_of
 from ledger.types import Caller, Prices, Reservation, Settlement
 
 PRICES = Prices(
@@ -64,3 +65,9 @@ def book(
         ),
     )
     return reservation.attempt_id
+
+
+def left_nano_usd(user: Any) -> int | None:
+    """Return what a person may still spend, of the budget with the least left."""
+    found = standings_of(user, background=False)
+    return max(0, min(each.left for each in found)) if found else None

@@ -14,9 +14,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AuditEvent, User
-from ledger import budget_requests, budget_settings, budgets
+from ledger import budget_requests, budget_settings
 from ledger.models import Budget, BudgetRequest, LedgerEntry
-from tests.support.ledger import book
+from tests.support.ledger import book, left_nano_usd
 
 pytestmark = pytest.mark.django_db
 
@@ -154,7 +154,7 @@ def test_granting_twice_grants_once(
         assert "“alice” has $1.50 more." in page
     row = LedgerEntry.objects.get()
     assert (row.kind, row.granted_nano_usd) == ("grant", 1_500_000_000)
-    assert budgets.left_nano_usd(alice) == 3_500_000_000
+    assert left_nano_usd(alice) == 3_500_000_000
     assert "granted by dora" in text(client_for(alice))
     events = list(AuditEvent.objects.filter(event__startswith="budget.").order_by("id"))
     assert [each.event for each in events] == ["budget.requested", "budget.granted"]
