@@ -21,6 +21,7 @@ import re
 from dataclasses import replace
 from typing import Any, Final
 
+from routing.backends.anthropic_errors import error_of
 from routing.backends.base import (
     AuthenticationFailed,
     BackendError,
@@ -36,7 +37,6 @@ from routing.backends.base import (
     UsageReported,
 )
 from routing.backends.cli_prompt import Unmarked
-from routing.backends.openai_errors import error_of
 
 NOT_LOGGED_IN: Final = (
     "Claude is not logged in: give its host an API key or a token, or log the program "
@@ -57,11 +57,14 @@ _STATUS_OF_KIND: Final = {
     "overloaded": 529,
 }
 _LOGGED_OUT: Final = re.compile(r"not logged in|please run /login", re.IGNORECASE)
+_TOO_LONG: Final = re.compile(r"prompt is too long", re.IGNORECASE)
 _UNREACHABLE: Final = re.compile(
     r"unable to connect|connection ?(?:refused|error)|ENOTFOUND|EAI_AGAIN|getaddrinfo",
     re.IGNORECASE,
 )
 _LIMIT_REACHED: Final = "error_max_budget_usd"
+_CUT: Final = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn"})
+"""Reasons to stop that leave an answer unfinished."""
 
 
 class ClaudeAnswer:
@@ -183,7 +186,8 @@ class ClaudeAnswer:
             self.failure.worked = self.failure.worked or usage is not None
             return counted
         self.finished = True
-        cut = reason == "max_tokens" or self._kind == "max_output_tokens"
+        cut = reason in _CUT or self._kind == "max_output_tokens"
+        cut = cut or (not reason and data.get("subtype") == _LIMIT_REACHED)
         return [*self._missing(data), *counted, Finished(complete=not cut)]
 
     def _failure(self, data: dict[str, Any], reason: str) -> BackendError | None:
@@ -212,11 +216,14 @@ class ClaudeAnswer:
         return self._of_status(_STATUS_OF_KIND.get(self._kind), words)
 
     def _of_status(self, status: int | None, words: str) -> BackendError:
-        error = error_of(status, words)
-        if isinstance(error, AuthenticationFailed):
-            error = AuthenticationFailed(
-                _REFUSED_CREDENTIAL.get(self._credential, str(error))
-            )
+        if status is None and _TOO_LONG.search(words):
+            status = 413
+        # A subscription that is used up for now says so with 429, and comes back.
+        body = {"error": {"message": "" if status == 429 else words}}
+        error = error_of(status, body)
+        if status in {401, 403} and isinstance(error, AuthenticationFailed):
+            sentence = _REFUSED_CREDENTIAL.get(self._credential, str(error))
+            error = AuthenticationFailed(sentence)
         return self._worked(error)
 
     def _worked(self, error: BackendError) -> BackendError:

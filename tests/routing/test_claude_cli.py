@@ -190,9 +190,11 @@ def test_usage_before_the_result_is_known_for_an_answer_that_is_stopped() -> Non
     assert usage_of(events) == Usage(16, 7, 5, 0)
 
 
-@pytest.mark.parametrize("reason", ["max_tokens", "end_turn"])
-def test_an_answer_cut_at_its_limit_is_not_complete(reason: str) -> None:
-    _, events = answer_of(START, delta("Hello"), result(stop_reason=reason))
+@pytest.mark.parametrize("reason", ["max_tokens", "pause_turn", "end_turn", None])
+def test_an_answer_cut_at_its_limit_is_not_complete(reason: str | None) -> None:
+    limited = {"subtype": "error_max_budget_usd", "is_error": True}
+    line = result(stop_reason=reason, **limited)
+    _, events = answer_of(START, delta("Hello"), line)
     assert events[-1] == Finished(complete=reason == "end_turn")
 
 
@@ -205,10 +207,20 @@ def test_an_answer_cut_at_its_limit_is_not_complete(reason: str) -> None:
         ({"api_error_status": 404}, UnknownModel, "model"),
         ({"api_error_status": 413}, ContextTooLong, "longer"),
         ({"api_error_status": 429}, RateLimited, "too often"),
+        (
+            {"api_error_status": 429, "result": "Claude usage limit reached"},
+            RateLimited,
+            "too often",
+        ),
         ({"api_error_status": 500}, UpstreamFailed, "500"),
         ({"api_error_status": 529}, UpstreamFailed, "529"),
         ({"result": "Not logged in · Please run /login"}, AuthenticationFailed, "log"),
         ({"result": "Prompt is too long"}, ContextTooLong, "longer"),
+        (
+            {"api_error_status": 400, "result": "Your credit balance is too low"},
+            AuthenticationFailed,
+            "credit",
+        ),
         (
             {"result": "API Error: Unable to connect to API (ConnectionRefused)"},
             ConnectionFailed,
