@@ -248,8 +248,9 @@ def test_what_takes_time_is_done_before_others_have_to_wait(
     lines = file(*(OLD | {"input_tokens": number} for number in range(500)))
     with CaptureQueriesContext(connection) as seen:
         import_file(lines, alice)
-    begun = [each["sql"] for each in seen].index("BEGIN IMMEDIATE")
-    assert len(seen) - begun < 20
+    statements = [each["sql"] for each in seen]
+    begun = next(i for i, sql in enumerate(statements) if sql.startswith("BEGIN"))
+    assert len(statements) - begun < 20
 
 
 def test_two_imports_at_once_book_each_line_once(
