@@ -1,10 +1,7 @@
 """One run of a vendor's program: started, fed, read line by line, and surely ended.
 
-The program is started by a few lines of shell, its guard, in a session of their own.
-The guard hangs on a pipe whose other end only this process holds: when this process
-dies, even by SIGKILL, the pipe ends and the guard kills its group, so that no program
-goes on working for nobody. When the program ends, the guard tells its exit code in a
-last line and ends whatever the program has left running.
+The program is started by its guard (``cli_guard``), in a session of their own, so that
+no program goes on working for nobody when this process dies.
 
 Nothing that a program writes to its standard error is logged or shown: it may repeat
 prompt or key. Its end is kept to be searched for known words.
@@ -15,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import re
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -23,6 +19,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from routing.backends.base import TimedOut, UpstreamFailed
+from routing.backends.cli_guard import exit_code_in, guarded
 from routing.backends.cli_scratch import Scratch
 from routing.interrupts import Patience
 
@@ -38,34 +35,6 @@ STDERR_BYTES: Final = 16 * 1024
 NOT_STARTED: Final = "The program could not be started on this machine."
 END_S: Final = 0.1
 """How long to wait for the end before a harder means is used."""
-_EXIT_LINE: Final = re.compile(rb"cortex-exit (\d+)")
-_SHELL: Final = "/bin/sh"
-_GUARD: Final = """
-exec 3<"/dev/fd/$1" 4<&0
-shift
-trap : TERM
-"$@" <&4 3<&- 4<&- &
-program=$!
-exec 0<&- 4<&- 2>/dev/null
-{ trap '' TERM; read -r _ <&3; kill -KILL "$program"; } >/dev/null &
-watch=$!
-exec 3<&-
-wait "$program"
-code=$?
-while kill -0 "$program"; do
-    wait "$program"
-    code=$?
-done
-trap '' PIPE
-printf '\\ncortex-exit %s\\n' "$code" || {
-    sleep 1
-    printf '\\ncortex-exit %s\\n' "$code"
-}
-kill -KILL "$watch"
-wait "$watch"
-kill -KILL 0
-"""
-
 _stopping: Final[set[asyncio.Task[None]]] = set()
 _rooms: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
     WeakKeyDictionary()
@@ -177,7 +146,7 @@ class Program:
                 lambda: asyncio.StreamReaderProtocol(stdout), os.fdopen(output, "rb", 0)
             )
             process = await asyncio.create_subprocess_exec(
-                *(_SHELL, "-c", _GUARD, "guard", str(for_guard), *command),
+                *guarded(command, for_guard),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=for_program,
                 stderr=asyncio.subprocess.PIPE,
@@ -250,8 +219,8 @@ class Program:
         return []
 
     def _is_json(self, line: bytes) -> bool:
-        if exit_line := _EXIT_LINE.fullmatch(line):
-            self.exit_code = int(exit_line[1])
+        if (code := exit_code_in(line)) is not None:
+            self.exit_code = code
         return line.startswith(b"{")
 
     async def stop(self) -> None:
