@@ -92,11 +92,16 @@ def trusted_networks() -> tuple[Network, ...]:
 
 @functools.lru_cache(maxsize=8)
 def _parse(listed: tuple[str, ...]) -> tuple[Network, ...]:
+    return tuple(_network(entry) for entry in listed)
+
+
+def _network(entry: str) -> Network:
     try:
-        return tuple(ipaddress.ip_network(entry, strict=False) for entry in listed)
-    except ValueError as error:
+        return ipaddress.ip_network(entry, strict=False)
+    except ValueError:
         raise ImproperlyConfigured(
-            f"CORTEX_TRUSTED_PROXIES lists addresses or networks: {error}."
+            f"CORTEX_TRUSTED_PROXIES holds {entry!r}, which is neither an address "
+            "(10.0.0.5) nor a network (10.0.0.0/24)."
         ) from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,19 +19,7 @@ def check_settings(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[CheckMessage]:
     """Return an error for each value of the environment that cannot be used."""
-    return [*_proxies(), *_redis(), *_roles()]
-
-
-def _proxies() -> Iterator[CheckMessage]:
-    for entry in settings.CORTEX_TRUSTED_PROXIES:
-        try:
-            ipaddress.ip_network(entry, strict=False)
-        except ValueError:
-            yield Error(
-                f"CORTEX_TRUSTED_PROXIES holds {entry!r}, which is neither an address "
-                "(10.0.0.5) nor a network (10.0.0.0/24).",
-                id="channels_app.E001",
-            )
+    return [*_redis(), *_roles()]
 
 
 def _redis() -> Iterator[CheckMessage]:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 import pytest
 
 from accounts.models import User
@@ -32,6 +31,7 @@ from routing.dispatcher import DispatchResult
 from routing.models import Host, Model, RoleSlot
 from tests.routing.conftest import caller_of
 from tests.support.aimock import ANSWER, USAGE, AIMock
+from tests.support.children import Children
 from tests.support.environment import SOAK
 from tests.support.upstream import Upstream
 
@@ -170,10 +170,9 @@ def _verified() -> Any:
 
 
 @pytest.fixture
-def children() -> Iterator[Callable[[], list[psutil.Process]]]:
+def children() -> Children:
     """Return a function that lists the processes which the test has left behind."""
-    before = set(psutil.Process().children(recursive=True))
-    yield lambda: list(set(psutil.Process().children(recursive=True)) - before)
+    return Children()
 
 
 async def check_counts(closed: list[LedgerEntry], answered: int) -> None:
@@ -222,7 +221,7 @@ async def test_chaos_over_the_programs(
     settings: Any,
     claude_program: Any,
     gemini_program: Any,
-    children: Callable[[], list[psutil.Process]],
+    children: Children,
 ) -> None:
     settings.CORTEX_ANTHROPIC_URL = settings.CORTEX_GEMINI_URL = aimock.url
     settings.CORTEX_CLAUDE_WARM = False

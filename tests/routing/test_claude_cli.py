@@ -50,6 +50,7 @@ from tests.routing.cli_programs import (
     usage_of,
 )
 from tests.support import programs
+from tests.support.children import Children
 from tests.support.upstream import Upstream
 
 SECRET = "sk-secret-of-the-host"
@@ -78,9 +79,10 @@ async def nothing_left(settings: Any) -> AsyncIterator[None]:
     """Keep no program after a test, and see that none is left."""
     settings.CORTEX_CLAUDE_WARM = False
     forget_programs()
+    children = Children()
     yield
     await claude_warm.close()
-    assert not psutil.Process().children(recursive=True)
+    children.end(within_s=0)
     forget_programs()
 
 

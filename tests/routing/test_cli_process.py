@@ -21,6 +21,7 @@ from routing.backends.cli_process import Program, room_for_a_program
 from routing.backends.cli_scratch import new_scratch
 from routing.interrupts import Patience
 from tests.routing.cli_programs import script
+from tests.support.children import Children
 from tests.support.environment import clean_environment
 from tests.support.processes import ROOT, wait_until
 
@@ -178,6 +179,7 @@ async def test_the_folder_is_private_and_gone_after_the_stop(
 async def test_a_caller_cancelled_at_the_start_leaves_nothing_running(
     tmp_path: Path, temporary: Path
 ) -> None:
+    children = Children()
     command = [str(script(tmp_path, "time.sleep(600)"))]
     for turns in range(1, 12):
         task = asyncio.create_task(Program.start(command, PATH, new_scratch()))
@@ -188,8 +190,7 @@ async def test_a_caller_cancelled_at_the_start_leaves_nothing_running(
             await (await task).stop()
 
     def quiet() -> bool:
-        own = psutil.Process().children(recursive=True)
-        return not own and not list(temporary.glob("*/tmp*"))
+        return not children() and not list(temporary.glob("*/tmp*"))
 
     for _ in range(250):
         if quiet():

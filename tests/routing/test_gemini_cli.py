@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from routing.backends import cli_scratch
@@ -45,6 +44,7 @@ from tests.routing.cli_programs import (
     usage_of,
 )
 from tests.support import programs
+from tests.support.children import Children
 from tests.support.upstream import Upstream
 
 SECRET = "sk-secret-of-the-host"
@@ -67,9 +67,10 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     cli_scratch._own_folder.cache_clear()
     forget_programs()
+    children = Children()
     yield folder
     assert not list(folder.glob("*/tmp*"))
-    assert not psutil.Process().children(recursive=True)
+    children.end(within_s=0)
     cli_scratch._own_folder.cache_clear()
     forget_programs()
 

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from routing.backends import cli_scratch
 from routing.backends.programs import forget_programs
-from tests.routing.contract.harness import KINDS, PROGRAMS, Bench, Kind, children
+from tests.routing.contract.harness import KINDS, PROGRAMS, Bench, Kind
 from tests.support import programs
 from tests.support.upstream import Upstream
 
@@ -56,6 +55,6 @@ def bench(
     if kind.type == "gemini_cli":
         settings.CORTEX_GEMINI_CLI = str(programs.gemini_program())
     forget_programs()
-    before = set(children())
-    yield Bench(kind, vendors)
-    assert not psutil.wait_procs(set(children()) - before, timeout=5)[1]
+    bench = Bench(kind, vendors)
+    yield bench
+    bench.children.end()

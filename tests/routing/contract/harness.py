@@ -7,8 +7,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-import psutil
-
 from routing.backends import get_backend
 from routing.backends.base import (
     Backend,
@@ -26,6 +24,7 @@ from routing.backends.base import (
     UsageReported,
 )
 from routing.backends.builtin import Builtin
+from tests.support.children import Children
 from tests.support.upstream import Upstream, texts
 from tests.support.wire import Call
 
@@ -109,6 +108,8 @@ class Bench:
 
     kind: Kind
     upstream: Upstream
+    children: Children = field(default_factory=Children)
+    """The processes that were started since; only programs start any."""
 
     @property
     def backend(self) -> Backend:
@@ -178,8 +179,3 @@ class Bench:
 def counting(count: int) -> str:
     """Return the text of the mock's first chunks."""
     return "".join(texts(count))
-
-
-def children() -> list[psutil.Process]:
-    """Return all processes below this one; only programs start any."""
-    return psutil.Process().children(recursive=True)

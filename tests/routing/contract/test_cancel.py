@@ -8,7 +8,7 @@ import time
 import psutil
 
 from routing.backends.base import TextDelta
-from tests.routing.contract.harness import PATIENT, PROMPT, Bench, children
+from tests.routing.contract.harness import PATIENT, PROMPT, Bench
 
 WITHIN_NS = 250_000_000
 
@@ -19,7 +19,7 @@ async def test_leaving_an_answer_ends_it_at_the_host(bench: Bench) -> None:
         async for event in events:
             if isinstance(event, TextDelta):
                 break
-        running = children()
+        running = bench.children()
         left_ns = time.monotonic_ns()
     call = await bench.wait_for(lambda call: call.disconnected_ns)
     assert call.disconnected_ns is not None
@@ -39,7 +39,7 @@ async def test_cancelling_while_nothing_came_ends_it_at_the_host(bench: Bench) -
 
     asking = asyncio.create_task(ask())
     await bench.wait_for(lambda call: call.asks)
-    running = children()
+    running = bench.children()
     left_ns = time.monotonic_ns()
     asking.cancel()
     (result,) = await asyncio.gather(asking, return_exceptions=True)
@@ -60,7 +60,7 @@ async def test_cancelling_at_any_moment_of_the_start_leaves_nothing(
         asking.cancel()
         (result,) = await asyncio.gather(asking, return_exceptions=True)
         assert isinstance(result, asyncio.CancelledError)
-    assert not psutil.wait_procs(children(), timeout=5)[1]
+    assert not psutil.wait_procs(bench.children(), timeout=5)[1]
 
 
 async def test_calls_at_the_same_time_do_not_mix(bench: Bench) -> None:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from routing.backends.base import Prompt, PromptMessage, TextDelta
-from tests.routing.contract.harness import APIS, KEY, PROGRAMS, Bench, children
+from tests.routing.contract.harness import APIS, KEY, PROGRAMS, Bench
 from tests.support.wire import Call
 
 HEADERS = {
@@ -101,7 +101,7 @@ async def test_s30_process_list_shows_no_key_and_no_text(
         async for event in events:
             if isinstance(event, TextDelta):
                 break
-        running = children()
+        running = bench.children()
         lines = [read(process, "cmdline") for process in running]
         environments = [read(process, "environ") for process in running]
         folders = [Path(link) for link in map(read_link, running) if link]
