@@ -10,8 +10,8 @@ if only to "not set up".
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ledger.types import Billing, Prices
@@ -171,29 +171,6 @@ class Catalogue:
                 bool(model.host.flagged),
             ),
             default=None,
-        )
-
-    def without(self, host_ids: Collection[int | None]) -> Catalogue:
-        """Return what is left when these hosts are down; the built-in one stays."""
-
-        def left(
-            chains: Mapping[str, tuple[ChainEntry, ...]],
-        ) -> dict[str, tuple[ChainEntry, ...]]:
-            kept = {
-                role: tuple(
-                    entry
-                    for entry in chain
-                    if isinstance(entry, str) or entry.host.id not in host_ids
-                )
-                for role, chain in chains.items()
-            }
-            return {role: chain for role, chain in kept.items() if chain}
-
-        return replace(
-            self,
-            models=tuple(m for m in self.models if m.host.id not in host_ids),
-            own_chains=left(self.own_chains),
-            shared_chains=left(self.shared_chains),
         )
 
 

@@ -1,7 +1,8 @@
 """What would answer for each role, and the drill: what if these hosts were down?
 
-Everything is decided by ``router.route`` on a catalogue, with the hosts taken out of
-it; nothing is called and nothing is changed.
+Everything is decided by ``router.route``, which knows nothing of a host that is down:
+a real request asks the models of its plan in order, and none besides. So the drill
+strikes those on the hosts out of the plan. Nothing is called and nothing is changed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from routing.router import RouteRequest, route
 
 TYPICAL_MESSAGE = "1,000 tokens in and 500 out"
 """What ``typical_cost_nano_usd`` is the price of."""
+ALL_DOWN = "The chain is empty: every host in it is down."
+"""Why nobody answers where somebody is set up."""
 WITHOUT = {
+    "chat": "each message ends with an error",
     "orchestrator": "it is off",
     "distill": "it is off",
     "coder": "it is off",
@@ -74,22 +78,25 @@ def price_of(model: ModelInfo) -> str:
     return f"{cost} USD{' by subscription' if by_subscription else ''}"
 
 
-def answer_for(role: str, catalogue: Catalogue) -> RoleAnswer:
-    """Return what would answer for a role."""
+def answer_for(
+    role: str, catalogue: Catalogue, down: Collection[int | None] = ()
+) -> RoleAnswer:
+    """Return what would answer for a role while the hosts ``down`` do not."""
     try:
         plan = route(RouteRequest(role), catalogue)
     except RoutingError as error:
         return RoleAnswer(role, (), str(error), error.info.code)
-    models = tuple(candidate.model for candidate in plan.candidates)
-    return RoleAnswer(role, models, plan.reason)
+    left = [each for each in plan.candidates if each.model.host.id not in down]
+    if not left:
+        return RoleAnswer(role, (), ALL_DOWN, "no_model")
+    return RoleAnswer(role, tuple(each.model for each in left), left[0].reason)
 
 
 def drill(
     catalogue: Catalogue, down: Collection[int | None], roles: Sequence[str]
 ) -> tuple[DrillRow, ...]:
     """Return for each role what would answer if the hosts ``down`` did not."""
-    left = catalogue.without(down)
     return tuple(
-        DrillRow(role, answer_for(role, catalogue), answer_for(role, left))
+        DrillRow(role, answer_for(role, catalogue), answer_for(role, catalogue, down))
         for role in roles
     )

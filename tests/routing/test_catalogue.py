@@ -63,21 +63,6 @@ def test_abilities_are_tags_that_the_router_knows() -> None:
     assert model("m", CLAUDE, tags=tags).abilities == set()
 
 
-def test_without_takes_a_host_out_of_models_and_chains() -> None:
-    here, there = model("here", CLAUDE), model("there", API)
-    full = Catalogue(
-        (here, there),
-        own_chains={"chat": (here, there, "gemini_api"), "coder": (there,)},
-        shared_chains={"chat": (there,)},
-    )
-    left = full.without({API.id})
-    assert left.models == (here,)
-    assert left.own_chains == {"chat": (here, "gemini_api")}
-    assert left.shared_chains == {}
-    assert left.plain("gemini_api", 1) is None
-    assert full.without([]) == full
-
-
 @pytest.mark.django_db
 @pytest.mark.usefixtures("vendor_types")
 def test_plain_ids_stand_in_chains_in_their_order(alice: User) -> None:

@@ -18,7 +18,7 @@ from routing import hosts
 from routing.catalogue import BUILTIN
 from routing.models import Model
 from routing.registry import catalogue_for
-from routing.role_answers import answer_for, drill, price_of
+from routing.role_answers import ALL_DOWN, answer_for, drill, price_of
 
 pytestmark = pytest.mark.django_db
 ROLES = ["chat", "coder", "distill"]
@@ -54,10 +54,40 @@ def test_the_next_one_answers(alice: User, two: tuple[Model, Model]) -> None:
     assert down(alice, far) == {"chat": ["near"], "coder": [], "distill": []}
 
 
-def test_several_hosts_down_leave_the_built_in_model(
+def test_chain_whose_hosts_are_all_down_is_empty(
+    alice: User, two: tuple[Model, Model], add_model: Callable[..., Model]
+) -> None:
+    add_model("idle", host="Other")  # in use, but in no chain
+    assert down(alice, *two) == {"chat": [], "coder": [], "distill": []}
+    ids = [model.host_id for model in two]
+    answer = answer_for("chat", catalogue_for(alice), ids)
+    assert (answer.reason, answer.error_code) == (ALL_DOWN, "no_model")
+    hosts.set_chain(alice, "chat", [two[0]])  # does not fall through to the shared one
+    assert down(alice, two[0])["chat"] == []
+
+
+def test_built_in_model_answers_only_where_it_is_asked(
     alice: User, two: tuple[Model, Model]
 ) -> None:
-    assert down(alice, *two) == {"chat": ["builtin"], "coder": [], "distill": []}
+    hosts.set_chain(None, "chat", [two[0], "builtin"])
+    assert down(alice, *two)["chat"] == ["builtin"]
+    hosts.set_chain(None, "chat", [])
+    assert "builtin" not in down(alice)["chat"]
+    assert down(alice, two[0])["chat"] == ["far"]
+    assert down(alice, *two)["chat"] == []
+
+
+def test_plain_id_means_the_same_model_as_in_a_real_request(
+    alice: User, add_model: Callable[..., Model]
+) -> None:
+    first = add_model("one", type="claude_cli", host="One")
+    add_model("two", type="claude_cli", host="Two")
+    hosts.set_chain(None, "chat", ["claude_cli"])
+    (asked,) = down(alice)["chat"]
+    other = Model.objects.exclude(label=asked).get()
+    assert down(alice, other)["chat"] == [asked]
+    assert down(alice, Model.objects.get(label=asked))["chat"] == []
+    assert first.label in {asked, other.label}
 
 
 def test_drill_tells_what_changes_and_calls_nobody(
@@ -106,6 +136,8 @@ def test_page_takes_any_number_of_hosts(
     assert "Instead of near." in page
     both = text(client.get(url, {"down": [model.host_id for model in two]}))
     assert "Nobody" in both
+    assert f"{ALL_DOWN} So each message ends with an error." in both
+    assert "builtin" not in both
     odd = text(client.get(url, {"down": ["x", "-1", "999999999999999999999"]}))
     assert "With every host up" in odd
     assert client.post(url).status_code == 405
@@ -134,11 +166,13 @@ def test_command_tells_the_same(alice: User, two: tuple[Model, Model]) -> None:
     value = json.loads(command("--down", "Box", "--down", "Cloud", "--json"))
     assert value["down"] == ["Box", "Cloud"]
     assert value["empty"] == [
-        "orchestrator", "distill", "coder", "research", "classify",
+        "chat", "orchestrator", "distill", "coder", "research", "classify",
     ]  # fmt: skip
     chat = value["roles"]["chat"]
     assert chat["before"] == "near"
-    assert chat["answers"][0]["model"] == "builtin"
+    assert (chat["answers"], chat["reason"]) == ([], ALL_DOWN)
+    said = command("--down", "Box", "--down", "Cloud").splitlines()
+    assert said[0] == f"chat: nobody ({ALL_DOWN})"
     said = command("--down", "Box", "--user", "alice").splitlines()
     assert said[0] == "chat: far (0.004 USD), instead of near"
     with pytest.raises(CommandError, match="no host “Nowhere”"):
@@ -149,7 +183,7 @@ def test_command_for_a_person_counts_their_own(
     alice: User, two: tuple[Model, Model], add_model: Callable[..., Model]
 ) -> None:
     own = add_model("mine", owner=alice, host="Mine")
-    hosts.set_chain(alice, "chat", [own])
+    hosts.set_chain(alice, "chat", [own, two[1]])
     assert command("--user", "alice").startswith("chat: mine")
     assert command().startswith("chat: near")
     with pytest.raises(CommandError, match="no host “Mine”"):
