@@ -224,7 +224,8 @@ def _by_tier(
     request: RouteRequest, tier: int, catalogue: Catalogue, sieve: Sieve
 ) -> RoutePlan:
     """Return the cheapest model that is capable enough, with dearer ones behind it."""
-    asked = request.asked_by == "explicit" and isinstance(request.tier, int)
+    # Also for the conversation or persona: somebody set it, nobody judged it.
+    asked = isinstance(request.tier, int)
     models = sieve.permitted([Candidate(model, "") for model in catalogue.models])
     if not asked:
         tier = lowered(tier, sieve)

@@ -305,7 +305,8 @@ def left(fraction: float) -> BudgetLeft:
     [
         (RouteRequest(tier="auto", judged=3), 0.6, ["large"], ""),
         (RouteRequest(tier="auto", judged=3), 0.4, ["middle"], "on request"),
-        (RouteRequest(tier=3, asked_by="policy"), 0.4, ["middle"], "on request"),
+        (RouteRequest(tier=3, asked_by="policy"), 0.4, ["large"], ""),
+        (RouteRequest(tier=3, asked_by="policy"), 0.05, ["large"], ""),
         (RouteRequest(tier=3), 0.4, ["large"], ""),
         (RouteRequest(tier="auto", judged=3), 0.05, ["small"], "cheapest"),
         (RouteRequest(tier=2), 0.05, ["middle"], "cheapest"),
