@@ -10,6 +10,7 @@ import { Answer } from "./answer.js";
 import { watchConnection } from "./banner.js";
 import { Composer } from "./composer.js";
 import { Follow } from "./follow.js";
+import { tooLong } from "./length.js";
 import { bringDetailsIntoView, cutFrom, joinSiblings, userMessage } from "./messages.js";
 import { watchNotice } from "./notice.js";
 import { keepPolicy, linkPolicy } from "./policy.js";
@@ -54,10 +55,18 @@ composer.addEventListener("send", async (event) => {
   send(event.detail);
 });
 composer.addEventListener("stop", stop);
+composer.addEventListener("long", ({ detail: sentence }) => (sentence ? tell(sentence) : hush()));
 const policyKept = keepPolicy(composer, () => chat.dataset.conversation, tell);
 
+/** Say that a text does not fit in one message; it stays where it is. */
+function mustShorten(text) {
+  const sentence = tooLong(text);
+  if (sentence) tell(sentence);
+  return sentence;
+}
+
 function send(text) {
-  if (mustWait()) return;
+  if (mustWait() || mustShorten(text)) return;
   if ("older" in chat.dataset) {
     location.assign(`/c/${chat.dataset.conversation}`);
     return;
@@ -107,7 +116,7 @@ function retry(article, route) {
 
 /** Say something else in the place of one's own message, as another version. */
 function edit(article, text) {
-  if (mustWait() || !article.dataset.id) return;
+  if (mustWait() || mustShorten(text) || !article.dataset.id) return;
   hush();
   const removed = cutFrom(article);
   const mine = userMessage(text);

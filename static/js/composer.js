@@ -6,6 +6,8 @@
  * conversation on the server, and in the browser only until there is one.
  */
 
+import { tooLong } from "./length.js";
+
 const DRAFT_PREFIX = "cortex:draft:";
 const ROUTE_PREFIX = "cortex:route:";
 const DRAFT_DAYS = 30;
@@ -20,12 +22,15 @@ export class Composer extends EventTarget {
   #place;
   /** The choice that the server knows. */
   #savedRoute;
+  /** Whether it has been said that the text is too long. */
+  #isLong = false;
   /** What was sent and may still come back. */
   #unsent = "";
 
   /**
    * Events: `send` (detail = the text), `stop`, `route` (detail = a choice that the
-   * conversation does not have yet).
+   * conversation does not have yet), `long` (detail = a sentence when the text has
+   * become too long to be sent, empty when it fits again).
    *
    * @param {HTMLFormElement} form
    * @param {string} owner id of the person
@@ -159,6 +164,14 @@ export class Composer extends EventTarget {
   #changed() {
     this.#grow();
     this.#saveDraft();
+    this.#checkLength();
+  }
+
+  #checkLength() {
+    const sentence = tooLong(this.text);
+    if (Boolean(sentence) === this.#isLong) return;
+    this.#isLong = Boolean(sentence);
+    this.dispatchEvent(new CustomEvent("long", { detail: sentence }));
   }
 
   #saveDraft() {

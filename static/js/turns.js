@@ -18,7 +18,8 @@ const TRY_AGAIN_MS = 1_500;
 const TRIES_WITHOUT_PROCESS = 2;
 const TOO_LONG = {
   code: "too_long",
-  message: "This message is too long to be sent at once. Please shorten it or send it in parts.",
+  message: "This message is too long to be sent at once: 32,000 letters fit, fewer in scripts "
+    + "whose letters take several bytes (64 KB in all). Please shorten it or send it in parts.",
 };
 
 export class Turns extends EventTarget {

@@ -428,3 +428,17 @@ def test_every_button_has_a_name(site: Site, page: Page) -> None:
           .map((one) => one.outerHTML)"""
     )
     assert unnamed == []
+
+
+def test_a_text_that_is_too_long_is_told_and_kept_whole(site: Site, page: Page) -> None:
+    page.goto(site.url)
+    box = page.get_by_label("Message to")
+    box.fill("a" * 40_000)
+    note = page.locator("#notice")
+    expect(note).to_contain_text("40,000 characters and 32,000 fit")
+    page.get_by_role("button", name="Send").click()
+    expect(note).to_be_visible()
+    expect(page.locator(".mine")).to_have_count(0)
+    assert box.evaluate("(box) => box.value.length") == 40_000
+    box.fill("short")
+    expect(note).to_be_hidden()
