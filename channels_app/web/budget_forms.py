@@ -29,6 +29,12 @@ class DollarField(forms.DecimalField):
             min_value=Decimal(least),
             max_value=MAX_USD,
             decimal_places=9,
+            error_messages={
+                "min_value": "Enter an amount above 0."
+                if least
+                else "Enter 0 or an amount above it.",
+                "max_value": f"Enter an amount of at most ${MAX_USD:,}.",
+            },
             widget=forms.NumberInput(attrs={"step": "any", "inputmode": "decimal"}),
             **more,
         )

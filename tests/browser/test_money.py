@@ -107,3 +107,16 @@ def test_the_table_says_the_same_without_scripts(
     last = page.locator("[data-chart-rows] tbody tr").last
     expect(last).to_be_visible()
     expect(last.locator("td")).to_have_text(["$0.27", "$0.18", "3", "1"])
+
+
+def test_an_amount_is_never_broken_on_a_phone(booked: Site, open_page: Opener) -> None:
+    page, _ = open_chart(booked, open_page, viewport=NARROW)
+    lines = page.locator(".figure .amount").evaluate_all(
+        "(boxes) => boxes.map((box) => box.clientHeight"
+        " / parseFloat(getComputedStyle(box).lineHeight))"
+    )
+    assert lines
+    assert max(lines) < 1.5
+    assert page.locator(".figure .amount").evaluate_all(
+        "(boxes) => boxes.every((box) => box.scrollWidth <= box.clientWidth + 1)"
+    )

@@ -8,7 +8,7 @@ import { writeDollars } from "../../static/js/amounts.js";
 test("amounts have cents, and more digits only where they matter", () => {
   const written = [0, 12.5, 1234.567, 0.12, 0.0031, 0.00006, 1e-9, -2.5, 0.01];
   assert.deepEqual(written.map(writeDollars), [
-    "$0", "$12.50", "$1234.57", "$0.12", "$0.0031", "$0.00006", "$0.000000001", "-$2.50",
+    "$0.00", "$12.50", "$1234.57", "$0.12", "$0.0031", "$0.00006", "$0.000000001", "-$2.50",
     "$0.01",
   ]);
 });

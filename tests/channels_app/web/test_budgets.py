@@ -108,9 +108,10 @@ def test_no_mail_where_mails_are_only_printed(
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"amount": "0"}, "greater than or equal to 1E-9"),
+        ({"amount": "0"}, "Enter an amount above 0."),
+        ({"amount": "-3"}, "Enter an amount above 0."),
         ({"amount": "lots"}, "Enter a number."),
-        ({"amount": "9999999"}, "less than or equal to 1000000"),
+        ({"amount": "9999999"}, "at most $1,000,000"),
         ({"reason": "x" * 301}, "at most 300 characters"),
         ({"budget": "person:month"}, "not one of the available choices"),
     ],
