@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from django.utils import timezone
+
 from accounts.models import User
 from personas.models import Conversation, Persona, TierPolicy
 from personas.policies import AnswerPolicy
-from routing.catalogue import BUILTIN, PLAIN_IDS, Catalogue
+from routing.catalogue import BUILTIN, PLAIN_IDS, Catalogue, ModelInfo
 from routing.errors import RoutingError
 from routing.registry import catalogue_for
 from routing.router import RouteRequest, Tier, route
@@ -28,6 +30,8 @@ class Choice:
     """Empty = the chain, ``auto``, ``tier:<1–3>`` or ``model:<label or plain id>``."""
     name: str
     help: str
+    host: str = ""
+    """Where a named model runs; entries of one host stand together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,17 @@ class ModelChoices:
     @property
     def groups(self) -> tuple[tuple[str, tuple[Choice, ...]], ...]:
         """All entries with the headings under which they stand."""
+        hosts: dict[str, list[Choice]] = {}
+        for choice in self.models:
+            hosts.setdefault(choice.host, []).append(choice)
         return (
             ("Cortex chooses", self.general),
             ("How much thought", self.tiers),
             ("A kind of model", self.kinds),
-            ("One model", self.models),
+            *(
+                (f"On {host}" if host else "Gone", tuple(choices))
+                for host, choices in hosts.items()
+            ),
         )
 
     def __iter__(self) -> Iterator[Choice]:
@@ -170,13 +180,26 @@ def _models(catalogue: Catalogue, *, private: bool) -> tuple[Choice, ...]:
     return tuple(
         Choice(
             f"model:{label}",
-            f"{label} (local)" if model.host.is_local else label,
+            f"{label}{_mark(model)}",
             f"{TierPolicy(model.tier).label}, on {model.host.name}. "
             "No other model stands in for it.",
+            model.host.name,
         )
         for label, model in found.items()
         if model.host.is_local or not private
     )
+
+
+def _mark(model: ModelInfo) -> str:
+    """Return what stands behind a model's name: where it runs and what is amiss."""
+    host, marks = model.host, []
+    if host.is_local:
+        marks.append("local")
+    if host.flagged:
+        marks.append("host has a problem")
+    elif host.cooling_until is not None and host.cooling_until > timezone.now():
+        marks.append("host is resting")
+    return f" ({', '.join(marks)})" if marks else ""
 
 
 def _builtin_answers(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import User
 from channels_app.web.model_choices import model_choices
@@ -64,3 +67,24 @@ def test_a_new_chat_says_when_the_built_in_model_will_answer(
 
     assert not model_choices(alice, persona).builtin_answers
     assert note not in client.get("/?persona=inara").content.decode()
+
+
+def test_named_models_stand_under_their_host_with_what_is_amiss(
+    alice: User, persona: Persona, models: dict[str, Model]
+) -> None:
+    near, far = models["near"].host, models["far"].host
+    Model.objects.create(host=far, label="far two", name="two")
+    Host.objects.filter(pk=near.pk).update(flagged="The program was not found.")
+    soon = timezone.now() + timedelta(minutes=1)
+    Host.objects.filter(pk=far.pk).update(cooling_until=soon)
+
+    groups = {
+        label: [choice.name for choice in choices]
+        for label, choices in model_choices(alice, persona).groups
+    }
+
+    assert groups["On near"] == ["near (local, host has a problem)"]
+    assert groups["On far"] == [
+        "far (host is resting)",
+        "far two (host is resting)",
+    ]
