@@ -111,7 +111,12 @@ def explain(user: User, answer: Message) -> Explanation:
     decision = decision_for_turn(user, answer.pk)
     model = answer.model or UNKNOWN
     tokens = _tokens(answer.input_tokens, answer.output_tokens)
-    cost = amount(answer.cost_nano_usd, estimated=answer.estimated)
+    had_something = bool(answer.input_tokens or answer.output_tokens or answer.text)
+    cost = (
+        amount(answer.cost_nano_usd, estimated=answer.estimated)
+        if had_something or answer.cost_nano_usd
+        else UNKNOWN
+    )
     done = len(decision.attempts) if decision else 0
     booked = _booked(user, answer, done)
     if decision is None:
@@ -146,7 +151,8 @@ def explain(user: User, answer: Message) -> Explanation:
         notices=tuple(notice.text for notice in notices_of(decision)),
         attempts=attempts,
         booked=booked,
-        neighbours=_neighbours(decision),
+        # What was never done would have cost nothing elsewhere either.
+        neighbours=_neighbours(decision) if had_something else (),
         others=tuple(
             label
             for each in decision.plan
@@ -204,6 +210,10 @@ def amount(nano: int | None, *, estimated: bool = False) -> str:
 
 def _attempt(stored: Mapping[str, Any]) -> AttemptRow:
     outcome = str(stored.get("outcome") or "")
+    counts = (stored.get("input_tokens"), stored.get("output_tokens"))
+    failed = outcome == LedgerEntry.Outcome.FAILED
+    cost = stored.get("cost_nano_usd")
+    nothing_had = failed and not any(counts) and not cost
     return AttemptRow(
         label=str(stored.get("label") or UNKNOWN),
         host=str(stored.get("host") or ""),
@@ -212,10 +222,10 @@ def _attempt(stored: Mapping[str, Any]) -> AttemptRow:
         error=str(stored.get("error") or ""),
         time=_seconds(stored.get("elapsed_ms")),
         first_text=_seconds(stored.get("first_token_ms")),
-        tokens=_tokens(stored.get("input_tokens"), stored.get("output_tokens")),
-        cost=amount(
-            stored.get("cost_nano_usd"), estimated=bool(stored.get("estimated"))
-        ),
+        tokens=_tokens(*counts),
+        cost=UNKNOWN
+        if nothing_had
+        else amount(cost, estimated=bool(stored.get("estimated"))),
     )
 
 

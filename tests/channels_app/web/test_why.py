@@ -349,3 +349,17 @@ async def test_a_wrong_tier_leads_back_with_a_sentence(answer: Message) -> None:
     response = await client.post(path, {"tier": "9"}, follow=True)
 
     assert "The tier must be 1, 2 or 3." in response.content.decode()
+
+
+def test_a_call_that_never_happened_has_no_price(answer: Message) -> None:
+    Message.objects.filter(pk=answer.pk).update(
+        state="failed", text="", input_tokens=0, output_tokens=0, cost_nano_usd=0
+    )
+    answer.refresh_from_db()
+    failed = {**ATTEMPTS[0], "input_tokens": 0, "output_tokens": 0, "cost_nano_usd": 0}
+    decided(answer, attempts=[failed])
+
+    told = explain(answer.owner, answer)
+
+    assert (told.cost, told.neighbours) == ("–", ())
+    assert [each.cost for each in told.attempts] == ["–"]
