@@ -168,7 +168,7 @@ class HostAdmin(RefusalAdmin):
         """Save by the registry's own verb."""
         hosts.save_host(obj, key=form.new_key(), actor=_actor(request))
         if obj.enabled:
-            hosts.fill_prices(obj)
+            hosts.fill_prices(obj.id)
 
     def delete_model(self, request: HttpRequest, obj: Host) -> None:
         """Delete by the registry's own verb."""

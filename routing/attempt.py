@@ -10,6 +10,7 @@ import json
 import time
 import uuid
 from dataclasses import dataclass, field
+from typing import Final
 
 from ledger.types import Caller, Cost, Outcome
 from routing.backends.base import (
@@ -36,6 +37,10 @@ from routing.tokens import estimate_tokens, tokens_of_bytes
 
 Shown = TextDelta | ThinkingDelta | ToolCall
 """What an attempt shows to the person who asked."""
+_ONLY_THOUGHT: Final = "The model reached its length limit before answering."
+_CUT_AT_LIMIT: Final = "The answer reached its length limit."
+AT_THE_LIMIT: Final = frozenset({_ONLY_THOUGHT, _CUT_AT_LIMIT})
+"""What people are told where a model wrote all that it was allowed to."""
 
 
 @dataclass(slots=True)
@@ -138,7 +143,7 @@ class Attempt:
         if self.answered or self.seam is not None:
             return
         if self.outcome == "incomplete":
-            raise NoAnswer("The model reached its length limit before answering.")
+            raise NoAnswer(_ONLY_THOUGHT)
         raise NoAnswer("The model returned an empty answer.")
 
     def fail(self, error: BackendError) -> None:
@@ -190,5 +195,5 @@ def error_of(attempt: Attempt) -> ErrorInfo | None:
     if error is not None:
         return ErrorInfo(error.code, str(error), error.retryable)
     if attempt.outcome == "incomplete":
-        return ErrorInfo("too_long", "The answer reached its length limit.", True)
+        return ErrorInfo("too_long", _CUT_AT_LIMIT, True)
     return None

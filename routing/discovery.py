@@ -102,7 +102,6 @@ class Discovery:
 
     async def _test(self, host: Host, tester: User) -> HostReport | None:
         """Return the report, ``None`` when it took too long."""
-        await run_in_db_pool(hosts.fill_prices, host)
         info = await run_in_db_pool(info_for, tester, host)
         try:
             async with asyncio.timeout(TEST_WITHIN_S):
@@ -134,10 +133,7 @@ async def enable_hosts_that_answer() -> int:
 def enable_if_proved(host: Host, report: HostReport) -> bool:
     """Put a host in use that waited for a test and answered it; say whether it did."""
     answered = any(step.name == "answer" and step.ok for step in report.steps)
-    if not answered or not host.auto_enable or not hosts.enable_host(host):
-        return False
-    hosts.fill_prices(host)
-    return True
+    return answered and host.auto_enable and hosts.enable_host(host)
 
 
 def missing(host: Host) -> str:

@@ -3,9 +3,10 @@
 For hosts with an address the steps are address, connection, key and list of models;
 for programs the program, its key or login, and the names it takes. Then comes one
 short call to a registered model, which goes through the dispatcher and is booked like
-any other, and, where a server says how much it reads, whether that is what is
-registered. The first step that fails ends the test, except that a host without a list
-of models may still answer. No detail holds a host's own words or its key.
+any other at the list prices, which are filled in first where they are open. Last, where
+a server says how much it reads, whether that is what is registered. The first step that
+fails ends the test, except that a host without a list of models may still answer. No
+detail holds a host's own words or its key.
 """
 
 from __future__ import annotations
@@ -13,18 +14,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from accounts.models import User
 from ledger.money import format_usd
 from ledger.types import Caller
-from routing import dispatcher
+from routing import dispatcher, hosts
+from routing.attempt import AT_THE_LIMIT
 from routing.backends.base import (
     AuthenticationFailed,
     Prompt,
     PromptMessage,
-    TextDelta,
-    ThinkingDelta,
 )
 from routing.backends.programs import (
     find_program,
@@ -47,6 +47,8 @@ ANSWER_TOKENS = 16
 UNKNOWN_COST = "unknown"
 _HELLO = Prompt("", (PromptMessage("user", "Say OK."),))
 _NO_KEY = "The host has no key; enter one."
+_WANTS_KEY = "The host wants a key and none is stored; enter one."
+_NONE_NEEDED = "No key is stored; none was asked for."
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +159,19 @@ async def _address_steps(host: HostInfo) -> tuple[list[Step], ModelList]:
     except NoList as error:
         steps = [Step("connection", True, connected, _since(started))]
         if isinstance(error.reason, AuthenticationFailed):
-            text = str(error.reason) if host.key_encrypted else "It wants a key."
+            text = str(error.reason) if host.key_encrypted else _WANTS_KEY
             return [*steps, Step("key", False, text)], ModelList()
-        steps.append(Step("key", True, "The host does not refuse the key."))
+        steps.append(_key_step(host, "The host does not refuse the key."))
         return [*steps, Step("model list", False, str(error))], ModelList()
     return [
         Step("connection", True, connected, _since(started)),
-        Step("key", True, "The host accepts the key."),
+        _key_step(host, "The host accepts the key."),
         Step("model list", True, f"{len(offered.names)} models."),
     ], offered
+
+
+def _key_step(host: HostInfo, accepted: str) -> Step:
+    return Step("key", True, accepted if host.key_encrypted else _NONE_NEEDED)
 
 
 async def _call_steps(
@@ -176,10 +182,12 @@ async def _call_steps(
     caller: Caller | None,
 ) -> list[Step]:
     """Return all steps, with those of one short call."""
-    model = await run_in_db_pool(_first_model, user, host)
+    model, others = await run_in_db_pool(_first_model, user, host)
     if model is None:
         return [*steps, Step("answer", None, "Add and enable a model to try a call.")]
     answer = await _answer_step(user, host, model, caller)
+    if others and answer.name == "answer":
+        answer = replace(answer, detail=f"{answer.detail} {_not_called(others)}")
     if answer.name == "key":
         steps = [step for step in steps if step.name != "key"]
     steps = [*steps, answer]
@@ -191,10 +199,10 @@ async def _call_steps(
 async def _answer_step(
     user: User, host: HostInfo, model: ModelInfo, caller: Caller | None
 ) -> Step:
-    started, heard = time.monotonic(), False
+    started = time.monotonic()
     async with dispatcher.stream(
         _HELLO,
-        caller=caller or Caller(user.id, user.username, channel="web"),
+        caller=caller or Caller(user.id, user.username),
         user=user,
         role="test",
         model=f"{host.name}:{model.label}",
@@ -202,23 +210,25 @@ async def _answer_step(
         max_output_tokens=ANSWER_TOKENS,
         only_host=host.id,
     ) as dispatch:
-        async for event in dispatch:
-            heard = heard or isinstance(event, (TextDelta, ThinkingDelta))
+        async for _ in dispatch:
+            pass  # what it says does not matter, only how it ends
     result, elapsed_ms = dispatch.result, _since(started)
     error = result.error
     cost = _cost_of(result)
-    if heard or error is None or _thought_only(result):
+    if error is None or error.message in AT_THE_LIMIT:
         price = f"Price: {cost}{'' if cost == UNKNOWN_COST else ' USD'}."
-        text = f"{model.label} answers. {price}"
+        text = f"{model.label} was called and answers. {price}"
         return Step("answer", True, text, elapsed_ms, cost)
-    name = "key" if error.code == AuthenticationFailed.code else "answer"
-    return Step(name, False, f"{model.label}: {error.message}", elapsed_ms, cost)
+    is_key = error.code == AuthenticationFailed.code
+    keyless = is_key and not host.key_encrypted and host.type not in PROGRAM_TYPES
+    text = f"{model.label}: {_WANTS_KEY if keyless else error.message}"
+    return Step("key" if is_key else "answer", False, text, elapsed_ms, cost)
 
 
-def _thought_only(result: DispatchResult) -> bool:
-    """Say whether a model spent the few tokens it had on thoughts that are not sent."""
-    usage = result.usage
-    return usage is not None and bool(usage.output_tokens) and not usage.estimated
+def _not_called(others: int) -> str:
+    if others == 1:
+        return "Its other model was not called."
+    return f"Its {others} other models were not called."
 
 
 def _cost_of(result: DispatchResult) -> str:
@@ -247,12 +257,18 @@ async def _context_steps(
     return [Step("context", False, text, _since(started))]
 
 
-def _first_model(user: User, host: HostInfo) -> ModelInfo | None:
-    """Return the host's cheapest kind of model, also of a host not in use yet."""
+def _first_model(user: User, host: HostInfo) -> tuple[ModelInfo | None, int]:
+    """Return the host's cheapest kind of model, and how many others it has.
+
+    Also of a host not in use yet. Its models get their list prices before, for a call
+    that was booked without a price stays so.
+    """
     if host.id is None:
-        return None
+        return None, 0
+    hosts.fill_prices(host.id)
     models = catalogue_of_host(user, host.id).models
-    return min(models, key=lambda model: model.tier, default=None)
+    first = min(models, key=lambda model: model.tier, default=None)
+    return first, max(0, len(models) - 1)
 
 
 def _since(started: float) -> int:

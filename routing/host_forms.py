@@ -190,7 +190,7 @@ class HostForm(RefusalForm, forms.ModelForm):  # type: ignore[type-arg]
             self.add_refusal(error)
             return None
         if host.enabled:
-            hosts.fill_prices(host)
+            hosts.fill_prices(host.id)
         return host
 
     @property

@@ -181,13 +181,13 @@ def fill_price(model: Model) -> bool:
     return True
 
 
-def fill_prices(host: Host) -> int:
+def fill_prices(host_id: int) -> int:
     """Give a host's models their list prices where they have none; return how many.
 
     Each look-up takes up to half a second, so not in a turn.
     """
     filled = 0
-    rows = Model.objects.filter(host=host, input_price_nano_usd_per_mtok=None)
+    rows = Model.objects.filter(host=host_id, input_price_nano_usd_per_mtok=None)
     for model in rows.select_related("host"):
         if fill_price(model):
             model.save(

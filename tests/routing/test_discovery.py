@@ -106,6 +106,7 @@ async def test_host_that_answers_goes_in_use_and_is_priced(
         ("reserve", "test"), ("settle", "test"),
     ]  # fmt: skip
     assert {(row.user_id, row.channel) for row in rows} == {(None, "schedule")}
+    assert rows[1].cost_nano_usd
     prices = Model.objects.filter(host=host).values_list(
         "input_price_nano_usd_per_mtok", flat=True
     )

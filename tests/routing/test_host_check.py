@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from accounts.models import User
+from accounts.secrets import encrypt
 from ledger.models import LedgerEntry
-from ledger.types import Caller
-from routing import host_check
+from ledger.types import Caller, Prices
+from routing import host_check, hosts
 from routing.backends import programs, scripted
 from routing.backends.base import AuthenticationFailed, Finished, TextDelta
 from routing.backends.programs import config_folder, forget_programs, version_of
@@ -28,6 +29,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 KEY = "sk-canary-1"
 API_STEPS = ["connection", "key", "model list", "answer"]
+API_TYPES = ["local_openai", "anthropic_api", "gemini_api"]
 VENDOR_TYPES = ["anthropic_api", "gemini_api"]
 AddModel = Callable[..., Model]
 PRICES = {
@@ -78,6 +80,66 @@ def test_price_that_is_not_known_is_said(
     answer = check(admin_user, model.host).steps[-1]
     assert (answer.ok, answer.cost_usd) == (True, "unknown")
     assert "unknown" in answer.detail
+
+
+def test_prices_are_filled_in_before_the_call(
+    admin_user: User,
+    vendors: Upstream,
+    add_model: AddModel,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hosts, "price_for", lambda *_: Prices(10**9, 2 * 10**9))
+    model = add_model("echo", type="gemini_api", key=KEY)
+    assert check(admin_user, model.host).steps[-1].cost_usd not in {"", "unknown"}
+    assert LedgerEntry.objects.get(kind="settle").cost_nano_usd
+
+
+@pytest.mark.parametrize("how", ["cut:Half an", "cut-after-2", "end-after-2"])
+def test_answer_that_dies_half_way_fails(
+    how: str, admin_user: User, upstream: Upstream, add_model: AddModel
+) -> None:
+    model = add_model(how, type="local_openai", base_url=upstream.base_url)
+    report = check(admin_user, model.host)
+    assert report.failed_step == "answer"
+    assert LedgerEntry.objects.get(kind="settle").outcome == "incomplete"
+
+
+def test_host_that_wants_no_key_is_not_said_to_accept_one(
+    admin_user: User, upstream: Upstream, add_model: AddModel
+) -> None:
+    upstream.list_models("say:Hi")
+    model = add_model("say:Hi", type="local_openai", base_url=upstream.base_url)
+    report = check(admin_user, model.host)
+    assert report.steps[1].detail == "No key is stored; none was asked for."
+    Host.objects.update(key_encrypted=encrypt("host_key", KEY))
+    report = check(admin_user, Host.objects.get())
+    assert report.steps[1].detail == "The host accepts the key."
+
+
+@pytest.mark.parametrize("host_type", API_TYPES)
+def test_key_that_only_the_call_wants_is_said_to_be_missing(
+    host_type: str, admin_user: User, upstream: Upstream, add_model: AddModel
+) -> None:
+    upstream.list_models("status-401")
+    model = add_model("status-401", type=host_type, base_url=upstream.url)
+    report = check(admin_user, model.host)
+    assert report.failed_step == "key"
+    assert "wants a key and none is stored" in report.steps[-1].detail
+
+
+def test_answer_says_which_model_was_called(
+    admin_user: User, upstream: Upstream, add_model: AddModel
+) -> None:
+    model = add_model("say:Hi", host="h", type="local_openai", tier=1)
+    Host.objects.update(base_url=upstream.base_url)
+    assert "other" not in check(admin_user, Host.objects.get()).steps[-1].detail
+    add_model("large", host="h", tier=3)
+    detail = check(admin_user, Host.objects.get()).steps[-1].detail
+    assert detail.startswith(f"{model.label} was called and answers.")
+    assert detail.endswith("Its other model was not called.")
+    add_model("larger", host="h", tier=3)
+    detail = check(admin_user, Host.objects.get()).steps[-1].detail
+    assert detail.endswith("Its 2 other models were not called.")
 
 
 @pytest.mark.parametrize("host_type", VENDOR_TYPES)

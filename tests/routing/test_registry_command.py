@@ -12,6 +12,7 @@ from django.core.management import CommandError, call_command
 
 from accounts.models import User
 from accounts.secrets import decrypt
+from ledger.models import LedgerEntry
 from routing.models import Host, Model
 from routing.registry import catalogue_for
 from tests.routing.conftest import labels_of
@@ -118,6 +119,7 @@ def test_hosts_are_tested(admin_user: User, upstream: Upstream) -> None:
     assert [step["name"] for step in steps] == [
         "connection", "key", "model list", "answer",
     ]  # fmt: skip
+    assert {row.channel for row in LedgerEntry.objects.all()} == {"cli"}
     upstream.require_key("k")
     with pytest.raises(CommandError):
         registry("test")

@@ -20,6 +20,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.commands import person_named
 from accounts.models import User
+from ledger.types import Caller
 from routing import hosts
 from routing.backends.programs import login_command
 from routing.catalogue import PLAIN_IDS
@@ -202,8 +203,11 @@ class Command(BaseCommand):
         rows = Host.objects.filter(owner=owner).order_by("name")
         if options["host"]:
             rows = rows.filter(id=self._host(owner, options["host"]).id)
+        caller = Caller(tester.id, tester.username, channel="cli")
         reports = {
-            host.name: asyncio.run(test_host(tester, info_for(tester, host)))
+            host.name: asyncio.run(
+                test_host(tester, info_for(tester, host), caller=caller)
+            )
             for host in rows
         }
         enabled = [
