@@ -10,6 +10,7 @@ from django.template import Context
 
 from channels_app.web.money_amounts import write_amount
 from personas.models import Message, TierPolicy
+from routing.decisions import decision_for_turn
 from routing.events import Notice
 
 register = template.Library()
@@ -54,7 +55,13 @@ def cost_text(message: Message | None) -> str:
 @register.filter
 def is_fallback(message: Message | None) -> bool:
     """Whether an answer came from another model than the first that was tried."""
-    return isinstance(message, Message) and bool(message.text) and message.attempts > 1
+    if not isinstance(message, Message) or not message.text or message.attempts < 2:
+        return False
+    decision = decision_for_turn(message.owner, message.pk)
+    if decision is None or not decision.attempts:
+        return True
+    # The same model may have been tried twice, as when its host was busy.
+    return decision.attempts[0].get("label") != decision.attempts[-1].get("label")
 
 
 @register.filter

@@ -187,11 +187,11 @@ export class Answer {
   }
 
   /** Note what the router said, for the details. */
-  noteRoute({ tier, reason, attempt }) {
+  noteRoute({ tier, reason, attempt, fallback }) {
     this.#fact("tier", tier ?? "–");
     this.#fact("reason", reason || "–");
     this.#fact("attempts", attempt ?? "–");
-    this.article.querySelector(".fallback").hidden = !(attempt > 1);
+    this.article.querySelector(".fallback").hidden = !fallback;
     const time = this.article.querySelector('[data-fact="time"] time');
     time.dateTime ||= new Date().toISOString();
     showLocalTime(time);

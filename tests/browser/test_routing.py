@@ -299,3 +299,16 @@ def test_who_wrote_nothing_gets_no_divider(site: Site, page: Page) -> None:
         }"""
     )
     assert shown == ["third", "One, continued by third two, three.", "$0.00311"]
+
+
+def test_waiting_for_the_same_model_is_no_fallback(site: Site, page: Page) -> None:
+    page.goto(f"{site.url}/?persona=tina")
+    page.select_option("#route", "model:echo")
+    site.upstream.script("echo", "status-429-bare")
+    send(page, "hello")
+    wait_for_answer(page)
+    for _ in ("live", "loaded"):
+        expect(page.locator(".answer .fallback")).to_be_hidden()
+        page.locator(".answer [data-fact=attempts]").wait_for(state="attached")
+        expect(page.locator(".answer [data-fact=attempts]")).to_have_text("2")
+        page.reload()

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from django.template.loader import render_to_string
 
+from accounts.models import User
 from channels_app.templatetags.chat_messages import (
     cost_text,
     is_fallback,
@@ -16,6 +17,7 @@ from channels_app.templatetags.chat_messages import (
     tier_name,
 )
 from personas.models import Message
+from routing.models import RouteDecision
 
 
 @pytest.mark.parametrize(
@@ -42,14 +44,36 @@ def test_a_failure_without_text_has_no_price() -> None:
     assert cost_text(failed) == "free"
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("labels", "marked"), [(["a", "a"], False), (["a", "a", "b"], True)]
+)
+def test_a_second_try_of_the_same_model_is_no_fallback(
+    alice: User, labels: list[str], marked: bool
+) -> None:
+    message = Message(owner=alice, role="assistant", text="Hello", attempts=len(labels))
+    RouteDecision.objects.create(
+        owner=alice,
+        turn_id=message.pk,
+        role="chat",
+        tier=1,
+        decided_by="explicit",
+        attempts=[{"label": label} for label in labels],
+    )
+    assert is_fallback(message) is marked
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("attempts", "text", "marked"),
     [(0, "", False), (1, "Hello", False), (2, "Hello", True), (2, "", False)],
 )
 def test_an_answer_of_another_model_than_the_first_is_marked(
-    attempts: int, text: str, marked: bool
+    alice: User, attempts: int, text: str, marked: bool
 ) -> None:
-    message = Message(role="assistant", state="complete", attempts=attempts, text=text)
+    message = Message(
+        role="assistant", state="complete", attempts=attempts, text=text, owner=alice
+    )
     assert is_fallback(message) is marked
     html = render_to_string("chat/message.html", {"message": message})
     found = re.search(r'<span class="fallback[^>]*>', html)
