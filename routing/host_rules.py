@@ -1,9 +1,10 @@
 """What a host and a model may be: checks before they are saved, no changes.
 
-A vendor's host has a fixed address, so anybody may add one with a key of their own.
-Addresses that are typed in lead anywhere, so they need a permission; those of programs
-are for administrators alone, because a program does its own networking outside
-``routing.net``. Nothing that is typed is ever a path or a command.
+A vendor's host reaches the vendor where no address is typed, so anybody may add one
+with a key of their own. Addresses that are typed in lead anywhere, so they need a
+permission; those of programs are for administrators alone, because a program does its
+own networking outside ``routing.net``. Nothing that is typed is ever a path or a
+command.
 """
 
 from __future__ import annotations

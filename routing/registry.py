@@ -3,7 +3,8 @@
 Hosts and models are shared (owner NULL, kept by administrators) or one's own. A host
 at an address of a person's own choice counts only while that person may add such
 addresses (the permission ``routing.add_free_url``, which administrators always have).
-Vendors have fixed addresses, so a host of theirs with a key of one's own needs none.
+Vendors' hosts reach the vendor unless an address is typed, so with a key of one's own
+they need no permission.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ from routing.role_answers import DrillRow, drill, price_of
 
 Said = tuple[Any, str]
 NOTHING_CHANGED = "Nothing was changed."
+MOST_SAID = 20
 NOTHING_NEW = "Everything is there already; nothing was changed."
 
 
@@ -38,6 +39,8 @@ def import_verb(owner: User | None, options: dict[str, Any]) -> Said:
         file = read(options["path"])
     except UnusableFile as error:
         raise CommandError(f"{error} Nothing was changed.") from None
+    if file.odd and not (file.hosts or file.models or file.roles):
+        raise CommandError(f"{_some(file.odd)} {NOTHING_CHANGED}")
     report = take_over(file, owner, share_hosts=options["share_hosts"], dry_run=dry_run)
     value = {
         "changed": bool(report.did) and not dry_run,
@@ -53,6 +56,13 @@ def import_verb(owner: User | None, options: dict[str, Any]) -> Said:
     elif dry_run:
         lines.append("This was a trial; nothing was changed.")
     return value, "\n".join(lines)
+
+
+def _some(sentences: list[str]) -> str:
+    """Join the first sentences, and say how many more there are."""
+    rest = len(sentences) - MOST_SAID
+    more = [f"… and {rest:,} more."] if rest > 0 else []
+    return " ".join([*sentences[:MOST_SAID], *more])
 
 
 def export_verb(owner: User | None, options: dict[str, Any]) -> Said:

@@ -23,6 +23,34 @@ def host_row(host: Host) -> dict[str, Any]:
     }
 
 
+def host_line(host: Host) -> str:
+    """Return a host in words, and why it is not in use."""
+    words = [f"{host.type} {host.base_url}".strip()]
+    if host.is_local:
+        words.append("in the house")
+    if host.credential == Host.Credential.LOGIN:
+        words.append("login made by hand")
+    else:
+        words.append(f"{'a' if host.key_encrypted else 'no'} {host.credential} stored")
+    why = f": {host.flagged}" if host.flagged else ""
+    if host.enabled:
+        words += [f"needs attention{why}"] if why else []
+    elif host.auto_enable:
+        words.append(f"not in use, waits until it can answer{why}")
+    else:
+        words.append(f"not in use{why}")
+    return f"host {host.name}: {'; '.join(words)}"
+
+
+def model_line(model: Model) -> str:
+    """Return a model in words."""
+    unused = "" if model.enabled else ", not in use"
+    return (
+        f"model {model.label}: {model.name} on {model.host.name}, "
+        f"tier {model.tier}{unused}"
+    )
+
+
 def model_row(model: Model) -> dict[str, Any]:
     """Return a model."""
     return {

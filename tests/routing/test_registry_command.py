@@ -103,6 +103,48 @@ def test_refusal_is_one_sentence(arguments: tuple[str, ...]) -> None:
     assert str(caught.value).endswith(".")
 
 
+def test_list_says_what_is_in_use_and_why_not(add_model: Callable[..., Model]) -> None:
+    add_model("a", host="box", is_local=True)
+    add_model("b", host="cloud", key="k", enabled=False)
+    add_model("c", host="wait", type="claude_cli")
+    add_model("d", host="off", type="claude_cli")
+    Host.objects.filter(name="cloud").update(flagged="The key was refused.")
+    Host.objects.filter(name="wait").update(
+        enabled=False, auto_enable=True, flagged="No API key is stored yet."
+    )
+    Host.objects.filter(name="off").update(enabled=False, credential="login")
+    assert registry("list").splitlines() == [
+        "host box: scripted; in the house; no key stored",
+        "host cloud: scripted; a key stored; needs attention: The key was refused.",
+        "host off: claude_cli; login made by hand; not in use",
+        "host wait: claude_cli; no key stored; not in use, waits until it can answer: "
+        "No API key is stored yet.",
+        "model a: a on box, tier 1",
+        "model b: b on cloud, tier 1, not in use",
+        "model c: c on wait, tier 1",
+        "model d: d on off, tier 1",
+    ]
+
+
+def test_unknown_type_names_the_choices() -> None:
+    with pytest.raises(CommandError) as caught:
+        registry("add-host", "box", "http://x/", "--type", "nosuch")
+    said = str(caught.value)
+    assert "local_openai" in said
+    assert "anthropic_api" in said
+    assert "builtin" not in said
+
+
+@pytest.mark.parametrize("option", ["context", "max-output"])
+@pytest.mark.parametrize("tokens", ["-5", "0", "99999999999"])
+def test_impossible_number_of_tokens_is_one_sentence(
+    option: str, tokens: str, add_model: Callable[..., Model]
+) -> None:
+    add_model("m", host="box")
+    with pytest.raises(CommandError, match=f"^--{option} is a number of tokens from 1"):
+        registry("add-model", "box", "n", f"--{option}", tokens)
+
+
 @pytest.mark.parametrize("price", ["much", "-1", "NaN"])
 def test_wrong_price_is_refused(price: str, add_model: Callable[..., Model]) -> None:
     add_model("m", host="box")

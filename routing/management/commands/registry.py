@@ -28,7 +28,13 @@ from routing.discovery import enable_if_proved
 from routing.forms import PriceField
 from routing.host_check import test_host
 from routing.management import registry_files
-from routing.management.registry_rows import host_row, model_row, report_row
+from routing.management.registry_rows import (
+    host_line,
+    host_row,
+    model_line,
+    model_row,
+    report_row,
+)
 from routing.models import Host, Model, RoleSlot
 from routing.registry import info_for, may_add_free_url
 
@@ -37,6 +43,11 @@ _VERBS = {
     "export": registry_files.export_verb,
     "drill": registry_files.drill_verb,
 }
+ADDRESS_HELP = (
+    "of a server; vendors have their own and take one only to go through a gateway"
+)
+MOST_TOKENS = 2_147_483_647
+"""What a database keeps."""
 WORDS = {None: "not tried", True: "ok", False: "FAILED"}
 
 
@@ -58,8 +69,13 @@ class Command(BaseCommand):
         verb("list", "list hosts, models and chains")
         sub = verb("add-host", "add a host")
         sub.add_argument("name")
-        sub.add_argument("base_url", nargs="?", default="", help="none for vendors")
-        sub.add_argument("--type", default=Host.Type.LOCAL_OPENAI)
+        sub.add_argument("base_url", nargs="?", default="", help=ADDRESS_HELP)
+        sub.add_argument(
+            "--type",
+            default=Host.Type.LOCAL_OPENAI,
+            metavar="type",
+            help=f"{', '.join(hosts.addable_types())}; default %(default)s",
+        )
         sub.add_argument(
             "--credential",
             choices=Host.Credential.values,
@@ -112,7 +128,8 @@ class Command(BaseCommand):
             raise CommandError("A host cannot be used.", returncode=1)
 
     def _list(self, owner: User | None, options: dict[str, Any]) -> tuple[Any, str]:
-        models = Model.objects.filter(host__owner=owner).select_related("host")
+        models = Model.objects.filter(host__owner=owner).order_by("label")
+        models = models.select_related("host")
         slots = RoleSlot.objects.filter(owner=owner).select_related("model")
         chains: dict[str, list[str]] = {}
         for slot in slots:
@@ -120,17 +137,17 @@ class Command(BaseCommand):
             chains.setdefault(slot.role, []).append(label)
         rows = Host.objects.filter(owner=owner).order_by("name")
         host_rows = [host_row(host) for host in rows]
-        model_rows = [model_row(model) for model in models.order_by("label")]
+        model_rows = [model_row(model) for model in models]
         value = {"hosts": host_rows, "models": model_rows, "chains": chains}
-        lines = [f"host {h['name']}: {h['type']} {h['base_url']}" for h in host_rows]
-        lines += [
-            f"model {m['label']}: {m['name']} on {m['host']}, tier {m['tier']}"
-            for m in model_rows
-        ]
+        lines = [*map(host_line, rows), *map(model_line, models)]
         lines += [f"chain {role}: {' → '.join(c)}" for role, c in chains.items()]
         return value, "\n".join(lines) or "Nothing is set up."
 
     def _add_host(self, owner: User | None, options: dict[str, Any]) -> tuple[Any, str]:
+        types = hosts.addable_types()
+        if options["type"] not in types:
+            known = ", ".join(types)
+            raise CommandError(f"A host's type is one of these: {known}.")
         host = Host(
             owner=owner,
             name=options["name"],
@@ -158,6 +175,12 @@ class Command(BaseCommand):
     def _add_model(
         self, owner: User | None, options: dict[str, Any]
     ) -> tuple[Any, str]:
+        for name in ("context", "max_output"):
+            if not 1 <= options[name] <= MOST_TOKENS:
+                option = name.replace("_", "-")
+                raise CommandError(
+                    f"--{option} is a number of tokens from 1 to {MOST_TOKENS:,}."
+                )
         model = Model(
             host=self._host(owner, options["host"]),
             name=options["name"],
