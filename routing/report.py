@@ -25,6 +25,7 @@ from django.db.models import (
 )
 
 from accounts.models import User
+from ledger.models import LedgerEntry
 from ledger.money import format_usd
 from routing import classifier
 from routing.catalogue import ModelInfo
@@ -45,6 +46,7 @@ _TOKENS = (
     "cache_read_tokens",
     "cache_write_tokens",
 )
+_FAILED = LedgerEntry.Outcome.FAILED.value
 _NO_FIGURE = "–"
 
 
@@ -54,6 +56,7 @@ class ClassReport:
 
     kind: str
     calls: int
+    """Those that gave an answer, if only a part of one."""
     redone_upward: int
     """Answers of which a better one was asked for, one or more tiers up."""
     cost_nano_usd: int
@@ -61,6 +64,8 @@ class ClassReport:
     unknown_cost_calls: int
     saved_nano_usd: int | None
     """Against always the top tier; ``None`` where a price is unknown."""
+    failed: int = 0
+    """Requests that no model answered; what they cost is in the sums."""
 
     @property
     def redone_percent(self) -> float:
@@ -69,10 +74,11 @@ class ClassReport:
 
     def as_json(self) -> dict[str, Any]:
         """Return the report's row for ``--json``; unknown is null."""
-        all_unknown = self.unknown_cost_calls == self.calls > 0
+        all_unknown = self.unknown_cost_calls == self.calls + self.failed > 0
         return {
             "class": self.kind,
             "calls": self.calls,
+            "failed": self.failed,
             "redone_upward": self.redone_upward,
             "redone_upward_percent": round(self.redone_percent, 1),
             "cost_usd": None if all_unknown else format_usd(self.cost_nano_usd),
@@ -116,6 +122,7 @@ class _Sums:
     """One person's decisions of one class, added up."""
 
     calls: int = 0
+    failed: int = 0
     redone: int = 0
     unknown: int = 0
     cost_nano_usd: int = 0
@@ -123,8 +130,11 @@ class _Sums:
 
     def add(self, row: dict[str, Any]) -> None:
         """Add one decision."""
-        self.calls += 1
-        self.redone += row["is_redone"]
+        if all(each.get("outcome") == _FAILED for each in row["attempts"]):
+            self.failed += 1
+        else:
+            self.calls += 1
+            self.redone += row["is_redone"]
         self.unknown += row["cost_nano_usd"] is None
         self.cost_nano_usd += row["cost_nano_usd"] or 0
         # Attempts that were kept without counts have those of the whole answer.
@@ -164,7 +174,13 @@ def _part(kind: str, sums: _Sums, models: Sequence[ModelInfo]) -> ClassReport:
     )
     saved = compare(models, used).nano_usd
     return ClassReport(
-        kind, sums.calls, sums.redone, sums.cost_nano_usd, sums.unknown, saved
+        kind,
+        sums.calls,
+        sums.redone,
+        sums.cost_nano_usd,
+        sums.unknown,
+        saved,
+        sums.failed,
     )
 
 
@@ -179,12 +195,13 @@ def _joined(kind: str, parts: Sequence[ClassReport]) -> ClassReport:
         cost_nano_usd=sum(part.cost_nano_usd for part in parts),
         unknown_cost_calls=sum(part.unknown_cost_calls for part in parts),
         saved_nano_usd=sum(known) if len(known) == len(saved) else None,
+        failed=sum(part.failed for part in parts),
     )
 
 
 def table(rows: Iterable[ClassReport]) -> str:
     """Write the report as aligned columns, amounts in dollars."""
-    lines = [("class", "calls", "redone up", "cost USD", "saved USD")]
+    lines = [("class", "calls", "failed", "redone up", "cost USD", "saved USD")]
     for row in rows:
         data = row.as_json()
         cost = "unknown" if data["cost_usd"] is None else data["cost_usd"]
@@ -192,8 +209,9 @@ def table(rows: Iterable[ClassReport]) -> str:
             cost += f" + {row.unknown_cost_calls} unknown"
         share = f"{data['redone_upward_percent']:g} %"
         saved = data["saved_usd"] or _NO_FIGURE
-        lines.append((row.kind, str(row.calls), share, cost, saved))
-    widths = [max(len(line[column]) for line in lines) for column in range(5)]
+        counts = (str(row.calls), str(row.failed))
+        lines.append((row.kind, *counts, share, cost, saved))
+    widths = [max(len(line[column]) for line in lines) for column in range(6)]
     return "\n".join(_aligned(line, widths) for line in lines)
 
 

@@ -73,6 +73,25 @@ class TestReport:
     def test_is_empty_without_decisions(self, alice: User) -> None:
         assert report() == report(alice) == []
 
+    def test_failures_stand_apart_and_dilute_nothing(
+        self, alice: User, opus: Model
+    ) -> None:
+        redo(decide(alice), +1)
+        failed = [{"label": "small", "outcome": "failed"}]
+        for _ in range(2):
+            lost = decide(
+                alice,
+                attempts=failed,
+                input_tokens=0,
+                output_tokens=0,
+                cost_nano_usd=0,
+            )
+        redo(lost, +1, attempts=failed, cost_nano_usd=0)
+        row = report(alice)[0]
+        assert (row.calls, row.failed, row.redone_upward) == (2, 3, 1)
+        assert row.redone_percent == 50
+        assert row.as_json()["failed"] == 3
+
     def test_sums_each_class_and_all(self, alice: User, opus: Model) -> None:
         first = decide(alice, "code")
         redo(first, +1)
@@ -185,10 +204,10 @@ def test_table_is_aligned_and_says_what_is_unknown() -> None:
         ClassReport("all", 15, 1, 3_000_000, 12, None),
     ]
     assert table(rows).splitlines() == [
-        "class       calls  redone up            cost USD  saved USD",
-        "code            3     33.3 %               0.003     0.0645",
-        "small talk     12        0 %             unknown          –",
-        "all            15      6.7 %  0.003 + 12 unknown          –",
+        "class       calls  failed  redone up            cost USD  saved USD",
+        "code            3       0     33.3 %               0.003     0.0645",
+        "small talk     12       0        0 %             unknown          –",
+        "all            15       0      6.7 %  0.003 + 12 unknown          –",
     ]
 
 
@@ -198,7 +217,7 @@ class TestCommand:
         decide(alice)
         first, row, total = run("report").splitlines()
         assert first.split()[0] == "class"
-        assert row.split() == ["code", "1", "0", "%", "0.001", "0.0215"]
+        assert row.split() == ["code", "1", "0", "0", "%", "0.001", "0.0215"]
         assert total.split()[0] == "all"
 
     def test_prints_json_of_one_person(self, alice: User, bob: User) -> None:
@@ -209,6 +228,7 @@ class TestCommand:
         assert row == {
             "class": "code",
             "calls": 1,
+            "failed": 0,
             "redone_upward": 0,
             "redone_upward_percent": 0.0,
             "cost_usd": None,
