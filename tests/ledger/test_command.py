@@ -218,3 +218,12 @@ def test_budget_grant_and_decline(alice: User) -> None:
     budget_requests.ask(alice, 1)
     assert run("budget", "decline", "alice") == "The request of alice is declined.\n"
     assert run("verify").startswith("ok 2 rows")
+
+
+def test_import_of_something_else_names_the_first_lines_alone(tmp_path: Path) -> None:
+    path = tmp_path / "other.jsonl"
+    path.write_text("garbage\n" * 300, encoding="utf-8")
+    lines = run("import", path, code=1).splitlines()
+    assert len(lines) == 22
+    assert lines[0].startswith("Line 1: ")
+    assert lines[-2:] == ["… and 280 more.", "Nothing was imported."]
