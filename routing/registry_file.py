@@ -61,6 +61,8 @@ class FileHost:
     """``None`` = the file does not say."""
     credential: str = "key"
     enabled: bool = True
+    exact: bool = False
+    """Whether the file is our own export."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,7 @@ def _host(key: str, row: dict[str, Any], *, exact: bool = False) -> FileHost:
         is_local=local if isinstance(local, bool) else None,
         credential=text_in(row, "credential") or "key",
         enabled=row.get("enabled") is not False,
+        exact=exact,
     )
 
 

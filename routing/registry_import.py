@@ -89,7 +89,11 @@ class _Import:
         self.report = ImportReport()
         self.hosts: dict[str, Host | None] = {}
         """``None`` = it was refused."""
+        self.plain_hosts: set[str] = set()
+        """Ids of hosts without a key, for which a shared one stands."""
         self.rows: dict[str, hosts.ChainRow | None] = {}
+        self._added: set[tuple[str, int]] = set()
+        """What this run added is not “there already”."""
 
     # --- hosts ----------------------------------------------------------------------
 
@@ -98,14 +102,24 @@ class _Import:
         shared = self.share_hosts and row.type in FREE_URL_TYPES
         owner = None if shared else self.owner
         found = self._find_host(row, owner)
+        if found is None and self._is_the_plain_one(row):
+            self.plain_hosts.add(row.id)
+            self.report.kept.append(
+                f"The host “{row.name}” has no key in the file, so the shared "
+                f"{PLAIN_IDS[row.type]} stands for it."
+            )
+            return
         try:
             if found is None:
                 found = self._add_host(row, owner)
-                self.report.did.append(f"Added the host “{found.name}”.")
+                unused = "" if found.enabled else ", not in use"
+                need = ": it needs a key" if _lacks_key(row) else ""
+                self.report.did.append(f"Added the host “{found.name}”{unused}{need}.")
+                self._added.add(("host", found.pk))
             elif row.key and not found.key_encrypted:
                 hosts.save_host(found, key=row.key, actor=owner)
                 self.report.did.append(f"Stored the key of the host “{found.name}”.")
-            else:
+            elif ("host", found.pk) not in self._added:
                 self.report.kept.append(f"The host “{found.name}” is there already.")
         except ValidationError as error:
             self._refuse(f"The host “{row.name}”", error)
@@ -122,6 +136,15 @@ class _Import:
         theirs = [host.id for host in self.hosts.values() if host is not None]
         return same_place.exclude(id__in=theirs).exclude(name__in=self.names).first()
 
+    def _is_the_plain_one(self, row: FileHost) -> bool:
+        """Whether a host of the file is only a name for a shared one.
+
+        Our own export says so of no host: what it holds comes back as it was.
+        """
+        if row.exact or row.type not in PLAIN_IDS or not _lacks_key(row):
+            return False
+        return Host.objects.filter(owner=None, type=row.type).exists()
+
     def _add_host(self, row: FileHost, owner: User | None) -> Host:
         is_local = row.is_local
         if is_local is None:
@@ -134,7 +157,7 @@ class _Import:
             base_url=row.base_url,
             credential=row.credential,
             is_local=is_local,
-            enabled=row.enabled,
+            enabled=row.enabled and (row.exact or not _lacks_key(row)),
         )
         host.full_clean(exclude=["owner"], validate_constraints=False)
         return hosts.save_host(host, key=row.key or None, actor=owner)
@@ -158,6 +181,9 @@ class _Import:
 
     def _host_of(self, row: FileModel) -> Host | None:
         """Return the host of a model; for a vendor's without one, find or add it."""
+        if row.host_id in self.plain_hosts:
+            self.rows[row.id] = self._shared_or_plain(row)
+            return None
         if row.host_id:
             if row.host_id not in self.hosts:
                 raise ValidationError("the file has no such host.")
@@ -185,11 +211,23 @@ class _Import:
         )
         return host
 
+    def _shared_or_plain(self, row: FileModel) -> hosts.ChainRow:
+        """Return the shared model of this name, else the plain id of its type."""
+        shared = Model.objects.filter(host__owner=None, host__type=row.type)
+        found = shared.filter(name=row.name).first()
+        if found is None:
+            text = f"“{row.label}” is the plain id {row.type}."
+        else:
+            text = f"“{row.label}” is the shared model “{found.label}”."
+        self.report.kept.append(text)
+        return row.type if found is None else found
+
     def _on_host(self, row: FileModel, host: Host) -> Model:
         name = row.name or row.label
         there = Model.objects.filter(host=host, name=name).first()
         if there is not None:
-            self.report.kept.append(f"The model “{there.label}” is there already.")
+            if ("model", there.pk) not in self._added:
+                self.report.kept.append(f"The model “{there.label}” is there already.")
             return there
         same_owner = Model.objects.filter(host__owner=host.owner_id)
         taken = {*same_owner.values_list("label", flat=True), *PLAIN_IDS}
@@ -209,6 +247,7 @@ class _Import:
             setattr(model, column, row.prices_nano_usd.get(price))
         model.full_clean(validate_constraints=False)
         hosts.save_model(model, actor=self.owner)
+        self._added.add(("model", model.pk))
         self.report.did.append(f"Added the model “{model.label}” on “{host.name}”.")
         return model
 
@@ -263,6 +302,12 @@ class _Import:
     def _refuse(self, what: str, error: ValidationError) -> None:
         reason = " ".join(error.messages)
         self.report.could_not.append(f"{what} was left out: {reason}")
+
+
+def _lacks_key(row: FileHost) -> bool:
+    """Whether a vendor's host came without the key that it cannot do without."""
+    by_key = row.credential != Host.Credential.LOGIN
+    return row.type in VENDOR_TYPES and by_key and not row.key and not row.base_url
 
 
 def _free(name: str, taken: set[str], length: int) -> str:

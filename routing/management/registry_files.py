@@ -29,6 +29,7 @@ from routing.role_answers import DrillRow, drill, price_of
 Said = tuple[Any, str]
 NOTHING_CHANGED = "Nothing was changed."
 MOST_SAID = 20
+"""Refusals that are named; ``--json`` has them all."""
 NOTHING_NEW = "Everything is there already; nothing was changed."
 
 
@@ -39,8 +40,6 @@ def import_verb(owner: User | None, options: dict[str, Any]) -> Said:
         file = read(options["path"])
     except UnusableFile as error:
         raise CommandError(f"{error} Nothing was changed.") from None
-    if file.odd and not (file.hosts or file.models or file.roles):
-        raise CommandError(f"{_some(file.odd)} {NOTHING_CHANGED}")
     report = take_over(file, owner, share_hosts=options["share_hosts"], dry_run=dry_run)
     value = {
         "changed": bool(report.did) and not dry_run,
@@ -49,8 +48,10 @@ def import_verb(owner: User | None, options: dict[str, Any]) -> Said:
         "kept": report.kept,
         "could_not": report.could_not,
     }
+    if report.could_not and not (report.did or report.kept):
+        value |= {"ok": False, "error": "Nothing of the file could be taken over."}
     lines = [*report.did, *report.kept]
-    lines += [f"Could not: {text}" for text in report.could_not]
+    lines += _some([f"Could not: {text}" for text in report.could_not])
     if not report.did:
         lines.append(NOTHING_CHANGED if report.could_not else NOTHING_NEW)
     elif dry_run:
@@ -58,11 +59,11 @@ def import_verb(owner: User | None, options: dict[str, Any]) -> Said:
     return value, "\n".join(lines)
 
 
-def _some(sentences: list[str]) -> str:
-    """Join the first sentences, and say how many more there are."""
+def _some(sentences: list[str]) -> list[str]:
+    """Return the first sentences, and how many more there are."""
     rest = len(sentences) - MOST_SAID
     more = [f"… and {rest:,} more."] if rest > 0 else []
-    return " ".join([*sentences[:MOST_SAID], *more])
+    return [*sentences[:MOST_SAID], *more]
 
 
 def export_verb(owner: User | None, options: dict[str, Any]) -> Said:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections.abc import Callable
@@ -86,7 +87,11 @@ def registry(*arguments: Any) -> str:
 
 def take(path: Path, *arguments: str) -> Any:
     """Import a file for alice and return the report."""
-    return json.loads(registry("import", path, *arguments, "--json"))
+    out = io.StringIO()
+    words = ["import", str(path), *arguments, "--json"]
+    with contextlib.suppress(CommandError):  # where nothing could be taken
+        call_command("registry", *words, stdout=out)
+    return json.loads(out.getvalue())
 
 
 def everything() -> list[Any]:
@@ -315,6 +320,62 @@ def test_programs_take_no_login_and_no_option_from_a_file(
     assert "belongs to whoever runs this machine" in report["could_not"][0]
     assert "no model of such a name" in report["could_not"][1]
     assert not Model.objects.exists()
+
+
+@pytest.mark.parametrize("is_seeded", [True, False])
+def test_program_without_a_key_is_the_shared_one_or_waits_for_its_key(
+    alice: User, write: Callable[..., Path], is_seeded: bool
+) -> None:
+    file = {
+        "hosts": {"c": {"type": "claude_cli", "label": "My Claude"}},
+        "models": {
+            "x": {"host_id": "c", "model_name": "sonnet", "label": "Sonnet"},
+            "y": {"host_id": "c", "type": "claude_cli", "label": "Claude"},
+        },
+        "roles": {"chat": {"primary": "x"}, "coder": "y"},
+    }
+    file["models"]["x"]["type"] = "claude_cli"
+    if is_seeded:
+        seed_registry()
+    report = take(write(file), "--user", "alice")
+    own = Host.objects.filter(owner=alice)
+    if is_seeded:
+        assert not own.exists()
+        assert "has no key in the file" in report["kept"][0]
+        assert chain("chat", alice) == ["claude_cli:sonnet"]
+        assert chain("coder", alice) == ["claude_cli"]
+    else:
+        assert report["did"][0].endswith("“My Claude”, not in use: it needs a key.")
+        assert not own.get().enabled
+
+
+@pytest.mark.parametrize(
+    "body", [[1, 2], {"models": {"b": {"host_id": "gone", "model_name": "b"}}}]
+)
+def test_file_of_which_nothing_can_be_taken_is_an_error(
+    body: Any, alice: User, write: Callable[..., Path]
+) -> None:
+    path = write(body)
+    with pytest.raises(CommandError, match="Nothing of the file") as caught:
+        registry("import", path, "--user", "alice")
+    assert caught.value.returncode == 1
+    assert not take(path, "--user", "alice")["ok"]
+
+
+def test_many_refusals_are_counted(alice: User, write: Callable[..., Path]) -> None:
+    out = io.StringIO()
+    with pytest.raises(CommandError):
+        call_command("registry", "import", write([1] * 300), stdout=out)
+    assert "… and 280 more." in out.getvalue()
+    assert len(out.getvalue().splitlines()) == 22
+
+
+def test_what_is_added_is_not_there_already(
+    allowed: User, write: Callable[..., Path]
+) -> None:
+    row = {"host_id": "box", "model_name": "llama3.1:8b"}
+    twice = OLD | {"models": {"m1": row, "m2": row}, "roles": {}}
+    assert take(write(twice), "--user", "alice")["kept"] == []
 
 
 def test_prices_are_looked_up_before_the_transaction(

@@ -125,7 +125,8 @@ class Command(BaseCommand):
             raise CommandError(" ".join(error.messages)) from None
         self.stdout.write(json.dumps(value) if options["json"] else sentence)
         if isinstance(value, dict) and value.get("ok") is False:
-            raise CommandError("A host cannot be used.", returncode=1)
+            reason = value.get("error", "A host cannot be used.")
+            raise CommandError(reason, returncode=1)
 
     def _list(self, owner: User | None, options: dict[str, Any]) -> tuple[Any, str]:
         models = Model.objects.filter(host__owner=owner).order_by("label")
