@@ -103,12 +103,14 @@ class Sieve:
         return local
 
     def affordable(
-        self, candidates: list[Candidate], *, asked: bool
+        self, candidates: list[Candidate], *, asked: bool, tier: int | None = None
     ) -> list[Candidate]:
         """Keep what the budget suggests; never nothing.
 
         Only the ledger refuses a call: where a person has nothing in the house, the
-        rest stays and the reservation decides.
+        rest stays and the reservation decides. That the top tier is left out is told
+        only where it would have come first: by price from ``tier`` on, without it in
+        the order given.
         """
         left = self.budget_left
         if left is None or left.fraction >= HALF:
@@ -119,7 +121,11 @@ class Sieve:
         if asked or left.fraction < TENTH:
             return candidates
         below = [each for each in candidates if each.model.tier < TOP_TIER]
-        return self._told(candidates, below, _HALF_TEXT)
+        able = candidates
+        if tier is not None:
+            able = by_price(each for each in able if each.model.tier >= tier)
+        changes = bool(able) and able[0].model.tier >= TOP_TIER
+        return self._told(candidates, below, _HALF_TEXT, aloud=changes)
 
     def cheapest_only(self, candidates: list[Candidate]) -> list[Candidate]:
         """Keep only the cheapest when little is left of the budget."""
@@ -172,12 +178,18 @@ class Sieve:
             self.notices.append(notice)
 
     def _told(
-        self, before: list[Candidate], kept: list[Candidate], text: str
+        self,
+        before: list[Candidate],
+        kept: list[Candidate],
+        text: str,
+        *,
+        aloud: bool = True,
     ) -> list[Candidate]:
         if not kept or len(kept) == len(before):
             return before
         self.leave_out(before, kept, text[0].lower() + text[1:].rstrip("."))
-        self.tell(text)
+        if aloud:
+            self.tell(text)
         return kept
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any, Final
 
 from django.db.models import Q, QuerySet
@@ -37,6 +38,8 @@ UNDECIDED: Final = "undecided"
 """Kept among the features where the classifier was asked in vain."""
 MOST_LISTED: Final = 20
 """How many candidates and removals of a plan are kept."""
+TOLD_FOR: Final = timedelta(minutes=30)
+"""So long a conversation is not told the same about a budget again."""
 
 
 def decisions_visible_to(user: User) -> QuerySet[RouteDecision]:
@@ -61,6 +64,16 @@ def notices_of_turns(
     rows = decisions_visible_to(user).filter(turn_id__in=list(turn_ids))
     kept = rows.values_list("turn_id", "notices")
     return {turn: _notices(notices) for turn, notices in kept if turn and notices}
+
+
+def recently_told(user: User, thread_id: uuid.UUID | None) -> set[Notice]:
+    """Return what was said in a conversation so lately that it need not be repeated."""
+    if thread_id is None:
+        return set()
+    since = timezone.now() - TOLD_FOR
+    rows = decisions_visible_to(user).filter(thread_id=thread_id, created_at__gte=since)
+    lists = rows.values_list("notices", flat=True)
+    return {notice for kept in lists for notice in _notices(kept)}
 
 
 def _notices(kept: Sequence[dict[str, Any] | str]) -> tuple[Notice, ...]:

@@ -22,6 +22,7 @@ from routing.breakers import Breakers
 from routing.catalogue import Catalogue, ModelInfo
 from routing.classifier import Verdict
 from routing.errors import RoutingError
+from routing.events import Notice
 from routing.preferences import preferences_of
 from routing.registry import catalogue_for, catalogue_of_host
 from routing.router import RoutePlan, RouteRequest, needs_judgement, route
@@ -135,7 +136,15 @@ class Planning:
                 why=self.decision.reason,
             )
         health = breakers.health(self._models())
-        return route(request, self.catalogue, self._budget, health)
+        plan = route(request, self.catalogue, self._budget, health)
+        return replace(plan, notices=self._news(plan.notices))
+
+    def _news(self, notices: tuple[Notice, ...]) -> tuple[Notice, ...]:
+        """Leave out what was told in this conversation a moment ago."""
+        if not notices:
+            return ()
+        told = decisions.recently_told(self.job.user, self.job.thread_id)
+        return tuple(each for each in notices if each not in told)
 
     def decision_for(self, prompt: Prompt) -> TierDecision:
         """Return the decision; features of what nobody judged come from the prompt."""

@@ -229,7 +229,7 @@ def _by_tier(
     models = sieve.permitted([Candidate(model, "") for model in catalogue.models])
     if not asked:
         tier = lowered(tier, sieve)
-    models = sieve.affordable(models, asked=asked)
+    models = sieve.affordable(models, asked=asked, tier=tier)
     capable = _large_enough(
         [each for each in models if each.model.tier >= tier], request, sieve
     )

@@ -434,3 +434,22 @@ async def test_reached_threshold_is_told_at_the_end(
     assert [notice.text for notice in result.notices] == ["Half is used."]
     row = await decision_of(result)
     assert row.notices == [{"code": "budget", "text": "Half is used."}]
+
+
+async def test_same_word_about_the_budget_is_not_repeated_in_a_conversation(
+    alice: User, judge: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    little = budgets.BudgetLeft(0.4, 400_000_000)
+    monkeypatch.setattr(budgets, "left_for", lambda user, background=False: little)
+    thread, told = uuid.uuid4(), []
+    for _ in range(3):
+        _, result = await run(alice, asking(HARD), tier="auto", thread_id=thread)
+        told.append([notice.code for notice in result.notices])
+    _, elsewhere = await run(alice, asking(HARD), tier="auto", thread_id=uuid.uuid4())
+    assert told == [["budget"], [], []]
+    assert len(elsewhere.notices) == 1
+
+    earlier = timezone.now() - decisions.TOLD_FOR - timedelta(minutes=1)
+    await RouteDecision.objects.aupdate(created_at=earlier)
+    _, later = await run(alice, asking(HARD), tier="auto", thread_id=thread)
+    assert len(later.notices) == 1

@@ -305,6 +305,9 @@ def left(fraction: float) -> BudgetLeft:
     [
         (RouteRequest(tier="auto", judged=3), 0.6, ["large"], ""),
         (RouteRequest(tier="auto", judged=3), 0.4, ["middle"], "on request"),
+        # Nothing changes for these: the top tier would not have answered anyway.
+        (RouteRequest(tier="auto", judged=1), 0.4, ["small", "middle"], ""),
+        (RouteRequest(tier="auto", judged=2), 0.4, ["middle"], ""),
         (RouteRequest(tier=3, asked_by="policy"), 0.4, ["large"], ""),
         (RouteRequest(tier=3, asked_by="policy"), 0.05, ["large"], ""),
         (RouteRequest(tier=3), 0.4, ["large"], ""),
@@ -339,6 +342,13 @@ def test_budget_also_counts_for_chains(fraction: float, expected: list[str]) -> 
     assert [c.model.label for c in plan.candidates] == expected
     told = [notice.code for notice in plan.notices]
     assert told == ([] if fraction > 0.5 else ["budget"])
+
+
+def test_a_chain_that_loses_only_its_last_model_tells_nothing() -> None:
+    chain = replace(MONEY, own_chains={"chat": (SMALL, LARGE)})
+    plan = route(RouteRequest(), chain, left(0.4))
+    assert [c.model.label for c in plan.candidates] == ["small"]
+    assert plan.notices == ()
 
 
 def test_where_nothing_is_free_the_ledger_decides() -> None:
