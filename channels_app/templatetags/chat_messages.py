@@ -61,7 +61,8 @@ def is_fallback(message: Message | None) -> bool:
     if decision is None or not decision.attempts:
         return True
     # The same model may have been tried twice, as when its host was busy.
-    return decision.attempts[0].get("label") != decision.attempts[-1].get("label")
+    labels = [str(each.get("label")) for each in decision.attempts]
+    return labels[0] != labels[-1]
 
 
 @register.filter
