@@ -16,8 +16,9 @@ import aiohttp
 
 from tests.support.upstream import CHUNK_CHARACTERS
 
-MARK = b'"content": "'
-"""What stands before each token's text in the mock's chunks."""
+MARK = b'"content": "0'
+"""How each token's text begins in the mock's chunks, unlike the empty first one; holds
+for the first 46,656 tokens of an answer."""
 
 
 @dataclass
