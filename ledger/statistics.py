@@ -142,32 +142,6 @@ def by_model(
     return breakdown(user, "model_id", since=since).by("model_id")
 
 
-def by_persona(
-    user: User | None = None, *, since: datetime | None = None
-) -> dict[str, Totals]:
-    """Return sums by the persona's name; ``""`` = calls for no persona."""
-    return breakdown(user, "persona_name", since=since).by("persona_name")
-
-
-def by_role(
-    user: User | None = None, *, since: datetime | None = None
-) -> dict[str, Totals]:
-    """Return sums by model role: chat, distill, classify …"""
-    return breakdown(user, "role", since=since).by("role")
-
-
-def by_channel(
-    user: User | None = None, *, since: datetime | None = None
-) -> dict[str, Totals]:
-    """Return sums by the way in: web, api, schedule … and ``import``."""
-    return breakdown(user, "channel", since=since).by("channel")
-
-
-def by_user(*, since: datetime | None = None) -> dict[str, Totals]:
-    """Return sums by user name, in the order of names; for administrators."""
-    return breakdown(None, "user_name", since=since).by("user_name")
-
-
 def by_date(
     user: User | None = None, *, since: datetime | None = None, zone: tzinfo = UTC
 ) -> dict[date, Totals]:

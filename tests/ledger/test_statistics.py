@@ -19,6 +19,11 @@ from tests.support.ledger import book, make_caller, make_reservation
 pytestmark = pytest.mark.django_db
 
 
+def by(name: str, user: User | None = None) -> dict[Any, Totals]:
+    """Return the sums by one column, asked for alone."""
+    return statistics.breakdown(user, name).by(name)
+
+
 def test_totals_of_nothing() -> None:
     assert statistics.totals() == Totals()
     assert statistics.totals().cost_usd == 0
@@ -80,7 +85,7 @@ def test_groups(alice: User, bob: User) -> None:
         "opus": 2,
     }
     assert list(statistics.by_model(bob)) == ["opus"]
-    by_user = statistics.by_user()
+    by_user = by("user_name")
     assert {name: each.calls for name, each in by_user.items()} == {
         "alice": 2,
         "bob": 1,
@@ -127,12 +132,12 @@ def test_groups_of_how_it_was_asked(alice: User, bob: User) -> None:
     def calls(groups: dict[Any, Totals]) -> list[tuple[Any, int]]:
         return [(name, each.calls) for name, each in groups.items()]
 
-    assert calls(statistics.by_persona(alice)) == [("", 1), ("inara", 2)]
-    assert calls(statistics.by_role(alice)) == [("chat", 2), ("classify", 1)]
-    assert calls(statistics.by_channel(alice)) == [("api", 1), ("web", 2)]
+    assert calls(by("persona_name", alice)) == [("", 1), ("inara", 2)]
+    assert calls(by("role", alice)) == [("chat", 2), ("classify", 1)]
+    assert calls(by("channel", alice)) == [("api", 1), ("web", 2)]
     tiers = statistics.breakdown(alice, "tier").by("tier")
     assert calls(tiers) == [(1, 1), (3, 1), (None, 1)]
-    assert calls(statistics.by_role()) == [("chat", 2), ("classify", 1), ("distill", 1)]
+    assert calls(by("role")) == [("chat", 2), ("classify", 1), ("distill", 1)]
 
 
 @pytest.mark.parametrize(
@@ -169,9 +174,9 @@ def test_a_breakdown_says_what_each_question_alone_says(alice: User, bob: User) 
         entries.adjust(attempt, note="invoice", cost_nano_usd=7)
     sums = statistics.breakdown(alice, "model_id", "role", "channel", "persona_name")
     assert sums.by("model_id") == statistics.by_model(alice)
-    assert sums.by("role") == statistics.by_role(alice)
-    assert sums.by("channel") == statistics.by_channel(alice)
-    assert sums.by("persona_name") == statistics.by_persona(alice)
+    assert sums.by("role") == by("role", alice)
+    assert sums.by("channel") == by("channel", alice)
+    assert sums.by("persona_name") == by("persona_name", alice)
     assert sums.whole == statistics.totals(alice)
     assert sums.whole.unknown_cost_calls == 2
     assert statistics.breakdown(None, "user_name").by("user_name") == {
@@ -194,7 +199,7 @@ def test_a_grant_is_neither_a_call_nor_a_cost(alice: User) -> None:
     Budget.objects.create(user=alice, period="day", limit_nano_usd=1)
     budgets.grant(alice, 5_000_000_000)
     assert statistics.totals() == Totals()
-    assert statistics.by_user() == {}
+    assert by("user_name") == {}
 
 
 def test_sums_of_a_period_are_read_through_an_index(alice: User) -> None:

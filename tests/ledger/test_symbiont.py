@@ -71,7 +71,7 @@ def test_what_comes_out_is_what_went_in(alice: User) -> None:
     assert list(found)[:8] == list(OLD)
     days = statistics.by_date(alice)
     assert [day.isoformat() for day in days] == ["2025-06-01"]
-    assert list(statistics.by_channel(alice)) == ["import"]
+    assert list(statistics.breakdown(alice, "channel").by("channel")) == ["import"]
 
 
 def test_an_import_happens_once_and_a_longer_file_brings_the_rest(alice: User) -> None:
