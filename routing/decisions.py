@@ -138,7 +138,7 @@ def begin(
         decided_by=decision.decided_by,
         kind=decision.kind,
         confidence=decision.confidence,
-        reason=_storable(decision.reason, 200),
+        reason=_storable(decision.reason or plan.reason, 200),
         features=decision.features.as_json() | ({UNDECIDED: 1} if undecided else {}),
         plan=_listed(plan),
         notices=[asdict(notice) for notice in plan.notices],

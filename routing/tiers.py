@@ -51,6 +51,7 @@ class TierDecision:
     """``None`` = nobody judged; that of the first candidate counts."""
     decided_by: AskedBy
     reason: str
+    """Empty where nobody judged: then the plan's own reason counts."""
     confidence: float | None = None
     features: Features = field(default_factory=Features)
 
@@ -61,7 +62,7 @@ class TierDecision:
 
 
 def given(request: RouteRequest, features: Features) -> TierDecision:
-    """Return the decision where nobody has to judge."""
+    """Return the decision where nobody has to judge; the plan says why a chain's."""
     tier = request.tier if isinstance(request.tier, int) else None
     if request.model or tier is not None:
         by: AskedBy = "policy" if request.asked_by == "policy" else "explicit"
@@ -70,7 +71,7 @@ def given(request: RouteRequest, features: Features) -> TierDecision:
         if request.model:
             tier = None
         return TierDecision(tier, by, reason, features=features)
-    return TierDecision(None, "default", "as the chain says", features=features)
+    return TierDecision(None, "default", "", features=features)
 
 
 def by_rules(

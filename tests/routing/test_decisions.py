@@ -105,6 +105,23 @@ async def test_who_decides(
     assert text not in json.dumps([row.features, row.plan, row.attempts, row.reason])
 
 
+@pytest.fixture
+def chain(models: list[Model], set_chain: Callable[..., None]) -> None:
+    """Set a shared chain for chat."""
+    set_chain("chat", models[1])
+
+
+async def test_a_chain_is_the_reason_where_nobody_judges(
+    alice: User, chain: None
+) -> None:
+    _, result = await run(alice, asking(HARD))
+    row = await decision_of(result)
+    assert (row.decided_by, row.reason) == (
+        "default",
+        "the shared chain for chat, place 1",
+    )
+
+
 async def test_prompt_builder_is_judged_by_its_newest_message(
     alice: User, models: Any
 ) -> None:
