@@ -19,7 +19,6 @@ from django.http import Http404
 from django.utils import timezone
 
 from accounts.models import User
-from personas.errors import MessageRefused
 from personas.models import Conversation, Message, Persona
 from personas.policies import AnswerPolicy
 from personas.prepared import Prepared
@@ -143,28 +142,6 @@ def start_conversation(
         tier=policy.tier,
         model_label=policy.model_label,
     )
-
-
-def check_place(
-    conversation: Conversation, *, role: str, parent: Message | None
-) -> None:
-    """Refuse a message where it cannot stand; raises ``MessageRefused``.
-
-    A person's message begins the conversation or follows an answer; an answer follows
-    a person's message. Parent and child are in one conversation.
-    """
-    if parent is None:
-        if role != Message.Role.USER:
-            raise MessageRefused("An answer needs a message that it answers.")
-        return
-    if parent.conversation_id != conversation.pk:
-        raise MessageRefused("That message belongs to another conversation.")
-    if parent.role == role:
-        raise MessageRefused(
-            "A message follows an answer."
-            if role == Message.Role.USER
-            else "An answer follows a message."
-        )
 
 
 def rename(conversation: Conversation, title: str) -> None:

@@ -37,10 +37,6 @@ class EditConflict(PersonaError):
         self.current = current
 
 
-class MessageRefused(PersonaError):
-    """A message cannot stand at that place of the conversation."""
-
-
 class TooLong(ContextTooLong):
     """Not even the message that is to be answered fits into the model's budget.
 

@@ -13,7 +13,6 @@ from django.utils import timezone
 from accounts.models import User
 from personas.conversations import (
     branch,
-    check_place,
     conversations_visible_to,
     delete_conversation,
     get_conversation_for_user,
@@ -26,7 +25,6 @@ from personas.conversations import (
     title_from,
     undelete,
 )
-from personas.errors import MessageRefused
 from personas.models import Conversation, Message, Persona
 from personas.policies import AnswerPolicy
 from routing.models import RouteDecision
@@ -209,24 +207,6 @@ def test_messages_of_another_conversation_are_not_found(
     ):
         with pytest.raises(Http404):
             call()
-
-
-def test_messages_stand_where_the_tree_allows(
-    alice: User, persona: Persona, conversation: Conversation
-) -> None:
-    question, answer = line(conversation, "q", "a")
-    (foreign,) = line(start_conversation(alice, persona), "hi")
-    check_place(conversation, role="user", parent=None)
-    check_place(conversation, role="user", parent=answer)
-    check_place(conversation, role="assistant", parent=question)
-    for role, parent in (
-        ("assistant", None),
-        ("user", question),
-        ("assistant", answer),
-        ("assistant", foreign),
-    ):
-        with pytest.raises(MessageRefused):
-            check_place(conversation, role=role, parent=parent)
 
 
 # --- deletion --------------------------------------------------------------------
