@@ -190,7 +190,7 @@ class Attempts:
             self.tell("context", attempt.note)
         try:
             bookings.settle(attempt)
-        except Exception:
+        except Exception:  # the person has the answer; the tick closes the row
             logger.exception("attempt %s was not settled", attempt.id)
         if attempt.first_token_s is not None:
             self.deadline.progress()
@@ -202,12 +202,12 @@ class Attempts:
         )
         try:
             self._decide_next(attempt)
-        except Exception:
+        except Exception:  # the failure so far is the better thing to tell
             logger.exception("attempt %s: no fallback", attempt.id)
             self.pause, self.goes_on = None, False
         try:
             self._note(attempt, cooling_s)
-        except Exception:
+        except Exception:  # notes are for later calls, never against this one
             logger.exception("attempt %s: not all was noted", attempt.id)
 
     def _decide_next(self, attempt: Attempt) -> None:
