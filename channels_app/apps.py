@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.apps import AppConfig
 from django.core.checks import register
 
+from accounts.secrets import register_encrypted_field
 from channels_app.checks import check_settings
 
 
@@ -14,5 +15,7 @@ class ChannelsConfig(AppConfig):
     name = "channels_app"
 
     def ready(self) -> None:
-        """Register the checks of the settings."""
+        """Register the checks of the settings and what is encrypted."""
         register(check_settings)
+        register_encrypted_field("channels_app.Channel", "secrets", "channel")
+        register_encrypted_field("channels_app.WebhookEndpoint", "secret", "webhook")

@@ -38,6 +38,16 @@ CORTEX_UNKNOWN_PRICE = env.choice(
 CORTEX_ROUTE_RULES = env.flag("CORTEX_ROUTE_RULES", True)
 CORTEX_ROUTE_CLASSIFIER = env.flag("CORTEX_ROUTE_CLASSIFIER", True)
 CORTEX_BACKGROUND_DAILY_USD = env.dollars("CORTEX_BACKGROUND_DAILY_USD")
+CORTEX_ALLOWED_ORIGINS = env.words("CORTEX_ALLOWED_ORIGINS")
+CORTEX_GOOGLE_CHAT_URL = env.text(
+    "CORTEX_GOOGLE_CHAT_URL", "https://chat.googleapis.com"
+)
+CORTEX_GOOGLE_TOKEN_URL = env.text(
+    "CORTEX_GOOGLE_TOKEN_URL", "https://oauth2.googleapis.com/token"
+)
+CORTEX_GOOGLE_CERTS_URL = env.text(
+    "CORTEX_GOOGLE_CERTS_URL", "https://www.googleapis.com"
+)
 CORTEX_HEARTBEAT_S = env.integer("CORTEX_HEARTBEAT_S", 300, low=10)
 CORTEX_QUEUE_BATCH = env.integer("CORTEX_QUEUE_BATCH", 5, low=1, high=100)
 CORTEX_ROLES = env.words("CORTEX_ROLES")

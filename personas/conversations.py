@@ -124,11 +124,13 @@ def start_conversation(
     first_text: str = "",
     temporary: bool = False,
     private: bool = False,
+    shared: bool = False,
     policy: AnswerPolicy | None = None,
 ) -> Conversation:
     """Make an empty conversation titled after its first message.
 
-    Without a ``policy`` it takes over the persona's tier.
+    Without a ``policy`` it takes over the persona's tier. ``shared``: it is held in a
+    room where others read along, for as long as it exists.
     """
     if persona.owner_id != user.pk:
         raise Http404("There is no such persona.")
@@ -139,6 +141,7 @@ def start_conversation(
         title=title_from(first_text),
         temporary=temporary,
         private=private,
+        shared=shared,
         tier=policy.tier,
         model_label=policy.model_label,
     )

@@ -151,6 +151,10 @@ class Conversation(models.Model):
     title = models.CharField(max_length=120, blank=True)
     private = models.BooleanField(default=False)
     temporary = models.BooleanField(default=False)
+    shared = models.BooleanField(
+        default=False,
+        help_text="Others read along in a room: private files never enter it.",
+    )
     model_label = models.CharField(max_length=200, blank=True)
     tier = models.PositiveSmallIntegerField(null=True, blank=True, choices=TierPolicy)
     current_message = models.ForeignKey(
@@ -214,6 +218,12 @@ class Message(models.Model):
     state = models.CharField(max_length=11, choices=State, default=State.COMPLETE)
     channel = models.CharField(max_length=32, default="web")
     client_id = models.CharField(max_length=64, blank=True)
+    author_name = models.CharField(
+        max_length=100, blank=True, help_text="Who wrote it, where others write too."
+    )
+    from_guest = models.BooleanField(
+        default=False, help_text="Somebody else than the owner wrote it."
+    )
     # answers only
     model = models.CharField(max_length=200, blank=True)
     tier = models.PositiveSmallIntegerField(null=True)
