@@ -15,6 +15,7 @@ http_application = get_asgi_application()
 
 # Consumers need Django to be set up, which the line above does.
 from channels_app.web.consumer import ChatConsumer  # noqa: E402
+from channels_app.web.programs import is_for_programs  # noqa: E402
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -40,8 +41,11 @@ async def answer_request(scope: dict[str, Any], receive: Receive, send: Send) ->
     """Let Django answer, then close the database connections of the request.
 
     Each request has a thread of its own, which nobody uses again; only the threads of
-    the database pool keep their connections.
+    the database pool keep their connections. What programs ask for needs no thread.
     """
+    if is_for_programs(scope["path"]):
+        await http_application(scope, receive, send)  # type: ignore[arg-type]
+        return
     async with ThreadSensitiveContext():
         try:
             await http_application(scope, receive, send)  # type: ignore[arg-type]

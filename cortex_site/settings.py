@@ -99,6 +99,7 @@ MIDDLEWARE = [
     "channels_app.web.csp.content_security_policy",
     "channels_app.web.health.health_middleware",
     "channels_app.web.paths.refuse_null_characters",
+    "channels_app.web.programs.programs_middleware",
     "django.middleware.security.SecurityMiddleware",
     "channels_app.web.static_versions.VersionedStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -1,0 +1,83 @@
+"""The short way for programs: webhooks and the API, past everything that pages need.
+
+A page's request passes a dozen layers for session, language, messages and sign-in, most
+of which cost a change of thread each. A bot's event has neither cookie nor page, and
+hundreds may come at once, so this middleware answers those addresses itself. What
+still applies to them: request id, proxies, security headers, the check of the host,
+the redirect to https. Views behind it are asynchronous, use neither ``request.user``
+nor ``request.session``, and check who calls by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+from asgiref.sync import async_to_sync, iscoroutinefunction
+from django.core.handlers.exception import convert_exception_to_response
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.middleware.security import SecurityMiddleware
+from django.urls import resolve
+from django.utils.decorators import sync_and_async_middleware
+
+from channels_app.web.error_pages import error_response
+
+PREFIXES = ("/webhook/", "/channels/")
+"""Addresses that begin like this are for programs alone."""
+
+_SyncGetResponse = Callable[[HttpRequest], HttpResponseBase]
+_AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
+_GetResponse = _SyncGetResponse | _AsyncGetResponse
+
+
+def is_for_programs(path: str) -> bool:
+    """Say whether an address takes the short way."""
+    return path.startswith(PREFIXES)
+
+
+@sync_and_async_middleware
+def programs_middleware(get_response: _GetResponse) -> _GetResponse:
+    """Answer what is for programs here and pass every other request on."""
+    security = SecurityMiddleware(lambda request: HttpResponse())
+    answer = convert_exception_to_response(_answer)
+
+    if iscoroutinefunction(get_response):
+
+        async def async_middleware(request: HttpRequest) -> HttpResponseBase:
+            if not is_for_programs(request.path):
+                return await cast("_AsyncGetResponse", get_response)(request)
+            return await _secured(security, answer, request)
+
+        return async_middleware
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if not is_for_programs(request.path):
+            return cast("_SyncGetResponse", get_response)(request)
+        return async_to_sync(_secured)(security, answer, request)
+
+    return middleware
+
+
+async def _secured(
+    security: SecurityMiddleware, answer: _AsyncGetResponse, request: HttpRequest
+) -> HttpResponseBase:
+    # Neither half of the middleware waits for anything, so no thread is needed.
+    response = security.process_request(request) or await answer(request)
+    secured: HttpResponseBase = security.process_response(
+        request, cast("HttpResponse", response)
+    )
+    return secured
+
+
+async def _answer(request: HttpRequest) -> HttpResponseBase:
+    """Call the view behind the address; its exceptions become answers."""
+    request.get_host()  # refuses a foreign name
+    match = resolve(request.path_info)
+    request.resolver_match = match
+    view = cast("_AsyncGetResponse", match.func)
+    response = await view(request, *match.args, **match.kwargs)
+    if response.status_code == 405 and not getattr(response, "content", b""):
+        page = error_response(request, 405)
+        page["Allow"] = response["Allow"]
+        return page
+    return response
