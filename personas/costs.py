@@ -10,7 +10,13 @@ from django.db.models import Count, F, Q, Sum
 
 from accounts.models import User
 from personas.conversations import messages_visible_to
-from personas.models import Message
+from personas.models import Conversation, Message
+
+_SUMS = {
+    "count": Count("id"),
+    "cost": Sum("cost_nano_usd", default=0),
+    "unknown": Count("id", filter=Q(cost_nano_usd=None) & ~Q(state="generating")),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +52,6 @@ def costliest_conversations(
     )
     if since is not None:
         answers = answers.filter(created_at__gte=since)
-    known = Sum("cost_nano_usd", default=0)
-    unknown = Count("id", filter=Q(cost_nano_usd=None) & ~Q(state="generating"))
     rows = (
         answers.order_by()
         .values(
@@ -55,7 +59,7 @@ def costliest_conversations(
             title=F("conversation__title"),
             persona_name=F("conversation__persona__display_name"),
         )
-        .annotate(count=Count("id"), cost=known, unknown=unknown)
+        .annotate(**_SUMS)
         .filter(Q(cost__gt=0) | Q(unknown__gt=0))
         .order_by("-cost", "-unknown", "conversation_id")[:limit]
     )
@@ -70,3 +74,20 @@ def costliest_conversations(
         )
         for row in rows
     ]
+
+
+def cost_of_conversation(conversation: Conversation) -> ConversationCost:
+    """Return what the answers of one conversation cost; needs its persona."""
+    row = (
+        conversation.messages.filter(role=Message.Role.ASSISTANT, attempts__gt=0)
+        .order_by()
+        .aggregate(**_SUMS)
+    )
+    return ConversationCost(
+        id=conversation.pk,
+        title=conversation.title,
+        persona_name=conversation.persona.display_name,
+        answers=row["count"],
+        cost_nano_usd=row["cost"],
+        unknown_cost_answers=row["unknown"],
+    )

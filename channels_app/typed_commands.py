@@ -1,0 +1,76 @@
+"""Commands that come as a message over the chat socket or by ``POST /chat``.
+
+Both answer with one frame, ``command.result``, and store nothing::
+
+    {"type": "command.result", "client_id": …, "command": "cost", "text": Markdown,
+     "conversation": id|null, "persona": name|null, "route": text|null}
+
+``conversation`` or ``persona`` is where the next message belongs: that conversation,
+or a new one with that persona. ``route`` is what the model picker shows from now on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import Http404
+
+from accounts.models import User
+from channels_app import turns
+from channels_app.errors import TurnError
+from channels_app.slash_commands import Command, Place, Result, parse, run
+from channels_app.turn_requests import StartRequest, TurnRequest
+from personas.conversations import get_conversation_for_user
+from personas.personas import get_persona_for_user
+from routing.db_pool import run_in_db_pool
+
+
+def command_in(request: StartRequest) -> Command | None:
+    """Return the command that a request is; ``None`` for one that starts a turn."""
+    return parse(request.text) if isinstance(request, TurnRequest) else None
+
+
+async def answer_command(
+    user_id: int, request: TurnRequest, command: Command
+) -> dict[str, Any]:
+    """Carry a command out and return the frame that answers it.
+
+    Raises ``TurnError``: ``not_found`` or ``unauthenticated``.
+    """
+    result, persona = await run_in_db_pool(_run, user_id, request, command)
+    await turns.stop_all(result.stop)
+    return {
+        "type": "command.result",
+        "client_id": request.client_id,
+        "command": command.name,
+        "text": result.text,
+        "conversation": str(result.conversation) if result.conversation else None,
+        "persona": persona,
+        "route": result.route,
+    }
+
+
+def _run(
+    user_id: int, request: TurnRequest, command: Command
+) -> tuple[Result, str | None]:
+    """Run a command; return also with whom a new conversation begins, if one does."""
+    place = _place(user_id, request)
+    result = run(command, place)
+    persona = result.persona
+    if result.new_thread and persona is None:
+        persona = place.persona.name
+    return result, persona
+
+
+def _place(user_id: int, request: TurnRequest) -> Place:
+    user = User.objects.filter(pk=user_id, is_active=True).first()
+    if user is None:
+        raise TurnError("unauthenticated", "You are signed out.")
+    try:
+        if request.conversation is None:
+            persona = get_persona_for_user(user, request.persona)
+            return Place(user, persona, None, request.channel)
+        conversation = get_conversation_for_user(user, request.conversation)
+    except Http404 as error:
+        raise TurnError("not_found", str(error)) from None
+    return Place(user, conversation.persona, conversation, request.channel)
