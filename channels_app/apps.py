@@ -18,4 +18,5 @@ class ChannelsConfig(AppConfig):
         """Register the checks of the settings and what is encrypted."""
         register(check_settings)
         register_encrypted_field("channels_app.Channel", "secrets", "channel")
-        register_encrypted_field("channels_app.WebhookEndpoint", "secret", "webhook")
+        for field in ("secret", "previous_secret"):
+            register_encrypted_field("channels_app.WebhookEndpoint", field, "webhook")

@@ -260,6 +260,9 @@ class OutboundReply(Delivery):
         default=False, help_text="Sent again after an attempt that may have arrived."
     )
     external_id = models.CharField(max_length=255, blank=True)
+    extra = models.JSONField(
+        default=dict, help_text="What only the adapter needs, from the event."
+    )
 
     class Meta:
         ordering = ["created_at", "part"]
@@ -273,7 +276,8 @@ class OutboundReply(Delivery):
                 fields=["next_at"],
                 condition=Q(state__in=["pending", "sending"]),
                 name="channels_reply_open",
-            )
+            ),
+            models.Index(fields=["created_at"], name="channels_reply_made"),
         ]
 
     def __str__(self) -> str:
@@ -288,9 +292,18 @@ class WebhookEndpoint(models.Model):
     )
     url = models.CharField("address", max_length=500)
     secret = models.TextField(help_text="Encrypted.")
+    previous_secret = models.TextField(
+        blank=True, help_text="Encrypted; signs along until ``previous_until``."
+    )
+    previous_until = models.DateTimeField(null=True, editable=False)
     events = models.JSONField(default=list)
     enabled = models.BooleanField(default=True)
     fault = models.CharField(max_length=300, blank=True, editable=False)
+    failing_since = models.DateTimeField(
+        null=True,
+        editable=False,
+        help_text="First failure since something last arrived.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -324,7 +337,8 @@ class WebhookDelivery(Delivery):
                 fields=["next_at"],
                 condition=Q(state__in=["pending", "sending"]),
                 name="channels_webhook_open",
-            )
+            ),
+            models.Index(fields=["created_at"], name="channels_webhook_made"),
         ]
 
     def __str__(self) -> str:
