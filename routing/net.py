@@ -245,6 +245,7 @@ async def stream(
     *,
     headers: Mapping[str, str] | None = None,
     json_body: Any = None,
+    body: bytes | None = None,
     trusted_origins: frozenset[str] = frozenset(),
     connect_s: float = CONNECT_S,
     max_bytes: int = MAX_STREAM_BYTES,
@@ -253,7 +254,8 @@ async def stream(
 
     Follows no redirects and limits only the time to connect; the caller limits how
     long it waits for the answer. Leaving the context ends the connection at once,
-    unless the answer was read to its end.
+    unless the answer was read to its end. ``body`` is sent as it is, instead of
+    ``json_body``; its ``Content-Type`` stands in ``headers``.
 
     Raises:
         NetError: See ``routing.errors``; ``Unreachable``, ``BadAddress`` and
@@ -263,7 +265,7 @@ async def stream(
     trusted = origin_of_url(target) in trusted_origins
     if not trusted:
         refuse_private_literal(target)
-    data = None if json_body is None else _encode(json_body)
+    data = body if json_body is None else _encode(json_body)
     with _translated():
         response = await (await session(guarded=not trusted)).request(
             method,
@@ -288,6 +290,7 @@ async def request(
     *,
     headers: Mapping[str, str] | None = None,
     json_body: Any = None,
+    body: bytes | None = None,
     trusted_origins: frozenset[str] = frozenset(),
     timeout_s: float = 20.0,
     max_bytes: int = 2 * 1024 * 1024,
@@ -307,17 +310,18 @@ async def request(
                     url,
                     headers=headers,
                     json_body=json_body,
+                    body=body,
                     trusted_origins=trusted_origins,
                     max_bytes=max_bytes,
                 ) as answer:
                     location = answer.headers.get("Location", "")
                     if answer.status not in REDIRECTS or not location:
-                        body = await answer.read_all(max_bytes)
-                        return Reply(answer.status, answer.headers, body)
+                        whole = await answer.read_all(max_bytes)
+                        return Reply(answer.status, answer.headers, whole)
                 if answer.status == 303 or (
                     answer.status in {301, 302} and method == "POST"
                 ):
-                    method, json_body = "GET", None
+                    method, json_body, body = "GET", None, None
                 url, headers = _redirected(url, location, headers)
     except TimeoutError:
         raise TookTooLong from None

@@ -236,6 +236,19 @@ async def test_cookies_of_hosts_are_forgotten() -> None:
     assert cookies == ["", ""]
 
 
+async def test_bytes_leave_as_they_are() -> None:
+    async def echo(request: web.Request) -> web.StreamResponse:
+        kind = request.headers["Content-Type"]
+        return web.json_response([kind, (await request.read()).decode()])
+
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    async with serving(echo) as url:
+        reply = await net.request(
+            "POST", url, headers=form, body=b"a=1&b=%20", trusted_origins=trust(url)
+        )
+    assert reply.json() == [form["Content-Type"], "a=1&b=%20"]
+
+
 async def test_size_is_capped() -> None:
     async with serving(lambda request: web.Response(body=b"x" * 5000)) as url:
         with pytest.raises(TooLarge):
