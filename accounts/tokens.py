@@ -13,59 +13,107 @@ import hmac
 import secrets
 import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts import audit
 from accounts.models import ApiToken, User
 
 SCOPES = ("chat", "task", "ledger")
+"""What every person's token may be used for."""
+ADMIN_SCOPE = "admin"
+"""Amounts of everybody; counts while the token's person is an administrator."""
+ALL_SCOPES = (*SCOPES, ADMIN_SCOPE)
 MAX_DAYS = 36_500
+MAX_NAME_CHARS = 64
 _PREFIX = "ctx"
 _MAX_LENGTH = 200
 _LAST_USED_EVERY = datetime.timedelta(hours=1)
 _NOBODY = uuid.UUID(int=0)
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a genuine token allows at this moment."""
+
+    user: User
+    token_id: uuid.UUID
+    scopes: frozenset[str]
+
+
+def scopes_for(user: User) -> tuple[str, ...]:
+    """Return the scopes that a token of this person can have."""
+    return ALL_SCOPES if user.is_admin else SCOPES
+
+
 def create_token(
-    user: User, *, scopes: Iterable[str] = SCOPES, days: int | None = None
+    user: User,
+    *,
+    scopes: Iterable[str] = SCOPES,
+    days: int | None = None,
+    name: str = "",
+    actor: User | None = None,
 ) -> str:
     """Create a token of ``user`` and return it; only a hash is kept.
 
     Args:
-        scopes: What it may be used for, out of ``SCOPES``.
+        scopes: What it may be used for, out of ``scopes_for(user)``.
         days: For how long it is valid; None = until it is revoked.
+        name: What its person calls it; may be empty.
+        actor: Who creates it; None for the command line.
 
     Raises:
-        ValidationError: Unknown or no scopes, too few or too many days, or a
-            deactivated person.
+        ValidationError: Unknown or no scopes, a scope that the person does not have,
+            too few or too many days, a name that is too long, or a deactivated person.
     """
     wanted = sorted(set(scopes))
-    unknown = [scope for scope in wanted if scope not in SCOPES]
-    if not wanted:
-        raise ValidationError(f"A token needs a scope: {', '.join(SCOPES)}.")
-    if unknown:
-        raise ValidationError(
-            f"Scopes are {', '.join(SCOPES)}, not “{', '.join(unknown)}”."
-        )
+    _check_scopes(user, wanted)
     if days is not None and not 1 <= days <= MAX_DAYS:
         raise ValidationError(
             f"A token is valid for at least 1 day, at most {MAX_DAYS:,}."
         )
-    if not user.is_active:
-        raise ValidationError(f"“{user.username}” is deactivated.")
+    name = name.strip()
+    if len(name) > MAX_NAME_CHARS or not name.isprintable():
+        raise ValidationError(
+            f"A name has at most {MAX_NAME_CHARS} characters on one line."
+        )
     secret = secrets.token_urlsafe(32)
     token = ApiToken.objects.create(
         user=user,
+        name=name,
         secret_hash=_hash(secret),
         scopes=wanted,
         expires_at=timezone.now() + datetime.timedelta(days=days) if days else None,
     )
     audit.record(
-        "token.created", subject=user.username, token=str(token.id), scopes=wanted
+        "token.created",
+        actor=actor,
+        subject=user.username,
+        token=str(token.id),
+        scopes=wanted,
     )
     return f"{_PREFIX}_{token.id.hex}_{secret}"
+
+
+def _check_scopes(user: User, wanted: list[str]) -> None:
+    possible = scopes_for(user)
+    if not wanted:
+        raise ValidationError(f"A token needs a scope: {', '.join(possible)}.")
+    unknown = [scope for scope in wanted if scope not in ALL_SCOPES]
+    if unknown:
+        raise ValidationError(
+            f"Scopes are {', '.join(possible)}, not “{', '.join(unknown)}”."
+        )
+    if not user.is_active:
+        raise ValidationError(f"“{user.username}” is deactivated.")
+    if not set(wanted) <= set(possible):
+        raise ValidationError(
+            f"“{user.username}” is no administrator, so a token of theirs cannot "
+            f"have the scope {ADMIN_SCOPE}."
+        )
 
 
 def presented_token(headers: Mapping[str, str]) -> str | None:
@@ -85,21 +133,41 @@ def presented_token(headers: Mapping[str, str]) -> str | None:
     return key.strip() if key is not None else None
 
 
-def user_for_token(raw: str, *, scope: str) -> User | None:
-    """Return whose token this is, when it is valid for ``scope``; else None.
+def grant_of(raw: str) -> Grant | None:
+    """Return what a token allows now; None when it is not genuine or not valid.
 
-    Always one query; a success writes ``last_used_at`` at most once an hour.
+    Always one query; a success writes ``last_used_at`` at most once an hour. A scope
+    that its person has lost since is left out.
     """
     token_id, secret = _split(raw)
     token = ApiToken.objects.filter(pk=token_id).select_related("user").first()
     known = token.secret_hash if token else _hash("")
     genuine = hmac.compare_digest(known, _hash(secret)) and bool(secret)
     now = timezone.now()
-    if token is None or not genuine or not _usable(token, scope, now):
+    if token is None or not genuine or not _usable(token, now):
         return None
     if not token.last_used_at or token.last_used_at < now - _LAST_USED_EVERY:
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=now)
-    return token.user
+    possible = scopes_for(token.user)
+    return Grant(token.user, token.pk, frozenset(token.scopes).intersection(possible))
+
+
+def tokens_visible_to(user: User) -> QuerySet[ApiToken]:
+    """Return the person's tokens that are not revoked, newest first."""
+    return ApiToken.objects.filter(user=user, revoked_at=None).order_by("-created_at")
+
+
+def revoke_token(token: ApiToken, *, actor: User) -> None:
+    """Make a token worthless from now on; doing so twice changes nothing."""
+    revoked = ApiToken.objects.filter(pk=token.pk, revoked_at=None)
+    if revoked.update(revoked_at=timezone.now()):
+        audit.record(
+            "token.revoked",
+            actor=actor,
+            subject=token.user.username,
+            token=str(token.id),
+            scopes=token.scopes,
+        )
 
 
 def revoke_tokens(user: User) -> int:
@@ -107,12 +175,11 @@ def revoke_tokens(user: User) -> int:
     return user.api_tokens.filter(revoked_at=None).update(revoked_at=timezone.now())
 
 
-def _usable(token: ApiToken, scope: str, now: datetime.datetime) -> bool:
+def _usable(token: ApiToken, now: datetime.datetime) -> bool:
     return (
         token.revoked_at is None
         and (token.expires_at is None or token.expires_at > now)
         and token.user.is_active
-        and scope in token.scopes
     )
 
 

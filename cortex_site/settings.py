@@ -48,6 +48,7 @@ CORTEX_GOOGLE_TOKEN_URL = env.text(
 CORTEX_GOOGLE_CERTS_URL = env.text(
     "CORTEX_GOOGLE_CERTS_URL", "https://www.googleapis.com"
 )
+CORTEX_API_PER_MINUTE = env.integer("CORTEX_API_PER_MINUTE", 120, low=1)
 CORTEX_HEARTBEAT_S = env.integer("CORTEX_HEARTBEAT_S", 300, low=10)
 CORTEX_QUEUE_BATCH = env.integer("CORTEX_QUEUE_BATCH", 5, low=1, high=100)
 CORTEX_ROLES = env.words("CORTEX_ROLES")

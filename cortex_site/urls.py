@@ -7,6 +7,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from accounts.views import profile
+from channels_app.api.app import api
 from channels_app.web.setup import setup, setup_persona
 from routing.preferences_views import preferences
 
@@ -29,4 +30,5 @@ urlpatterns = [
     path("money/", include("channels_app.web.money_urls")),
     path("personas/", include("personas.urls")),
     path("admin/", admin.site.urls),
+    path("", api.urls),
 ]

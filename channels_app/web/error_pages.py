@@ -21,6 +21,7 @@ API_PREFIXES = (
     "/orchestrate",
     "/webhook/",
     "/channels/",
+    "/v1/",
 )
 _CODES = {
     400: "bad_request",

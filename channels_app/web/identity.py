@@ -2,7 +2,7 @@
 
 Both come from the handshake's headers alone, never from anything the client says
 later. What is kept are three plain values that ``sockets`` re-checks while the socket
-is open.
+is open. The API recognises a browser in the same way.
 """
 
 from __future__ import annotations
@@ -65,10 +65,27 @@ def _origin(text: str) -> Origin | None:
 def identify(scope: dict[str, Any]) -> Identity | None:
     """Return whose session cookie a handshake carries; ``None`` for nobody's.
 
-    Reads the session without changing it: a handshake cannot set cookies, so it must
-    not renew the session key either. Synchronous; two queries.
+    Synchronous; two queries.
     """
-    cookies = parse_cookie(header(scope, b"cookie") or "")
+    found = _session_of(parse_cookie(header(scope, b"cookie") or ""))
+    if found is None:
+        return None
+    user, key = found
+    return Identity(user.pk, key, auth_stamp(user))
+
+
+def user_of_cookies(cookies: dict[str, str]) -> User | None:
+    """Return the person whose session a request's cookies carry; two queries."""
+    found = _session_of(cookies)
+    return None if found is None else found[0]
+
+
+def _session_of(cookies: dict[str, str]) -> tuple[User, str] | None:
+    """Return the person and the key of a session that holds.
+
+    Reads the session without changing it: a handshake cannot set cookies, so it must
+    not renew the session key either.
+    """
     key = cookies.get(settings.SESSION_COOKIE_NAME)
     if not key:
         return None
@@ -84,4 +101,4 @@ def identify(scope: dict[str, Any]) -> Identity | None:
     hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
     if not any(constant_time_compare(given_hash, known) for known in hashes):
         return None
-    return Identity(user.pk, key, auth_stamp(user))
+    return user, key

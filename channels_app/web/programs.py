@@ -15,14 +15,22 @@ from typing import cast
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
 from django.core.handlers.exception import convert_exception_to_response
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.middleware.security import SecurityMiddleware
 from django.urls import resolve
 from django.utils.decorators import sync_and_async_middleware
 
 from channels_app.web.error_pages import error_response
 
-PREFIXES = ("/webhook/", "/channels/")
+PREFIXES = (
+    "/webhook/",
+    "/channels/",
+    "/chat",
+    "/task",
+    "/ledger",
+    "/status",
+    "/v1/",
+)
 """Addresses that begin like this are for programs alone."""
 
 _SyncGetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -76,7 +84,7 @@ async def _answer(request: HttpRequest) -> HttpResponseBase:
     request.resolver_match = match
     view = cast("_AsyncGetResponse", match.func)
     response = await view(request, *match.args, **match.kwargs)
-    if response.status_code == 405 and not getattr(response, "content", b""):
+    if response.status_code == 405 and not isinstance(response, JsonResponse):
         page = error_response(request, 405)
         page["Allow"] = response["Allow"]
         return page

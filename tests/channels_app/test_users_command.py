@@ -195,8 +195,8 @@ def test_token_prints_only_the_token(alice: User) -> None:
     raw = users("token", "alice", "--scope", "chat, ledger", "--days", "3")
 
     assert raw.startswith("ctx_") and raw.endswith("\n") and len(raw.split()) == 1
-    assert tokens.user_for_token(raw.strip(), scope="ledger") == alice
-    assert tokens.user_for_token(raw.strip(), scope="task") is None
+    grant = tokens.grant_of(raw.strip())
+    assert (grant.user, grant.scopes) == (alice, {"chat", "ledger"})
 
 
 def test_a_deactivated_person_gets_no_token(alice: User) -> None:

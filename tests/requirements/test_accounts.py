@@ -620,7 +620,7 @@ def test_s33_nonsense_costs_one_query_and_opens_nothing(
     tokens.create_token(alice)
 
     with django_assert_num_queries(1):
-        assert tokens.user_for_token(raw, scope="chat") is None
+        assert tokens.grant_of(raw) is None
 
 
 @pytest.mark.django_db
@@ -630,9 +630,9 @@ def test_s33_a_wrong_secret_costs_what_a_wrong_id_costs(
     prefix, token_id, _ = tokens.create_token(alice).split("_", 2)
 
     with django_assert_num_queries(1):
-        assert tokens.user_for_token(f"{prefix}_{token_id}_x", scope="chat") is None
+        assert tokens.grant_of(f"{prefix}_{token_id}_x") is None
     with django_assert_num_queries(1):
-        assert tokens.user_for_token(f"{prefix}_{token_id}_", scope="chat") is None
+        assert tokens.grant_of(f"{prefix}_{token_id}_") is None
 
 
 @pytest.mark.django_db
@@ -640,9 +640,8 @@ def test_s04_tokens_are_hashed_and_a_subset_of_the_scopes(alice: User) -> None:
     raw = tokens.create_token(alice, scopes=["chat"])
 
     assert raw.split("_", 2)[2] not in str(vars(ApiToken.objects.get()))
-    assert tokens.user_for_token(raw, scope="chat") == alice
-    for scope in ("task", "ledger", "admin"):
-        assert tokens.user_for_token(raw, scope=scope) is None
+    assert tokens.grant_of(raw).user == alice
+    assert tokens.grant_of(raw).scopes == {"chat"}
 
 
 @pytest.mark.django_db
@@ -655,7 +654,7 @@ def test_s04_every_header_leads_to_one_function(alice: User, header: str) -> Non
     )
 
     assert presented == raw
-    assert tokens.user_for_token(presented, scope="chat") == alice
+    assert tokens.grant_of(presented).user == alice
 
 
 @pytest.mark.django_db
@@ -670,14 +669,15 @@ def test_s04_a_good_key_does_not_mend_a_wrong_authorization(
     )
 
     assert presented is not None
-    assert tokens.user_for_token(presented, scope="chat") is None
+    assert tokens.grant_of(presented) is None
 
 
 def test_s04_no_other_module_reads_the_headers() -> None:
     """Every caller asks ``accounts.tokens``; what goes out stands in ``routing``."""
-    reads = re.compile(r"HTTP_AUTHORIZATION|HTTP_X_API_KEY|user_for_token|ApiToken\b")
+    reads = re.compile(r"HTTP_AUTHORIZATION|HTTP_X_API_KEY|grant_of|ApiToken\b")
     names = re.compile(r"[\"'](?:authorization|x-api-key)[\"']", re.I)
     at_home = {"accounts/tokens.py", "accounts/models.py", "accounts/admin.py"}
+    at_home |= {"channels_app/api/auth.py"}
     outgoing = ("routing/net.py", "routing/backends/")
     found = {}
     for app in ("accounts", "ledger", "routing", "personas", "channels_app"):
@@ -820,5 +820,5 @@ def test_s38_no_token_is_good_for_anything_else(alice: User, client: Client) -> 
     }
     for token in (invite, reset):
         client.post(doors["confirm"].format(token))
-        assert tokens.user_for_token(token, scope="chat") is None
+        assert tokens.grant_of(token) is None
     assert not alice.emailaddress_set.get().verified

@@ -78,8 +78,11 @@ class Command(BaseCommand):
         sub = verb("token", "create an access token and print only that")
         sub.add_argument("username")
         sub.add_argument(
-            "--scope", default=",".join(tokens.SCOPES), help="comma-separated"
+            "--scope",
+            default=",".join(tokens.SCOPES),
+            help=f"comma-separated, out of {', '.join(tokens.ALL_SCOPES)}",
         )
+        sub.add_argument("--name", default="", help="what the token is for")
         sub.add_argument("--days", type=int, help="valid for so many days")
         for name, (_, _, text) in VERBS_ON_A_PERSON.items():
             sub = verb(name, text)
@@ -170,9 +173,16 @@ class Command(BaseCommand):
         person = person_named(options["username"])
         scopes = [word.strip() for word in options["scope"].split(",") if word.strip()]
         with transaction.atomic():
-            token = tokens.create_token(person, scopes=scopes, days=options["days"])
+            token = tokens.create_token(
+                person, scopes=scopes, days=options["days"], name=options["name"]
+            )
         self._print(
-            {"username": person.username, "token": token, "scopes": sorted(scopes)},
+            {
+                "username": person.username,
+                "name": options["name"].strip(),
+                "token": token,
+                "scopes": sorted(set(scopes)),
+            },
             token,
         )
 

@@ -1,0 +1,79 @@
+"""The API of programs: every route, and JSON for whatever goes wrong.
+
+Mounted last at the root, so that no page ever shares an address with it. Routes are
+asynchronous, recognise their caller with ``auth.Auth`` and do their database work in
+the pool, because they are answered past the layers that pages need.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI
+from ninja.errors import HttpError, ValidationError
+from ninja.parser import Parser
+
+from channels_app.api.complaints import sentence_of
+from channels_app.api.errors import error_response, turn_error_response
+from channels_app.errors import TurnError, internal_error
+
+logger = logging.getLogger(__name__)
+
+NOT_FOUND = "There is nothing at this address, or it is not yours to see."
+
+
+class StrictParser(Parser):
+    """Reads JSON whatever the content type says; numbers that are none are refused."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        """Return the decoded body; anything that is not JSON raises ``ValueError``."""
+        return json.loads(request.body, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+api = NinjaAPI(
+    title="Cortex",
+    urls_namespace="api",
+    openapi_url=None,
+    docs_url=None,
+    parser=StrictParser(),
+)
+
+
+@api.exception_handler(TurnError)
+def _on_turn_error(request: HttpRequest, error: TurnError) -> HttpResponse:
+    return turn_error_response(request, error)
+
+
+@api.exception_handler(ValidationError)
+def _on_wrong_fields(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    complaint = sentence_of(error.errors)
+    return error_response(
+        request, complaint.code, complaint.message, status=complaint.status
+    )
+
+
+@api.exception_handler(HttpError)
+def _on_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    """Answer what the framework itself refuses: only a body that is not JSON."""
+    return error_response(request, "bad_request", "The body is not valid JSON.")
+
+
+@api.exception_handler(Http404)
+def _on_not_found(request: HttpRequest, error: Http404) -> HttpResponse:
+    sentence = error.args[0] if error.args else ""
+    message = sentence if isinstance(sentence, str) and sentence else NOT_FOUND
+    return error_response(request, "not_found", message)
+
+
+@api.exception_handler(Exception)
+def _on_failure(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Answer a fault of our own with one sentence; its cause stands in the log."""
+    logger.error("A request of the API failed: %s", request.path, exc_info=error)
+    return turn_error_response(request, internal_error())

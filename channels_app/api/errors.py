@@ -1,0 +1,69 @@
+"""Answers of the API that are no success: JSON with one code and one sentence.
+
+Doors of other makers have shapes of their own: below ``/v1/`` the error is written as
+OpenAI's clients read it.
+Source: OpenAI, API reference, "Error codes".
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from django.http import HttpRequest, JsonResponse
+
+from channels_app.errors import CODES, TurnError
+
+OPENAI_PREFIX = "/v1/"
+RETRY_AFTER_S = 1
+"""What a caller waits after ``too_many`` where nobody knows better, in seconds."""
+_OPENAI_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
+
+class TooMany(TurnError):
+    """The caller asked too often; ``retry_after_s`` says when to come again."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__("too_many", message)
+        self.retry_after_s = retry_after_s
+
+
+def error_body(request: HttpRequest, status: int, code: str, message: str) -> Any:
+    """Return the body of an error in the shape of the door that was used."""
+    if not request.path.startswith(OPENAI_PREFIX):
+        return {"error": {"code": code, "message": message}}
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    return {
+        "error": {
+            "message": message,
+            "type": _OPENAI_TYPES.get(status, kind),
+            "param": None,
+            "code": code,
+        }
+    }
+
+
+def error_response(
+    request: HttpRequest, code: str, message: str, *, status: int | None = None
+) -> JsonResponse:
+    """Return an error as JSON; the status is that of the code unless given."""
+    status = status or CODES[code]
+    response = JsonResponse(error_body(request, status, code, message), status=status)
+    response.headers["Cache-Control"] = "no-store"
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def turn_error_response(request: HttpRequest, error: TurnError) -> JsonResponse:
+    """Return the answer to a request that started nothing."""
+    response = error_response(request, error.code, error.message)
+    if error.status == 429:
+        wait_s = getattr(error, "retry_after_s", RETRY_AFTER_S)
+        response.headers["Retry-After"] = str(max(1, math.ceil(wait_s)))
+    return response
