@@ -32,24 +32,25 @@ REFRESH_EVERY_S = 10.0
 
 
 class LiveTurn:
-    """A turn that runs in this process."""
+    """A turn that runs in this process; without a ``beginning`` it has no row."""
 
     __slots__ = (
         "announced", "asked", "call", "chars", "conversation", "dispatch", "id",
-        "saved_at", "saved_chars", "saved_seams", "seams", "stop_asked", "stream",
-        "task", "title",
+        "saved_at", "saved_chars", "saved_seams", "seams", "stop_asked", "stored",
+        "stream", "task", "title",
     )  # fmt: skip
 
     def __init__(
         self,
-        beginning: Beginning,
+        beginning: Beginning | None,
         call: Call,
         stream: TurnStream,
         dispatch: Dispatch | None = None,
     ) -> None:
         self.id = stream.turn
-        self.conversation = beginning.conversation
-        self.title = beginning.title
+        self.stored = beginning is not None
+        self.conversation = beginning.conversation if beginning else None
+        self.title = beginning.title if beginning else None
         self.call = call
         self.stream = stream
         self.announced = False
@@ -101,7 +102,7 @@ class LiveTurn:
 
         Done when the model has been asked: until then every moment counts.
         """
-        if not self.announced:
+        if self.conversation is not None and not self.announced:
             self.announced = True
             note = presence.conversation_changed(
                 self.user_id, self.conversation, title=self.title, turn=self.id
@@ -116,6 +117,8 @@ class LiveTurn:
 
     def save_due(self, now: float) -> bool:
         """Say whether there is text to save and the last time is long enough ago."""
+        if not self.stored:
+            return False
         pause = SAVE_EVERY_S * 0.9 + self.chars / SAVE_CHARS_PER_S
         return self.chars > self.saved_chars and now - self.saved_at >= pause
 
@@ -193,7 +196,9 @@ async def refresh_alive() -> None:
     Turns whose person or conversation is gone are stopped.
     """
     if RUNNING:
-        unwelcome = await run_in_db_pool(turn_rows.refresh_alive, list(RUNNING))
+        stored = [live.id for live in RUNNING.values() if live.stored]
+        others = {live.id: live.user_id for live in RUNNING.values() if not live.stored}
+        unwelcome = await run_in_db_pool(turn_rows.refresh_alive, stored, others)
         for turn in unwelcome:
             stop_local(turn)
 

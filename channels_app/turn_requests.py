@@ -12,6 +12,7 @@ from uuid import UUID
 
 from channels_app.errors import TurnError
 from personas.policies import AnswerPolicy
+from routing.backends.base import PromptMessage, ToolSpec
 
 MAX_TEXT_CHARS = 32_000
 MAX_CLIENT_ID_CHARS = 64
@@ -67,6 +68,32 @@ class EditRequest:
 
 
 StartRequest = TurnRequest | RetryRequest | EditRequest
+
+
+@dataclass(frozen=True, slots=True)
+class UnstoredRequest:
+    """An answer that nothing is kept of but its rows in the ledger.
+
+    The asking program brings the whole conversation with it.
+    """
+
+    messages: tuple[PromptMessage, ...]
+    """Oldest first; the last ones, from the person's newest on, are to be answered."""
+    persona: str | None = None
+    """Name of the persona whose files stand before ``system``; ``None`` = nobody's."""
+    system: str = ""
+    """Instructions of the asking program."""
+    tools: tuple[ToolSpec, ...] = ()
+    """What the model may call; its calls come as ``turn.tool_call``."""
+    model: str | None = None
+    """Label of a model; an explicit choice is strict."""
+    tier: Tier | None = None
+    """``None`` without a model = the persona's tier, else the chain of the role."""
+    role: str | None = None
+    """Model role; ``None`` = the persona's, else ``chat``."""
+    channel: str = "api"
+    max_output_tokens: int | None = None
+    """Below the model's own limit."""
 
 
 def checked_text(text: str) -> str:

@@ -73,17 +73,24 @@ def save_progress(answers: Mapping[uuid.UUID, Progress]) -> None:
         turn_sql.save_texts(rows, now=timezone.now())
 
 
-def refresh_alive(turns: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+def refresh_alive(
+    turns: Iterable[uuid.UUID], unstored: Mapping[uuid.UUID, int] | None = None
+) -> set[uuid.UUID]:
     """Say that this process still writes these answers; return which must stop.
 
     An answer must stop when its person was deactivated or deleted, or when its
-    conversation was deleted.
+    conversation was deleted. ``unstored`` has the person of each that has no row.
     """
     running = set(turns)
     wanted = Message.objects.filter(pk__in=running)
     wanted.filter(state=Message.State.GENERATING).update(alive_at=timezone.now())
     welcome = wanted.filter(owner__is_active=True, conversation__deleted_at=None)
-    return running - set(welcome.values_list("pk", flat=True))
+    unwelcome = running - set(welcome.values_list("pk", flat=True))
+    if unstored:
+        people = User.objects.filter(pk__in=set(unstored.values()), is_active=True)
+        active = set(people.values_list("pk", flat=True))
+        unwelcome |= {turn for turn, user in unstored.items() if user not in active}
+    return unwelcome
 
 
 def end(turn: uuid.UUID, ending: Ending) -> None:

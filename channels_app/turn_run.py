@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import uuid
 from dataclasses import replace
@@ -22,9 +21,8 @@ from channels_app.live_turns import RUNNING, LiveTurn, hub, spawn
 from channels_app.streams import TurnStream
 from channels_app.turn_rows import Ending
 from channels_app.turn_start import Call
-from personas.context import build_prompt
 from routing import dispatcher
-from routing.backends.base import TextDelta, ThinkingDelta
+from routing.backends.base import TextDelta, ThinkingDelta, ToolCall
 from routing.db_pool import run_in_db_pool
 from routing.dispatcher import Dispatch
 from routing.events import DispatchResult, Notice, Routed
@@ -38,7 +36,7 @@ END_TRIES = 4
 END_PAUSE_S = 1.0
 
 
-def prepare(call: Call, conversation: uuid.UUID) -> Dispatch | None:
+def prepare(call: Call, conversation: uuid.UUID | None) -> Dispatch | None:
     """Plan a turn's call and reserve its first attempt, in the database pool.
 
     Never raises: the turn is stored, and what stands in the way is its end, told when
@@ -53,9 +51,9 @@ def prepare(call: Call, conversation: uuid.UUID) -> Dispatch | None:
     return dispatch
 
 
-def _dispatch_for(call: Call, conversation: uuid.UUID) -> Dispatch:
+def _dispatch_for(call: Call, conversation: uuid.UUID | None) -> Dispatch:
     return dispatcher.stream(
-        functools.partial(build_prompt, call.material),
+        call.build,
         caller=call.caller,
         user=call.user,
         role=call.role,
@@ -63,6 +61,8 @@ def _dispatch_for(call: Call, conversation: uuid.UUID) -> Dispatch:
         tier=call.tier,
         private=call.private,
         preview=call.preview,
+        max_output_tokens=call.max_output_tokens,
+        needs=call.needs,
         thread_id=conversation,
         policy="asked" if call.asked else "policy",
         redo_of=call.redo_of,
@@ -123,6 +123,9 @@ async def _relay(live: LiveTurn, dispatch: Dispatch) -> list[Notice]:
             if stage != "thinking":
                 stage = _enter(stream, "thinking")
             stream.append_text("turn.thinking", storable(event.text))
+        elif isinstance(event, ToolCall):
+            stage = _enter(stream, "tool")
+            _pass_on(stream, event)
         elif isinstance(event, Routed):
             _note_route(live, event)
             stage = _enter(stream, "waiting")
@@ -145,6 +148,17 @@ def _note_route(live: LiveTurn, event: Routed) -> None:
         attempt=event.attempt,
         fallback=event.fallback,
         continues=event.continues,
+    )
+
+
+def _pass_on(stream: TurnStream, call: ToolCall) -> None:
+    """Give a tool call to whoever offered the tool.
+
+    ``raw`` holds arguments that are no JSON object, as the model wrote them.
+    """
+    raw = {"raw": storable(call.raw)} if call.error else {}
+    stream.append(
+        "turn.tool_call", id=call.id, name=call.name, arguments=call.arguments, **raw
     )
 
 
@@ -195,19 +209,25 @@ def _ending(live: LiveTurn, result: DispatchResult) -> Ending:
 
 
 async def _finish(live: LiveTurn, ending: Ending) -> None:
-    """Save how a turn ended, then say so: who reads the message now finds it whole."""
+    """Save how a turn ended, then say so: who reads the message now finds it whole.
+
+    Of a turn without a row nothing is kept, not even its stream.
+    """
     live.announce()
     try:
-        whole = replace(ending, text=live.text, seams=tuple(live.seams))
-        await _save_end(live.id, whole)
+        if live.stored:
+            whole = replace(ending, text=live.text, seams=tuple(live.seams))
+            await _save_end(live.id, whole)
     except Exception:
         logger.exception("The end of turn %s could not be saved", live.id)
     finally:
         RUNNING.pop(live.id, None)
-        live.stream.append(
-            "turn.finished", **turn_rows.finished_fields(live.id, ending)
-        )
-        hub().finish(live.stream)
+        fields = turn_rows.finished_fields(live.id, ending)
+        live.stream.append("turn.finished", **fields)
+        if live.stored:
+            hub().finish(live.stream)
+        else:
+            live.stream.finish()
 
 
 async def _save_end(turn: uuid.UUID, ending: Ending) -> None:

@@ -8,6 +8,7 @@ used before finds what it began then.
 
 from __future__ import annotations
 
+import functools
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -38,6 +39,7 @@ from personas.conversations import (
 )
 from personas.models import Conversation, Message, TierPolicy
 from personas.personas import get_persona_for_user
+from routing.planning import PromptBuilder
 
 ALIVE_WITHIN = timedelta(seconds=30)
 """An answer whose process did not refresh it for so long is nobody's any more."""
@@ -67,7 +69,7 @@ class Call:
 
     user: User
     caller: Caller
-    material: context.Material
+    build: PromptBuilder
     role: str
     model: str | None
     tier: Tier | None
@@ -77,6 +79,10 @@ class Call:
     preview: bool
     redo_of: uuid.UUID | None = None
     """The answer that this one is asked to better."""
+    needs: frozenset[str] = frozenset()
+    """Abilities that the model must have."""
+    max_output_tokens: int | None = None
+    """Below the model's own limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,14 +247,11 @@ def _call(
     asked_for = model is not None or tier is not None
     if not asked_for:
         model = conversation.model_label or None
-        tier = (
-            "auto"
-            if conversation.tier == TierPolicy.AUTOMATIC
-            else (
-                conversation.tier  # type: ignore[assignment]
-            )
-        )
+        tier = tier_of(conversation.tier)
     private = conversation.is_private
+    material = context.load_material(
+        conversation, upto=Message(pk=asked), alone=request.alone
+    )
     return Call(
         user=user,
         caller=Caller(
@@ -259,9 +262,7 @@ def _call(
             channel=request.channel,
             turn_id=answer.pk,
         ),
-        material=context.load_material(
-            conversation, upto=Message(pk=asked), alone=request.alone
-        ),
+        build=functools.partial(context.build_prompt, material),
         role=persona.model_role,
         model=model,
         tier=tier,
@@ -270,6 +271,13 @@ def _call(
         preview=request.alone and not (private or conversation.temporary),
         redo_of=request.message if isinstance(request, RetryRequest) else None,
     )
+
+
+def tier_of(policy: int | None) -> Tier | None:
+    """Return the tier that a policy's number means for the router."""
+    if policy == TierPolicy.AUTOMATIC:
+        return "auto"
+    return policy  # type: ignore[return-value]
 
 
 def _find_earlier(user_id: int, client_id: str) -> Beginning | None:

@@ -20,13 +20,22 @@ from django.db import Error as DatabaseError
 
 from channels_app import presence, turn_rows
 from channels_app.errors import TurnError, internal_error
-from channels_app.live_turns import RUNNING, LiveTurn, add, close, hub, spawn
+from channels_app.live_turns import (
+    RUNNING,
+    LiveTurn,
+    add,
+    close,
+    hub,
+    spawn,
+    stop_local,
+)
 from channels_app.live_turns import refresh_alive as refresh_alive
 from channels_app.streams import TurnStream
-from channels_app.turn_requests import StartRequest
+from channels_app.turn_requests import StartRequest, UnstoredRequest
 from channels_app.turn_run import prepare, run_to_the_end
 from channels_app.turn_run import run_turn as run_turn
 from channels_app.turn_start import Beginning, Call, begin
+from channels_app.unstored import call_for
 from routing.db_pool import run_in_db_pool
 from routing.dispatcher import Dispatch
 
@@ -53,7 +62,7 @@ class StartedTurn:
         return self.beginning.turn
 
 
-_STARTING: dict[tuple[int, str], asyncio.Future[StartedTurn]] = {}
+_STARTING: dict[tuple[int, str], asyncio.Future[Any]] = {}
 """Starts that are being stored; a repeat at the same moment waits for the same one."""
 
 
@@ -103,7 +112,7 @@ async def start_turn(user_id: int, request: StartRequest) -> StartedTurn:
         raise internal_error(client_id=request.client_id) from None
 
 
-def _forget(start: asyncio.Future[StartedTurn]) -> None:
+def _forget(start: asyncio.Future[Any]) -> None:
     """Take note of a start whose caller has gone."""
     if not start.cancelled() and (error := start.exception()):
         logger.warning("A turn whose caller had gone did not start: %s", error)
@@ -141,6 +150,52 @@ async def _find(
     return None
 
 
+async def start_unstored(user_id: int, request: UnstoredRequest) -> TurnStream:
+    """Let an answer be written that nothing is kept of but the ledger's rows.
+
+    The stream begins with ``turn.started`` and is the caller's alone: nobody else can
+    find it, and when the caller is cancelled before it has the stream, the turn ends.
+    Whoever stops reading stops the turn with ``stop_turn``.
+
+    Raises:
+        TurnError: Nothing was started. Besides the codes of ``unstored.call_for``
+            those of ``start_turn``.
+    """
+    _check_room(user_id)
+    turn = uuid.uuid4()
+    key = (user_id, str(turn))
+    start = asyncio.ensure_future(_start_unstored(user_id, turn, request))
+    _STARTING[key] = start
+    start.add_done_callback(lambda _: _STARTING.pop(key))
+    try:
+        return await asyncio.shield(start)
+    except asyncio.CancelledError:
+        start.add_done_callback(_forget)
+        start.add_done_callback(lambda _: stop_local(turn))
+        raise
+    except DatabaseError:
+        logger.exception("A turn could not be begun")
+        raise internal_error() from None
+
+
+async def _start_unstored(
+    user_id: int, turn: uuid.UUID, request: UnstoredRequest
+) -> TurnStream:
+    call, dispatch = await run_in_db_pool(_prepare_unstored, user_id, turn, request)
+    stream = TurnStream(turn, user_id)
+    stream.append("turn.started", persona=call.caller.persona_name or None)
+    _run(LiveTurn(None, call, stream, dispatch))
+    return stream
+
+
+def _prepare_unstored(
+    user_id: int, turn: uuid.UUID, request: UnstoredRequest
+) -> tuple[Call, Dispatch | None]:
+    """Read what the call needs and reserve the first attempt, in one crossing."""
+    call = call_for(user_id, turn, request)
+    return call, prepare(call, None)
+
+
 def _check_room(user_id: int) -> None:
     if _Draining.now:
         raise TurnError("busy", "Cortex is restarting. Please try again in a moment.")
@@ -168,10 +223,13 @@ def _launch(
         message=str(turn),
         persona=beginning.persona,
     )
-    live = LiveTurn(beginning, call, stream, dispatch)
-    live.task = spawn(run_to_the_end(live), f"turn {turn}")
-    add(live)
+    _run(LiveTurn(beginning, call, stream, dispatch))
     return stream
+
+
+def _run(live: LiveTurn) -> None:
+    live.task = spawn(run_to_the_end(live), f"turn {live.id}")
+    add(live)
 
 
 # --- stop and resume ----------------------------------------------------------

@@ -39,6 +39,8 @@ class ToolCall:
     signature: str = ""
     """A mark that the vendor wants back with the call, such as Gemini's signature of
     a thought; opaque, and only for the host type that gave it."""
+    raw: str = ""
+    """The arguments as they came, where they cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

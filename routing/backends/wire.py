@@ -215,4 +215,4 @@ def tool_call(
     if isinstance(value, dict):
         return ToolCall(call_id, name, value, signature=signature)
     error = "The arguments are not a JSON object."
-    return ToolCall(call_id, name, {}, error, signature)
+    return ToolCall(call_id, name, {}, error, signature, raw=arguments)
