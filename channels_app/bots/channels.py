@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from urllib.parse import quote
+from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
 from django.http import Http404
+from django.shortcuts import get_object_or_404
 
 from accounts import secrets
 from accounts.models import User
 from channels_app.bots.adapters import ChannelInfo
-from channels_app.models import Channel
+from channels_app.models import Channel, ChannelRoom, LinkedIdentity, OutboundReply
 from routing.addresses import origin_of
 from routing.errors import BadAddress
 
@@ -38,6 +40,27 @@ def get_channel_for_user(user: User, kind: str) -> Channel:
     if channel is None:
         raise Http404("There is no such channel.")
     return channel
+
+
+def get_room_for_user(user: User, room_id: int) -> ChannelRoom:
+    """Return a room of one of the person's channels; raises ``Http404``."""
+    rooms = ChannelRoom.objects.select_related("channel__owner", "channel__persona")
+    return get_object_or_404(rooms, pk=room_id, channel__owner=user)
+
+
+def get_identity_for_user(user: User, identity_id: int) -> LinkedIdentity:
+    """Return a link of one of the person's channels; raises ``Http404``."""
+    identities = LinkedIdentity.objects.select_related("channel")
+    return get_object_or_404(identities, pk=identity_id, channel__owner=user)
+
+
+def get_reply_for_user(user: User, reply_id: UUID) -> OutboundReply:
+    """Return a reply of one of the person's channels; raises ``Http404``.
+
+    Its text is not loaded.
+    """
+    replies = OutboundReply.objects.select_related("channel").defer("text")
+    return get_object_or_404(replies, pk=reply_id, channel__owner=user)
 
 
 def find_channel(kind: str, username: str) -> Channel | None:
