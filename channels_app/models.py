@@ -101,6 +101,9 @@ class ChannelRoom(models.Model):
     conversation = models.ForeignKey(
         Conversation, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
+    begins_new = models.BooleanField(
+        default=False, help_text="The next message begins a new conversation."
+    )
     told_at = models.DateTimeField(null=True, help_text="When a hint was last given.")
     last_message_at = models.DateTimeField(null=True)
 

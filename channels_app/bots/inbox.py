@@ -1,0 +1,246 @@
+"""Stores what a platform sent before it is acknowledged, each event once.
+
+Events that arrive at the same moment share one transaction: while one batch is being
+written the next ones gather, so that a thousand at once cost a few waits for the disk
+and not a thousand. Nothing here judges an event; ``answering`` does that afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from django.db import (
+    DataError,
+    IntegrityError,
+    OperationalError,
+    connection,
+    transaction,
+)
+from django.db.models import Field
+from django.utils import timezone
+
+from channels_app.bots.incoming import Incoming
+from channels_app.models import Channel, InboundEvent
+from channels_app.tasks import TaskSet
+from channels_app.turn_run import storable
+from routing.db_pool import run_in_db_pool
+
+BATCH = 200
+"""Most events of one transaction."""
+STOP = "stop"
+"""Kind of the row of a message that stops what its room waits for: it must not wait
+behind that."""
+_ID_CHARS, _ROOM_CHARS, _NONCE_CHARS = 255, 200, 128
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of an event that arrived."""
+
+    event_id: int | None
+    """Row of the event, also of an earlier copy; ``None`` when its channel is gone."""
+    is_new: bool
+    """False for a repetition, which has no effect."""
+
+
+Arrival = tuple[int, Incoming]
+"""A channel's id and what came by it."""
+
+
+async def receive(channel_id: int, incoming: Incoming) -> Receipt:
+    """Store an event and return once it is safe; a copy of an earlier one is not kept.
+
+    A copy is known by its id or by its nonce, also when both arrive at once and in
+    different processes.
+
+    Raises:
+        DatabaseError: Nothing was stored; the other side should be told so.
+    """
+    flusher = _flusher()
+    return await flusher.store(channel_id, incoming)
+
+
+class _Flusher:
+    """Writes what arrived in one event loop, one batch after the other."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Arrival, asyncio.Future[Receipt]]] = deque()
+        self._tasks = TaskSet()
+
+    async def store(self, channel_id: int, incoming: Incoming) -> Receipt:
+        done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self._waiting.append(((channel_id, incoming), done))
+        if not len(self._tasks):
+            self._tasks.spawn(self._flush(), "storing of events")
+        return await done
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            count = min(BATCH, len(self._waiting))
+            batch = [self._waiting.popleft() for _ in range(count)]
+            arrivals = [arrival for arrival, _ in batch]
+            results: Sequence[Receipt | BaseException]
+            try:
+                results = await run_in_db_pool(store, arrivals)
+            except BaseException as error:
+                results = [error] * count
+                if not isinstance(error, Exception):
+                    _settle(batch, results)
+                    raise
+            _settle(batch, results)
+
+
+def _settle(
+    batch: Sequence[tuple[Arrival, asyncio.Future[Receipt]]],
+    results: Sequence[Receipt | BaseException],
+) -> None:
+    for (_, done), result in zip(batch, results, strict=True):
+        if done.done():  # its caller has gone
+            continue
+        if isinstance(result, asyncio.CancelledError):
+            done.cancel()
+        elif isinstance(result, BaseException):
+            done.set_exception(result)
+        else:
+            done.set_result(result)
+
+
+_FLUSHERS: WeakKeyDictionary[asyncio.AbstractEventLoop, _Flusher] = WeakKeyDictionary()
+
+
+def _flusher() -> _Flusher:
+    loop = asyncio.get_running_loop()
+    flusher = _FLUSHERS.get(loop)
+    if flusher is None:
+        flusher = _FLUSHERS[loop] = _Flusher()
+    return flusher
+
+
+# --- in the database --------------------------------------------------------------
+
+
+def store(arrivals: Sequence[Arrival]) -> list[Receipt]:
+    """Store events in their order, each once; synchronous, one transaction."""
+    events = [_row(channel_id, incoming) for channel_id, incoming in arrivals]
+    try:
+        return _store_together(events)
+    except (IntegrityError, DataError):
+        # One of them belongs to a channel that is just gone, or cannot be stored:
+        # the others must not suffer for it.
+        return [_store_alone(event) for event in events]
+    except OperationalError:
+        if connection.vendor == "sqlite":
+            raise
+        # Two processes that store copies of the same events can block each other.
+        return [_store_alone(event) for event in events]
+
+
+def _store_alone(event: InboundEvent) -> Receipt:
+    try:
+        return _store_together([event])[0]
+    except IntegrityError:
+        return Receipt(None, False)
+
+
+def _store_together(events: Sequence[InboundEvent]) -> list[Receipt]:
+    with transaction.atomic():
+        receipts = [_insert(event) for event in events]
+        fresh = {
+            event.channel_id
+            for event, receipt in zip(events, receipts, strict=True)
+            if receipt.is_new
+        }
+        for channel_id in sorted(fresh):  # in one order, or two would block each other
+            Channel.objects.filter(pk=channel_id).update(last_event_at=timezone.now())
+    return receipts
+
+
+def _insert(event: InboundEvent) -> Receipt:
+    statement, fields = _statement()
+    values = [
+        field.get_db_prep_save(field.pre_save(event, True), connection)
+        for field in fields
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        stored = cursor.fetchone()
+    if stored is not None:
+        return Receipt(int(stored[0]), True)
+    return Receipt(_earlier(event), False)
+
+
+def _earlier(event: InboundEvent) -> int | None:
+    """Return the row that an event repeats, by its id or else by its nonce."""
+    of_channel = InboundEvent.objects.filter(channel=event.channel_id)
+    for names in ("external_id", "nonce"):
+        found = of_channel.filter(**{names: getattr(event, names)})
+        if (pk := found.values_list("pk", flat=True).first()) is not None:
+            return pk
+    return None
+
+
+@functools.cache
+def _statement() -> tuple[str, tuple[Field[Any, Any], ...]]:
+    """Return the INSERT that passes over copies, and the fields that it takes."""
+    options, quoted = InboundEvent._meta, connection.ops.quote_name
+    fields = tuple(f for f in options.local_concrete_fields if not f.primary_key)
+    columns = ", ".join(quoted(field.column) for field in fields)
+    places = ", ".join(["%s"] * len(fields))
+    return (
+        f"INSERT INTO {quoted(options.db_table)} ({columns}) VALUES ({places}) "  # noqa: S608
+        "ON CONFLICT DO NOTHING RETURNING id",
+        fields,
+    )
+
+
+def _row(channel_id: int, incoming: Incoming) -> InboundEvent:
+    """Return the unsaved row of an event, with nothing that no database takes."""
+    payload = _storable(incoming.payload())
+    incoming = replace(
+        Incoming.from_payload(payload),
+        room_id=_short(payload["room_id"], _ROOM_CHARS),
+        sender_id=_short(payload["sender_id"], _ROOM_CHARS),
+    )
+    now = timezone.now()
+    return InboundEvent(
+        channel_id=channel_id,
+        external_id=_short(incoming.external_id, _ID_CHARS),
+        nonce=_short(incoming.nonce, _NONCE_CHARS),
+        kind=STOP if is_stop(incoming) else incoming.kind,
+        room_id=incoming.room_id,
+        sender_id=incoming.sender_id,
+        payload=incoming.payload(),
+        received_at=now,
+        next_at=now,
+    )
+
+
+def is_stop(incoming: Incoming) -> bool:
+    """Say whether a message asks to stop an answer, whoever wrote it."""
+    return incoming.kind == "message" and incoming.text.strip().lower() == "/stop"
+
+
+def _storable(value: Any) -> Any:
+    """Return JSON without NUL and half characters, however deep they stand."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable(str(key)): _storable(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(each) for each in value]
+    return value
+
+
+def _short(text: str, limit: int) -> str:
+    """Return an id that fits its column; a longer one keeps its start and a digest."""
+    if len(text) <= limit:
+        return text
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f"{text[: limit - len(digest) - 1]}#{digest}"
