@@ -176,7 +176,7 @@ def _persona(place: Place, argument: str) -> Result:
     shown = {each.display_name.casefold(): each.name for each in mine}
     near = [
         shown.get(each, each)
-        for each in get_close_matches(wanted, [*names, *shown], n=3, cutoff=0.5)
+        for each in get_close_matches(wanted, [*names, *shown], n=3, cutoff=0.65)
     ]
     meant = " or ".join(f"`{name}`" for name in dict.fromkeys(near))
     return Result(

@@ -35,7 +35,9 @@ from personas.conversations import (
     NO_MESSAGE,
     get_conversation_for_user,
     get_message_for_user,
+    rename,
     start_conversation,
+    title_from,
 )
 from personas.models import Conversation, Message, TierPolicy
 from personas.personas import get_persona_for_user
@@ -56,7 +58,7 @@ class Beginning:
     persona: str
     client_id: str
     title: str | None = None
-    """Title of the conversation when the turn began it."""
+    """Title of the conversation when its first message began the turn."""
     call: Call | None = None
     """What the model call needs; ``None`` when the turn had begun before."""
     generating: bool = True
@@ -140,6 +142,7 @@ def _store(user_id: int, request: StartRequest) -> Beginning:
         if not place.is_new:
             _check(place, now)
         insert(*messages)
+        title = _title_begun(place, request)
     answer = messages[-1] if messages[-1].role == Message.Role.ASSISTANT else None
     asked = answer.parent_id if answer else messages[-1].pk
     assert asked is not None  # noqa: S101  an answer always has a parent
@@ -149,9 +152,25 @@ def _store(user_id: int, request: StartRequest) -> Beginning:
         conversation=conversation.pk,
         persona=conversation.persona.name,
         client_id=request.client_id,
-        title=conversation.title if place.is_new else None,
+        title=title,
         call=_call(user, request, conversation, asked, answer) if answer else None,
     )
+
+
+def _title_begun(place: _Place, request: StartRequest) -> str | None:
+    """Return the title of a conversation whose first message this is, else ``None``.
+
+    One that was begun by a command has none yet.
+    """
+    conversation = place.conversation
+    if place.is_new:
+        return conversation.title
+    if not isinstance(request, TurnRequest):
+        return None
+    if conversation.title or place.parent is not None:
+        return None
+    rename(conversation, title_from(request.text))
+    return conversation.title
 
 
 def _existing_place(user_id: int, request: StartRequest) -> _Place | None:

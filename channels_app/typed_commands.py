@@ -11,18 +11,22 @@ or a new one with that persona. ``route`` is what the model picker shows from no
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from django.db import Error as DatabaseError
 from django.http import Http404
 
 from accounts.models import User
 from channels_app import turns
-from channels_app.errors import TurnError
+from channels_app.errors import TurnError, internal_error
 from channels_app.slash_commands import Command, Place, Result, parse, run
 from channels_app.turn_requests import StartRequest, TurnRequest
 from personas.conversations import get_conversation_for_user
 from personas.personas import get_persona_for_user
 from routing.db_pool import run_in_db_pool
+
+logger = logging.getLogger(__name__)
 
 
 def command_in(request: StartRequest) -> Command | None:
@@ -35,9 +39,17 @@ async def answer_command(
 ) -> dict[str, Any]:
     """Carry a command out and return the frame that answers it.
 
-    Raises ``TurnError``: ``not_found`` or ``unauthenticated``.
+    Raises ``TurnError``: ``not_found`` or ``unauthenticated``, or ``internal`` when the
+    database cannot be used.
     """
-    result, persona = await run_in_db_pool(_run, user_id, request, command)
+    try:
+        result, persona = await run_in_db_pool(_run, user_id, request, command)
+    except TurnError as error:
+        error.client_id = request.client_id
+        raise
+    except DatabaseError:
+        logger.exception("A command could not be carried out")
+        raise internal_error(client_id=request.client_id) from None
     await turns.stop_all(result.stop)
     return {
         "type": "command.result",

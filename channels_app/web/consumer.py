@@ -28,7 +28,8 @@ from channels_app import turns
 from channels_app.errors import TurnError, internal_error
 from channels_app.live_turns import spawn
 from channels_app.streams import TurnStream, encode
-from channels_app.turn_requests import StartRequest
+from channels_app.turn_requests import StartRequest, TurnRequest
+from channels_app.typed_commands import answer_command, command_in
 from channels_app.web import frames
 from channels_app.web.frames import Ping, ResumeRequest, StopRequest
 from channels_app.web.identity import identify, origin_allowed
@@ -140,9 +141,19 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
                 resume = partial(self._resume, turn, after)
                 self._read_in_task(turn, self._answering(resume, turn=turn))
             case _:
-                start = partial(self._start, frame)
-                work = self._answering(start, client_id=frame.client_id)
+                work = self._answering(
+                    partial(self._start_or_command, frame), client_id=frame.client_id
+                )
                 spawn(work, "start of a turn")
+
+    async def _start_or_command(self, request: StartRequest) -> None:
+        """Start a turn, unless the message is a command, which is answered at once."""
+        command = command_in(request)
+        if command is None or not isinstance(request, TurnRequest):
+            await self._start(request)
+            return
+        frame = await answer_command(self.user_id, request, command)
+        await self.send_text(encode(frame))
 
     async def _start(self, request: StartRequest) -> None:
         started = await turns.start_turn(self.user_id, request)
