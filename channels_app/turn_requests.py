@@ -40,7 +40,12 @@ class TurnRequest:
     temporary: bool = False
     channel: str = "web"
     alone: bool = True
-    """Nobody but the owner reads along, so private files may enter the prompt."""
+    """Nobody but the owner reads along, so private files may enter the prompt; a
+    conversation that begins otherwise stays shared, whichever door asks later."""
+    author_name: str = ""
+    """Who wrote it, where others write too."""
+    from_guest: bool = False
+    """Somebody else than the owner wrote it."""
 
 
 @dataclass(frozen=True, slots=True)

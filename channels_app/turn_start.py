@@ -12,6 +12,7 @@ import functools
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import IntegrityError
 from django.http import Http404
@@ -201,6 +202,7 @@ def _new_conversation(user_id: int, request: StartRequest) -> _Place:
         get_persona_for_user(user, request.persona),
         first_text=request.text,
         temporary=request.temporary,
+        shared=not request.alone,
         policy=request.policy,
     )
     return _Place(conversation, None, is_new=True)
@@ -233,6 +235,7 @@ def _new_messages(
             channel=request.channel,
             client_id=request.client_id,
             created_at=now,
+            **_authorship(request),
         )
         messages.append(asked)
         parent = asked.pk
@@ -252,6 +255,13 @@ def _new_messages(
     return messages
 
 
+def _authorship(request: StartRequest) -> dict[str, Any]:
+    """Return the fields that say who wrote a message in a room of several."""
+    if not isinstance(request, TurnRequest):
+        return {}
+    return {"author_name": request.author_name, "from_guest": request.from_guest}
+
+
 def _call(
     user: User,
     request: StartRequest,
@@ -268,9 +278,8 @@ def _call(
         model = conversation.model_label or None
         tier = tier_of(conversation.tier)
     private = conversation.is_private
-    material = context.load_material(
-        conversation, upto=Message(pk=asked), alone=request.alone
-    )
+    alone = request.alone and not conversation.shared
+    material = context.load_material(conversation, upto=Message(pk=asked), alone=alone)
     return Call(
         user=user,
         caller=Caller(
@@ -287,7 +296,7 @@ def _call(
         tier=tier,
         asked=asked_for,
         private=private,
-        preview=request.alone and not (private or conversation.temporary),
+        preview=alone and not (private or conversation.temporary),
         redo_of=request.message if isinstance(request, RetryRequest) else None,
     )
 

@@ -50,6 +50,11 @@ COUNT_LIMIT = 10_000
 """Older messages are counted up to here, so that no branch makes a turn slow."""
 SMALL_MODEL_TOKENS = 1000
 """Models with less room than this are too small to follow more than a few sentences."""
+SHARED = (
+    "Several people write here; the name of each stands before what they wrote, and "
+    "everybody reads your answers."
+)
+"""What a persona is told about a room of several."""
 _SHORT, _MID, _LONG = MEMORY_FILES
 _FILES_OF_TIER = {1: (IDENTITY,), 2: (IDENTITY, SOUL, USER, _SHORT, _MID)}
 _FILES_OF_TIER[3] = (*_FILES_OF_TIER[2], _LONG)
@@ -143,7 +148,7 @@ def load_material(
         conversation: With its persona and owner, as the ``get_…`` functions give it.
         upto: The end of the branch: the message to be answered; only its id is read.
         alone: Whether the owner is the only one who reads the answer; otherwise
-            private files and lines stay out.
+            private files and lines stay out. In a shared conversation they always do.
         now: For tests; by default the current time.
 
     Raises:
@@ -152,14 +157,16 @@ def load_material(
     path = path_texts(conversation, upto.pk, limit=HISTORY_LIMIT)
     if not path:
         raise ValueError("The message is not of this conversation.")
+    alone = alone and not conversation.shared
     older = 0
     if len(path) == HISTORY_LIMIT:
         older = path_length(conversation, upto.pk, limit=COUNT_LIMIT) - HISTORY_LIMIT
     history = _as_history(path)
     current = history.pop() if history else HistoryMessage("user", "", 0)
     persona, owner = conversation.persona, conversation.owner
+    opening = _opening(persona, owner if alone else None)
     return Material(
-        opening=_opening(persona, owner if alone else None),
+        opening=f"{opening} {SHARED}" if conversation.shared else opening,
         introduction=_introduction(persona),
         files=_readable_files(persona, alone=alone),
         closing=_closing(owner, now or timezone.now()),
@@ -185,15 +192,22 @@ def persona_material(
 
 def _as_history(path: Iterable[PathText]) -> list[HistoryMessage]:
     """Return a branch without the answers that failed before their first word."""
-    return [
-        HistoryMessage(
-            "user" if message.role == Message.Role.USER else "assistant",
-            message.text,
-            estimate_tokens(message.text) + MESSAGE_OVERHEAD_TOKENS,
-        )
-        for message in path
-        if message.text.strip()
-    ]
+    return [_as_said(message) for message in path if message.text.strip()]
+
+
+def _as_said(message: PathText) -> HistoryMessage:
+    """Return a message as the model reads it: who wrote it stands before the text.
+
+    In a room of several the model could not tell them apart otherwise.
+    """
+    text, by_person = message.text, message.role == Message.Role.USER
+    if by_person and message.author_name:
+        text = f"{message.author_name}: {text}"
+    return HistoryMessage(
+        "user" if by_person else "assistant",
+        text,
+        estimate_tokens(text) + MESSAGE_OVERHEAD_TOKENS,
+    )
 
 
 def _readable_files(persona: Persona, *, alone: bool) -> tuple[FileText, ...]:

@@ -33,7 +33,7 @@ SELECT message.* FROM path JOIN personas_message AS message ON message.id = path
 ORDER BY path.depth DESC
 """  # noqa: S608 – joined from constants
 _TEXTS = f"""{_PATH}
-SELECT message.role, message.text
+SELECT message.role, message.text, message.author_name
 FROM path JOIN personas_message AS message ON message.id = path.id
 ORDER BY path.depth DESC
 """  # noqa: S608 – joined from constants
@@ -46,6 +46,8 @@ class PathText:
 
     role: str
     text: str
+    author_name: str = ""
+    """Who wrote it, where others write too."""
 
 
 def _parameters(
@@ -73,7 +75,7 @@ def path_texts(
     """Return the same as plain values, since a prompt reads many and needs little."""
     with connection.cursor() as cursor:
         cursor.execute(_TEXTS, _parameters(conversation, leaf_id, limit))
-        return [PathText(role, text) for role, text in cursor.fetchall()]
+        return [PathText(*row) for row in cursor.fetchall()]
 
 
 def path_length(conversation: Conversation, leaf_id: uuid.UUID, *, limit: int) -> int:
