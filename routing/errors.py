@@ -11,9 +11,11 @@ Tree::
     NetError
      ├─ BadAddress        the address itself is unusable
      ├─ BlockedAddress    it leads to a private network
-     ├─ Unreachable       refused, no such name, bad certificate; nothing was sent
+     ├─ Unreachable       refused, no such name; nothing was sent
+     │   └─ BadCertificate  its certificate cannot be trusted; nothing was sent
      ├─ CutOff            the connection broke after the request was sent
      ├─ TookTooLong       a time limit passed
+     │   └─ NotAccepted   no connection came about in time; nothing was sent
      └─ TooLarge          the answer exceeds the limit
 """
 
@@ -81,6 +83,16 @@ class Unreachable(NetError):
     sentence = "The host cannot be reached."
 
 
+class BadCertificate(Unreachable):
+    """The host's certificate cannot be trusted; ``why`` in the words of OpenSSL."""
+
+    sentence = "The host's certificate is not valid."
+
+    def __init__(self, sentence: str = "", *, why: str = "") -> None:
+        super().__init__(sentence)
+        self.why = why
+
+
 class CutOff(NetError):
     """The connection broke after the request had been sent."""
 
@@ -91,6 +103,12 @@ class TookTooLong(NetError):
     """A time limit passed."""
 
     sentence = "The host did not answer in time."
+
+
+class NotAccepted(TookTooLong):
+    """No connection came about in time; the request was not sent."""
+
+    sentence = "The host did not accept the connection in time."
 
 
 class TooLarge(NetError):

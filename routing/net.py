@@ -40,9 +40,11 @@ from routing.addresses import (
 )
 from routing.errors import (
     BadAddress,
+    BadCertificate,
     BlockedAddress,
     CutOff,
     NetError,
+    NotAccepted,
     TookTooLong,
     TooLarge,
     Unreachable,
@@ -54,12 +56,26 @@ ALLOWED_HEADERS: Final = frozenset(
         "anthropic-version",
         "authorization",
         "content-type",
+        "ocs-apirequest",
         "user-agent",
         "x-api-key",
         "x-goog-api-key",
+        "x-nextcloud-talk-backend",
+        "x-nextcloud-talk-bot-random",
+        "x-nextcloud-talk-bot-signature",
+        "x-nextcloud-talk-random",
+        "x-nextcloud-talk-signature",
     }
 )
-SECRET_HEADERS: Final = frozenset({"authorization", "x-api-key", "x-goog-api-key"})
+SECRET_HEADERS: Final = frozenset(
+    {
+        "authorization",
+        "x-api-key",
+        "x-goog-api-key",
+        "x-nextcloud-talk-bot-signature",
+        "x-nextcloud-talk-signature",
+    }
+)
 """Never sent on to another origin by a redirect."""
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 CONNECT_S: Final = 5.0
@@ -399,8 +415,11 @@ def _translated() -> Any:
     try:
         yield
     except (aiohttp.ConnectionTimeoutError, aiohttp.SocketTimeoutError):
-        raise TookTooLong("The host did not accept the connection in time.") from None
-    except (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError):
+        raise NotAccepted from None
+    except aiohttp.ClientConnectorCertificateError as error:
+        why = getattr(error.certificate_error, "verify_message", "")
+        raise BadCertificate(why=str(why)) from None
+    except aiohttp.ClientSSLError:
         raise Unreachable("The host's certificate is not valid.") from None
     except aiohttp.ClientConnectorDNSError:
         raise Unreachable("There is no host with this name.") from None
