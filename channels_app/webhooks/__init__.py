@@ -4,3 +4,6 @@ Source: https://github.com/standard-webhooks/standard-webhooks, "spec".
 """
 
 from __future__ import annotations
+
+from channels_app.webhooks.sending import announce as announce
+from channels_app.webhooks.sending import deliver_due as deliver_due
