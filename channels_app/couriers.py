@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 from django.db import Error as DatabaseError
@@ -82,7 +82,7 @@ class Couriers(Generic[Job]):
         return list(self._runs.get(asyncio.get_running_loop(), {}).values())
 
 
-_KINDS: WeakSet[Couriers[object]] = WeakSet()
+_KINDS: WeakSet[Couriers[Any]] = WeakSet()
 
 
 async def drain(grace_s: float) -> None:

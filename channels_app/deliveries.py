@@ -160,7 +160,7 @@ def pause_s(attempts: int, wait_s: float | None = None) -> float:
 
     ``wait_s`` is what the other side asked for: never earlier than that.
     """
-    usual = BACKOFF[min(attempts, len(BACKOFF)) - 1]
+    usual: float = BACKOFF[min(attempts, len(BACKOFF)) - 1]
     usual *= 1 + random.uniform(-JITTER, JITTER)  # noqa: S311 -- spreads load only
     return max(usual, min(wait_s or 0.0, LONGEST_WAIT_S))
 

@@ -21,6 +21,7 @@ from channels_app.live_turns import RUNNING, LiveTurn, hub, spawn
 from channels_app.streams import TurnStream
 from channels_app.turn_rows import Ending
 from channels_app.turn_start import Call
+from channels_app.webhooks import budget_news
 from routing import dispatcher
 from routing.backends.base import TextDelta, ThinkingDelta, ToolCall
 from routing.db_pool import run_in_db_pool
@@ -106,6 +107,8 @@ async def run_turn(live: LiveTurn) -> Ending:
     for notice in dispatch.result.notices:
         if notice not in told:
             _tell(live.stream, notice)
+    for warning in dispatch.result.budget_warnings:
+        await budget_news.announce(live.user_id, warning)
     return _ending(live, dispatch.result)
 
 

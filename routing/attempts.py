@@ -60,6 +60,7 @@ class Attempts:
         self.goes_on = False
         """After ``close``: whether there will be another attempt."""
         self.notices: list[Notice] = []
+        self.budget_warnings: list[budgets.BudgetWarning] = []
         self.decision: RouteDecision | None = None
         self.shown: list[str] = []
         """The pieces of the answer that were shown."""
@@ -266,6 +267,7 @@ class Attempts:
         if self.job.background or self.job.only_host is not None:
             return
         for warning in budgets.warnings_due(self.job.user):
+            self.budget_warnings.append(warning)
             self.tell("budget", warning.text)
 
     # --- what came of it --------------------------------------------------------

@@ -9,6 +9,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Literal
 
+from ledger.budgets import BudgetWarning
 from ledger.types import Outcome
 from routing.backends.base import TextDelta, ThinkingDelta, ToolCall, Usage
 from routing.errors import ErrorInfo
@@ -66,6 +67,8 @@ class DispatchResult:
     """Everything that was said while it ran, and what was to be said at its end."""
     decision_id: uuid.UUID | None = None
     """Row of ``RouteDecision``; ``None`` when no attempt was made."""
+    budget_warnings: tuple[BudgetWarning, ...] = ()
+    """Thresholds of budgets that it reached; each is among the notices too."""
 
 
 @dataclass(frozen=True, slots=True)

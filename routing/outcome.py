@@ -30,6 +30,7 @@ def result_of(attempts: Attempts, refusal: ErrorInfo | None) -> DispatchResult:
         error=error,
         notices=tuple(attempts.notices),
         decision_id=attempts.decision.id if attempts.decision else None,
+        budget_warnings=tuple(attempts.budget_warnings),
     )
 
 
