@@ -46,6 +46,8 @@ class TurnRequest:
     """Who wrote it, where others write too."""
     from_guest: bool = False
     """Somebody else than the owner wrote it."""
+    max_output_tokens: int | None = None
+    """Below the model's own limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +116,16 @@ def checked_text(text: str) -> str:
         )
     if not text.strip():
         raise TurnError("bad_request", "The message is empty.")
+    check_characters(text)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def check_characters(text: str) -> None:
+    """Refuse characters that no database stores; raises ``TurnError``."""
     if "\0" in text or not _storable(text):
         raise TurnError(
             "bad_request", "The message contains characters that cannot be stored."
         )
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _storable(text: str) -> bool:

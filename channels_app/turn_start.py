@@ -270,7 +270,9 @@ def _call(
     answer: Message,
 ) -> Call:
     persona = conversation.persona
-    model = tier = None
+    model = tier = limit = None
+    if isinstance(request, TurnRequest):
+        limit = request.max_output_tokens
     if not isinstance(request, EditRequest):
         model, tier = request.model, request.tier
     asked_for = model is not None or tier is not None
@@ -298,6 +300,7 @@ def _call(
         private=private,
         preview=alone and not (private or conversation.temporary),
         redo_of=request.message if isinstance(request, RetryRequest) else None,
+        max_output_tokens=limit,
     )
 
 
