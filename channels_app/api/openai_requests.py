@@ -1,0 +1,298 @@
+"""What a client of OpenAI's API may send, and what Cortex makes of it.
+
+Unknown fields are ignored, as are those that only shift the odds of a model
+(``temperature`` and the like). What would change the answer's form and cannot be kept
+is refused with a sentence.
+
+Source: OpenAI API reference, "Create chat completion".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from ninja import Schema
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator
+
+from channels_app.errors import TurnError
+from channels_app.turn_requests import check_characters
+from routing.backends.base import PromptMessage, ToolCall, ToolResult, ToolSpec
+from routing.backends.wire import tool_call
+
+MAX_STOPS = 4
+MAX_STOP_CHARS = 200
+MAX_TOOLS = 128
+_ONLY_TEXT = "holds something other than text; only text can be read here"
+
+
+def _text_of(content: Any) -> Any:
+    """Join the parts of a content; other parts than text are refused."""
+    if not isinstance(content, list):
+        return content
+    texts = []
+    for part in content:
+        text = part.get("text") if isinstance(part, dict) else None
+        if not isinstance(text, str) or part.get("type") != "text":
+            raise ValueError(_ONLY_TEXT)
+        texts.append(text)
+    return "\n\n".join(texts)
+
+
+def _as_list(stop: Any) -> Any:
+    return [stop] if isinstance(stop, str) else stop
+
+
+_CONTENT_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string"},
+        {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "type": {"type": "string", "enum": ["text"]},
+                    "text": {"type": "string"},
+                },
+                "required": ["type", "text"],
+            },
+        },
+        {"type": "null"},
+    ]
+}
+
+
+class _Sent(Schema):
+    """What a client sends, taken literally."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class FunctionCall(_Sent):
+    """A function that the model called."""
+
+    name: str
+    arguments: str = "{}"
+
+
+class CallOfTool(_Sent):
+    """One call in an assistant's message."""
+
+    id: str = Field(min_length=1)
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class ChatMessage(_Sent):
+    """One message of the conversation that the client brings."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Annotated[str | None, BeforeValidator(_text_of)] = Field(
+        None, json_schema_extra=_CONTENT_SCHEMA
+    )
+    tool_calls: list[CallOfTool] | None = None
+    tool_call_id: str | None = None
+
+
+class Function(_Sent):
+    """A function that the client can run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class Tool(_Sent):
+    """A tool on offer; only functions are known."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class StreamOptions(_Sent):
+    """What a stream brings beside the answer."""
+
+    include_usage: bool | None = None
+
+
+class ResponseFormat(_Sent):
+    """The form of the answer; only plain text is kept."""
+
+    type: Literal["text"]
+
+
+class CompletionRequest(_Sent):
+    """The body of ``POST /v1/chat/completions``."""
+
+    model: str = Field(min_length=1, max_length=64, description="Name of a persona.")
+    messages: list[ChatMessage] = Field(min_length=1)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)
+    tool_choice: Literal["auto", "none"] | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: int | None = Field(None, ge=1)
+    stop: Annotated[list[str] | None, BeforeValidator(_as_list)] = Field(
+        None, description=f"At most {MAX_STOPS} texts that end the answer."
+    )
+    n: int | None = None
+    response_format: ResponseFormat | None = None
+    logprobs: bool | None = None
+    functions: list[Any] | None = None
+    modalities: list[Literal["text"]] | None = None
+
+    @field_validator("n")
+    @classmethod
+    def _one_answer(cls, value: int | None) -> int | None:
+        if value not in (None, 1):
+            raise ValueError("must be 1: one request gets one answer")
+        return value
+
+    @field_validator("logprobs")
+    @classmethod
+    def _no_odds(cls, value: bool | None) -> bool | None:
+        if value:
+            raise ValueError("must be false: the odds of words are not known here")
+        return value
+
+    @field_validator("functions")
+    @classmethod
+    def _tools_instead(cls, value: list[Any] | None) -> list[Any] | None:
+        if value:
+            raise ValueError("is out of date; send “tools”")
+        return value
+
+    @field_validator("stop")
+    @classmethod
+    def _few_stops(cls, value: list[str] | None) -> list[str] | None:
+        if value and len(value) > MAX_STOPS:
+            raise ValueError(f"has more than {MAX_STOPS} texts")
+        if value and not all(0 < len(text) <= MAX_STOP_CHARS for text in value):
+            raise ValueError(f"has a text that is empty or over {MAX_STOP_CHARS} long")
+        return value
+
+    @property
+    def with_usage(self) -> bool:
+        """Whether a stream ends with the number of tokens."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def most_tokens(self) -> int | None:
+        """How long the answer may become."""
+        return self.max_completion_tokens or self.max_tokens
+
+
+def system_of(request: CompletionRequest) -> str:
+    """Return the client's instructions, wherever in the conversation they stand."""
+    texts = [
+        message.content
+        for message in request.messages
+        if message.role in {"system", "developer"} and message.content
+    ]
+    return "\n\n".join(texts)
+
+
+def tools_of(request: CompletionRequest) -> tuple[ToolSpec, ...]:
+    """Return the tools that the model may call in this answer."""
+    if request.tool_choice == "none":
+        return ()
+    return tuple(
+        ToolSpec(
+            name=tool.function.name,
+            description=tool.function.description or "",
+            parameters=tool.function.parameters or {"type": "object", "properties": {}},
+        )
+        for tool in request.tools or ()
+    )
+
+
+def messages_of(request: CompletionRequest) -> tuple[PromptMessage, ...]:
+    """Return the conversation as prompts have it; empty messages are left out.
+
+    Raises:
+        TurnError: ``bad_request`` – calls of tools and results do not match, or there
+            are characters that no host takes.
+    """
+    messages = tuple(_prompt_messages(request.messages))
+    check_characters("".join(_all_texts(request, messages)))
+    return messages
+
+
+def last_user_text(request: CompletionRequest) -> str:
+    """Return the newest message of the person; raises ``TurnError`` (bad_request)."""
+    for message in reversed(request.messages):
+        if message.role == "user":
+            return message.content or ""
+    raise TurnError("bad_request", "There is no message to answer.")
+
+
+def _prompt_messages(messages: Sequence[ChatMessage]) -> Iterator[PromptMessage]:
+    pending: dict[str, ToolCall] = {}
+    results: list[ToolResult] = []
+    for place, message in enumerate(messages):
+        if message.role == "tool":
+            results.append(_result_of(message, pending, place))
+            continue
+        if message.role in {"system", "developer"}:
+            continue
+        _check_answered(pending, place)
+        if results:
+            yield PromptMessage("user", "", tool_results=tuple(results))
+            results = []
+        calls = _calls_of(message)
+        pending = {call.id: call for call in calls}
+        text = message.content or ""
+        if text or calls:
+            role: Literal["user", "assistant"] = (
+                "user" if message.role == "user" else "assistant"
+            )
+            yield PromptMessage(role, text, tool_calls=calls)
+    _check_answered(pending, len(messages))
+    if results:
+        yield PromptMessage("user", "", tool_results=tuple(results))
+
+
+def _calls_of(message: ChatMessage) -> tuple[ToolCall, ...]:
+    if message.role != "assistant":
+        return ()
+    return tuple(
+        tool_call(call.id, call.function.name, call.function.arguments)
+        for call in message.tool_calls or ()
+    )
+
+
+def _result_of(
+    message: ChatMessage, pending: dict[str, ToolCall], place: int
+) -> ToolResult:
+    call = pending.pop(message.tool_call_id or "", None)
+    if call is None:
+        raise TurnError(
+            "bad_request",
+            f"“messages.{place}” is the result of a call that the message before it "
+            "did not make.",
+        )
+    return ToolResult(call.id, call.name, message.content or "")
+
+
+def _check_answered(pending: dict[str, ToolCall], place: int) -> None:
+    """Refuse calls without results: no host takes them."""
+    if pending:
+        names = ", ".join(call.name for call in pending.values())
+        raise TurnError(
+            "bad_request", f"Before “messages.{place}” a result is missing: {names}."
+        )
+
+
+def _all_texts(
+    request: CompletionRequest, messages: Sequence[PromptMessage]
+) -> Iterator[str]:
+    yield system_of(request)
+    for message in messages:
+        yield message.text
+        for call in message.tool_calls:
+            yield call.id + call.name
+            yield json.dumps(call.arguments, ensure_ascii=False)
+        yield from (result.text for result in message.tool_results)
+    for tool in tools_of(request):
+        yield tool.description + json.dumps(tool.parameters, ensure_ascii=False)
