@@ -11,11 +11,13 @@ import json
 import logging
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from ninja.parser import Parser
 
+from channels_app.api import chat, ledger, openai_completions, openai_models, task
 from channels_app.api.complaints import sentence_of
 from channels_app.api.errors import error_response, turn_error_response
 from channels_app.errors import TurnError, internal_error
@@ -44,6 +46,11 @@ api = NinjaAPI(
     docs_url=None,
     parser=StrictParser(),
 )
+api.add_router("", chat.router)
+api.add_router("", task.router)
+api.add_router("", ledger.router)
+api.add_router("", openai_models.router)
+api.add_router("", openai_completions.router)
 
 
 @api.exception_handler(TurnError)
@@ -63,6 +70,11 @@ def _on_wrong_fields(request: HttpRequest, error: ValidationError) -> HttpRespon
 def _on_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     """Answer what the framework itself refuses: only a body that is not JSON."""
     return error_response(request, "bad_request", "The body is not valid JSON.")
+
+
+@api.exception_handler(RequestDataTooBig)
+def _on_too_big(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
+    return error_response(request, "too_long", "At most 25 MB fit into one request.")
 
 
 @api.exception_handler(Http404)

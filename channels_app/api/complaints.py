@@ -7,17 +7,16 @@ from typing import Any, NamedTuple
 
 from channels_app.errors import CODES
 
+UNPROCESSABLE = {"force_tier"}
+"""Fields whose wrong values are answered with 422, as Symbiont did."""
+
 
 class Complaint(NamedTuple):
-    """What is wrong with a request: code, status and one sentence."""
+    """What is wrong with a request: code, one sentence, and the HTTP status."""
 
     code: str
     message: str
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return CODES[self.code]
+    status: int = 400
 
 
 _EXPECTED: dict[str, Callable[[Mapping[str, Any]], str]] = {
@@ -52,14 +51,18 @@ def sentence_of(errors: Sequence[Mapping[str, Any]]) -> Complaint:
     where = [str(part) for part in first["loc"]]
     field = ".".join(_field_path(where))
     kind = str(first["type"])
+    context = first.get("ctx", {})
     if not field:
         if kind == "missing":
             return Complaint("bad_request", "The request has no body.")
         return Complaint("bad_request", "The body must be a JSON object.")
+    if kind in CODES:
+        return Complaint(kind, f"“{field}”: {context['said']}", CODES[kind])
     if kind == "missing":
         return Complaint("bad_request", f"“{field}” is missing.")
     say = _EXPECTED.get(kind, lambda ctx: "has a value that is not possible here")
-    return Complaint("bad_request", f"“{field}” {say(first.get('ctx', {}))}.")
+    status = 422 if field in UNPROCESSABLE else 400
+    return Complaint("bad_request", f"“{field}” {say(context)}.", status)
 
 
 def _field_path(where: list[str]) -> list[str]:

@@ -14,14 +14,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 
-from channels_app import abandoned
+from channels_app import abandoned, deliveries
+from channels_app.webhooks import endpoints
 from ledger import entries, journal
 from personas import conversations
 from personas.models import Message
@@ -62,6 +63,8 @@ STEPS: tuple[Step, ...] = (
     ("released_reservations", release_abandoned),
     ("filled_ledger_lines", journal.fill_gaps),
     ("purged_conversations", conversations.purge_deleted),
+    ("purged_deliveries", deliveries.purge_old),
+    ("forgotten_webhook_secrets", endpoints.forget_old_secrets),
 )
 """Name of what a step counts, and the step; it returns how many it put right."""
 
@@ -105,10 +108,23 @@ def _run(name: str, step: Callable[[], int], report: TickReport) -> None:
         logger.info("%s: %d", name, count, extra={"seconds": round(elapsed_s, 2)})
 
 
+def last_began_at() -> datetime | None:
+    """Return when a tick last began on this machine; ``None`` if never."""
+    try:
+        modified_s = _lock_path().stat().st_mtime
+    except FileNotFoundError:
+        return None
+    return datetime.fromtimestamp(modified_s, UTC)
+
+
+def _lock_path() -> Path:
+    return Path(settings.DATA_DIR) / "tick.lock"
+
+
 @contextlib.contextmanager
 def _turn_taken() -> Iterator[bool]:
     """Yield whether this process got the lock; it is freed when the process dies."""
-    with open(Path(settings.DATA_DIR) / "tick.lock", "w", encoding="ascii") as file:
+    with open(_lock_path(), "w", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

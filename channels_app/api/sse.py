@@ -1,0 +1,87 @@
+"""A turn as server-sent events: one event for each frame, ids to go on from.
+
+The generation belongs to the turn: a reader that leaves ends nothing. Each event is
+``id: <turn>:<seq>``, ``event: <type of the frame>``, ``data: <the frame as JSON>``.
+Source: WHATWG, HTML Living Standard, "Server-sent events".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+from django.http import StreamingHttpResponse
+
+from channels_app.errors import TurnError
+from channels_app.streams import Frame, TurnStream, encode
+
+COMMENT_EVERY_S = 15.0
+"""After so long without an event a comment says that the connection is alive."""
+COMMENT = ": still here\n\n"
+LAST_ID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}:[0-9]{1,15}$"
+_LAST_ID = re.compile(LAST_ID_PATTERN.replace("^", r"\A").replace("$", r"\Z"))
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+def position_in(last_event_id: str | None) -> tuple[uuid.UUID, int] | None:
+    """Return the turn and the number of the last event that a reader saw.
+
+    ``None`` without such a header; raises ``TurnError`` (bad_request) for nonsense.
+    """
+    if last_event_id is None:
+        return None
+    if not _LAST_ID.match(last_event_id):
+        raise TurnError("bad_request", "“Last-Event-ID” must be “<turn>:<number>”.")
+    turn, _, seq = last_event_id.partition(":")
+    return uuid.UUID(turn), int(seq)
+
+
+def stream_response(
+    stream: TurnStream, after: int = -1
+) -> StreamingHttpResponse | None:
+    """Return what follows event ``after``; ``None`` when nothing ever will."""
+    if stream.finished and after >= stream.next_seq - 1:
+        return None
+    return _response(_events(stream, after))
+
+
+def single_response(frame: dict[str, Any]) -> StreamingHttpResponse:
+    """Return a stream of one event that belongs to no turn."""
+    return _response(_once(f"event: {frame['type']}\ndata: {encode(frame)}\n\n"))
+
+
+def _response(events: AsyncIterator[str]) -> StreamingHttpResponse:
+    return StreamingHttpResponse(
+        events, content_type="text/event-stream; charset=utf-8", headers=_HEADERS
+    )
+
+
+async def _events(stream: TurnStream, after: int) -> AsyncIterator[str]:
+    """Yield the events after ``after`` until the turn has finished."""
+    reading = stream.read(after)
+    while True:
+        try:
+            async with asyncio.timeout(COMMENT_EVERY_S):
+                batch = await anext(reading, None)
+        except TimeoutError:
+            # The timeout has ended the reader; a new one begins where it stood.
+            reading = stream.read(after)
+            yield COMMENT
+            continue
+        if batch is None:
+            return
+        yield "".join(_event(stream.turn, frame) for frame in batch)
+        after = batch[-1].seq
+        if batch[-1].type == "turn.finished":
+            return
+
+
+def _event(turn: uuid.UUID, frame: Frame) -> str:
+    return f"id: {turn}:{frame.seq}\nevent: {frame.type}\ndata: {frame.json}\n\n"
+
+
+async def _once(event: str) -> AsyncIterator[str]:
+    yield event
