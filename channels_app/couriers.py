@@ -83,6 +83,8 @@ class Couriers(Generic[Job]):
 
 
 _KINDS: WeakSet[Couriers[Any]] = WeakSet()
+_CLOSING: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+"""Loops that end: what is still to be sent there is left to other processes."""
 
 
 async def drain(grace_s: float) -> None:
@@ -90,9 +92,9 @@ async def drain(grace_s: float) -> None:
 
     What is cut off is taken over by another process when its lease has ended.
     """
+    _CLOSING.add(asyncio.get_running_loop())
     running = [courier for kind in _KINDS for courier in kind.running()]
     for courier in running:
-        courier.closing = True
         courier.asked.set()
     tasks = [courier.task for courier in running]
     if tasks:
@@ -109,10 +111,13 @@ class _Courier(Generic[Job]):
         self._kind, self._place = kind, place
         self._under_way: dict[asyncio.Task[str], Job] = {}
         self.asked = asyncio.Event()
-        self.closing = False
         self.task = asyncio.get_running_loop().create_task(
             self._run(), name=f"{kind.name} to {place}"
         )
+
+    @property
+    def _closing(self) -> bool:
+        return asyncio.get_running_loop() in _CLOSING
 
     async def _run(self) -> int:
         try:
@@ -133,7 +138,7 @@ class _Courier(Generic[Job]):
             if self._under_way:
                 ended = await self._next()
                 arrived += sum(isinstance(how, str) for _, how in ended)
-            elif self.closing or not self.asked.is_set():
+            elif self._closing or not self.asked.is_set():
                 return arrived
             else:
                 ended = []
@@ -147,7 +152,7 @@ class _Courier(Generic[Job]):
                     self._kind.round,
                     self._place,
                     ended,
-                    0 if self.closing else free,
+                    0 if self._closing else free,
                 )
             except DatabaseError:
                 if attempt == TRIES:
@@ -179,7 +184,7 @@ class _Courier(Generic[Job]):
 
 def _how(task: asyncio.Task[str]) -> str | DeliveryError:
     """Return what a finished attempt brought; a fault of our own is tried again."""
-    error = task.exception()
+    error = asyncio.CancelledError() if task.cancelled() else task.exception()
     if error is None:
         return task.result()
     if isinstance(error, DeliveryError):

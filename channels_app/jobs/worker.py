@@ -1,8 +1,9 @@
 """The worker process: one event loop for everything that happens without a request.
 
-Runs the tick every ten seconds, and beside it, so that neither waits for the other,
-looks every five minutes which hosts have become able to answer. Stops after the tick
-that is running when a signal comes or its supervisor dies.
+Runs the tick every ten seconds, and beside it, so that none waits for another, the
+chores every other second and every five minutes a look at which hosts have become able
+to answer. When a signal comes or its supervisor dies it begins nothing more, lets
+running turns and deliveries end for a while, and stops.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
-from channels_app.jobs import tick
+from channels_app import couriers, turns
+from channels_app.jobs import chores, tick
 from channels_app.server import lifeline
 from routing import discovery, net
 from routing.db_pool import run_in_db_pool
 
 logger = logging.getLogger("cortex.worker")
+
+GRACE_S = 12.0
+"""Answers that are being written when the worker is asked to stop get this long."""
+SEND_GRACE_S = 3.0
+"""What is being sent then gets this long. The supervisor ends everything after 20 s."""
 
 
 class Worker:
@@ -30,6 +37,7 @@ class Worker:
         every_s: float = tick.EVERY_S,
         job: Callable[[], object] = tick.tick,
         discover: Callable[[], Awaitable[object]] | None = None,
+        look_after: Mapping[str, chores.Chore] | None = None,
     ) -> None:
         """Describe the worker; ``run`` starts it.
 
@@ -38,10 +46,12 @@ class Worker:
             job: The tick, run in the database pool.
             discover: Looks for hosts that have become able to answer; cancelled at
                 the end. ``None`` = nobody looks.
+            look_after: Chores to be done every other second, by name.
         """
         self._every_s = every_s
         self._job = job
         self._discover = discover
+        self._chores = look_after or {}
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -51,13 +61,17 @@ class Worker:
             loop.add_signal_handler(number, self.stop)
         lifeline.watch(loop, self.stop)
         looking = asyncio.create_task(self._look())
+        working = [
+            asyncio.create_task(self._look_after(name, chore))
+            for name, chore in self._chores.items()
+        ]
         while not self._stop.is_set():
             started = loop.time()
             await self._tick()
             await self._pause(self._every_s - (loop.time() - started))
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
-        await net.close()
+        await self._end(working)
 
     async def _look(self) -> None:
         """Look at once and then regularly for hosts that can answer."""
@@ -67,6 +81,28 @@ class Worker:
             except Exception:
                 logger.exception("the look for hosts failed")
             await self._pause(discovery.EVERY_S)
+
+    async def _look_after(self, name: str, chore: chores.Chore) -> None:
+        """Do a chore at once and then again and again."""
+        while not self._stop.is_set():
+            try:
+                await chore()
+            except Exception:
+                logger.exception("looking after %s failed", name)
+            await self._pause(chores.EVERY_S)
+
+    @staticmethod
+    async def _end(working: list[asyncio.Task[None]]) -> None:
+        """Let what runs end for a while, then cut it off."""
+        await turns.drain(GRACE_S)
+        if working:
+            # What was just written still goes out.
+            await asyncio.wait(working, timeout=SEND_GRACE_S / 2)
+        await couriers.drain(SEND_GRACE_S / 2)
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+        await net.close()
 
     async def _pause(self, seconds: float) -> None:
         """Wait so long, or until ``stop``."""

@@ -11,19 +11,21 @@ from channels_app.server.daphne import CortexServer  # isort: skip - before the 
 from channels.routing import get_default_application
 from django.conf import settings
 
-from channels_app import turns
+from channels_app import couriers, turns
 from channels_app.server import lifeline
 from routing import net
 from routing.backends import claude_warm, cli_scratch
 
 logger = logging.getLogger(__name__)
 
-GRACE_S = 14.0
+GRACE_S = 13.0
 """Answers that are being written when the process is asked to stop get this long.
 
-What is cut off then has ``turns.SETTLE_S`` to be booked, and connections have
-``daphne.CLOSE_WITHIN_S`` to end: 20 s in all.
+What is cut off then has ``turns.SETTLE_S`` to be booked, deliveries that are under way
+``SEND_GRACE_S`` to arrive, and connections ``daphne.CLOSE_WITHIN_S`` to end: 20 s in
+all.
 """
+SEND_GRACE_S = 1.0
 
 
 def run() -> int:
@@ -53,6 +55,7 @@ async def _drain() -> None:
         logger.info("stopping: waiting for %s, at most %d s", answers, GRACE_S)
     try:
         await turns.drain(GRACE_S)
+        await couriers.drain(SEND_GRACE_S)
     finally:
         await claude_warm.close()
         await net.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from channels_app.jobs.chores import CHORES
 from channels_app.jobs.worker import Worker
 from routing.discovery import enable_hosts_that_answer
 
@@ -22,4 +23,5 @@ class Command(BaseCommand):
         """Run the worker's event loop."""
         gc.collect()
         gc.freeze()
-        asyncio.run(Worker(discover=enable_hosts_that_answer).run())
+        worker = Worker(discover=enable_hosts_that_answer, look_after=CHORES)
+        asyncio.run(worker.run())

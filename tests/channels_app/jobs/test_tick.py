@@ -17,13 +17,20 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from channels_app.jobs import tick
+from channels_app import turns
+from channels_app.jobs import chores, tick
 from channels_app.jobs.worker import Worker
 from ledger import entries
 from personas.models import Message, Persona
 from routing import discovery
 from routing.backends.base import LOCAL_TIMEOUTS
 from tests.support.ledger import make_caller, make_reservation
+
+
+@pytest.fixture(autouse=True)
+def _turns_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that ends takes no new turns; the next test's loop does."""
+    monkeypatch.setattr(turns._Draining, "now", False)
 
 
 def failing() -> int:
@@ -194,6 +201,53 @@ async def test_worker_ticks_while_a_look_hangs_and_cancels_it() -> None:
     worker.stop()
     await asyncio.wait_for(running, 5)
     assert ended == ["cancelled"]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_worker_does_its_chores_side_by_side_and_survives_their_faults(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(chores, "EVERY_S", 0.001)
+    done: list[str] = []
+
+    async def hang() -> None:
+        done.append("hang")
+        await asyncio.Event().wait()
+
+    async def fail() -> None:
+        done.append("fail")
+        raise RuntimeError("on purpose")
+
+    worker = Worker(
+        every_s=3600, job=lambda: None, look_after={"one": hang, "two": fail}
+    )
+    monkeypatch.setattr("channels_app.jobs.worker.SEND_GRACE_S", 0.02)
+    running = asyncio.create_task(worker.run())
+    async with asyncio.timeout(10):
+        while done.count("fail") < 3:
+            await asyncio.sleep(0.005)
+    worker.stop()
+    await asyncio.wait_for(running, 5)
+    assert done.count("hang") == 1
+    assert "looking after two failed" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_worker_lets_running_turns_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+
+    async def drain(grace_s: float) -> None:
+        order.append("turns")
+
+    async def drain_couriers(grace_s: float) -> None:
+        order.append("deliveries")
+
+    monkeypatch.setattr(turns, "drain", drain)
+    monkeypatch.setattr("channels_app.couriers.drain", drain_couriers)
+    worker = Worker(every_s=3600, job=lambda: order.append("tick"))
+    worker.stop()
+    await worker.run()
+    assert order == ["turns", "deliveries"]
 
 
 def thread_name() -> str:
