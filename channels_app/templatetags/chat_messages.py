@@ -8,12 +8,14 @@ from uuid import UUID
 from django import template
 from django.template import Context
 
+from channels_app.doors import door_name
 from channels_app.web.money_amounts import write_amount
 from personas.models import Message, TierPolicy
 from routing.decisions import decision_for_turn
 from routing.events import Notice
 
 register = template.Library()
+register.filter("door_name", door_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,37 @@ class TextPart:
     text: str
     model: str
     """Who went on with this part; empty for the first one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who wrote a message of a person, and by which door it came."""
+
+    author: str
+    """A name as the platform gave it, ``You``, or both; a guest is called one."""
+    door: str
+    """Empty for this page."""
+
+    @property
+    def is_plain(self) -> bool:
+        """The reader wrote it here, so that nothing has to be said."""
+        return self.author == "You" and not self.door
+
+    def __str__(self) -> str:
+        return f"{self.author}, by {self.door}" if self.door else self.author
+
+
+@register.filter
+def origin_of(message: Message | None) -> Origin:
+    """Return who wrote a message, for its owner."""
+    if not isinstance(message, Message):
+        return Origin("You", "")
+    name = message.author_name
+    if message.from_guest:
+        author = f"{name} (guest)" if name else "A guest"
+    else:
+        author = f"{name} (you)" if name else "You"
+    return Origin(author, door_name(message.channel))
 
 
 @register.filter

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from itertools import groupby
 
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.utils import timezone
 
 from accounts.models import User
@@ -37,17 +37,25 @@ def chat_list(user: User, persona: Persona | None, wanted: int = PAGE_SIZE) -> C
     if persona is None:
         return ChatList()
     wanted = max(PAGE_SIZE, min(wanted, MAX_SHOWN))
-    running = Message.objects.filter(
-        conversation=OuterRef("pk"), state=Message.State.GENERATING
-    )
     rows = list(
-        conversations_visible_to(user)
-        .filter(persona=persona)
-        .annotate(running=Exists(running))
-        .order_by("-last_active_at")[: wanted + 1]
+        listed(user).filter(persona=persona).order_by("-last_active_at")[: wanted + 1]
     )
     more = wanted + PAGE_SIZE if len(rows) > wanted and wanted < MAX_SHOWN else None
     return ChatList(group_by_day(rows[:wanted], zone_of(user)), more)
+
+
+def listed(user: User) -> QuerySet[Conversation]:
+    """Return the person's conversations with the marks that the list shows.
+
+    ``running``: an answer is being written; ``door``: by which channel the last
+    message came, ``None`` before the first.
+    """
+    running = Message.objects.filter(
+        conversation=OuterRef("pk"), state=Message.State.GENERATING
+    )
+    return conversations_visible_to(user).annotate(
+        running=Exists(running), door=F("current_message__channel")
+    )
 
 
 def group_by_day(

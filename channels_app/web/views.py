@@ -27,7 +27,8 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts.requests import AuthenticatedHttpRequest
 from channels_app import turns
 from channels_app.presence import conversation_changed_sync
-from channels_app.web.chat_list import chat_list
+from channels_app.slash_commands import COMMANDS
+from channels_app.web.chat_list import chat_list, listed
 from channels_app.web.model_choices import model_choices
 from channels_app.web.page import THEME_COOKIE, THEMES
 from personas import conversations
@@ -191,7 +192,8 @@ def _shown_path(request: HttpRequest) -> str:
 
 def _list_item(request: AuthenticatedHttpRequest, chat: Conversation) -> HttpResponse:
     shown = _uuid_or_none(_shown_path(request).removeprefix("/c/"))
-    context = {"conversation": chat, "conversation_id": shown}
+    marked = listed(request.user).get(pk=chat.pk)
+    context = {"conversation": marked, "conversation_id": shown}
     return render(request, "chat/list_item.html", context)
 
 
@@ -215,6 +217,7 @@ def _page_context(
         **_list_context(request, persona),
         "persona": persona,
         "model_choices": model_choices(request.user, persona, chat),
+        "commands": COMMANDS,
         # What the page's script copies for messages that appear while one watches.
         "blank_user": Message(id=None, role=Message.Role.USER),
         "blank_answer": Message(id=None, role=Message.Role.ASSISTANT, state="new"),

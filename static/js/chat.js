@@ -8,11 +8,12 @@
 import { watchActions } from "./actions.js";
 import { Answer } from "./answer.js";
 import { watchConnection } from "./banner.js";
+import { Commands } from "./commands.js";
 import { Composer } from "./composer.js";
 import { Follow } from "./follow.js";
 import { tooLong } from "./length.js";
 import { bringDetailsIntoView, cutFrom, joinSiblings, userMessage } from "./messages.js";
-import { watchNotice } from "./notice.js";
+import { watchAnswerNote, watchNotice } from "./notice.js";
 import { keepPolicy, linkPolicy } from "./policy.js";
 import { watchSidebar } from "./sidebar.js";
 import { ChatSocket } from "./socket.js";
@@ -24,6 +25,7 @@ const chat = document.getElementById("chat");
 const thread = document.getElementById("thread");
 const status = document.getElementById("status");
 const { tell, hush, idle } = watchNotice(document.getElementById("notice"));
+const answerNote = watchAnswerNote(document.getElementById("command-note"));
 const personaName = chat.dataset.personaName;
 
 const follow = new Follow(document.getElementById("scroller"), document.getElementById("jump"));
@@ -34,6 +36,13 @@ const composer = new Composer(
   chat.dataset.user,
   chat.dataset.conversation || `new:${chat.dataset.persona}`,
 );
+const commands = new Commands(turns, composer, {
+  form: document.getElementById("composer"),
+  owner: chat.dataset.user,
+  here: () => ({ persona: chat.dataset.persona, conversation: chat.dataset.conversation || null }),
+  show: (text) => answerNote.show(text),
+  go: (path) => location.assign(path),
+});
 const sidebar = watchSidebar(chat.dataset.persona, () => chat.dataset.conversation);
 const messages = new Thread(thread, follow, {
   path: () => {
@@ -51,6 +60,7 @@ const live = new Map();
 // --- what a person does ------------------------------------------------------------
 
 composer.addEventListener("send", async (event) => {
+  if (commands.take(event.detail)) return;
   if (composer.waitsForRoute && !await policyKept()) return;
   send(event.detail);
 });
@@ -72,6 +82,7 @@ function send(text) {
     return;
   }
   hush();
+  answerNote.hush();
   const greeting = document.getElementById("greeting");
   greeting?.remove();
   const parent = [...thread.querySelectorAll(".message")].at(-1)?.dataset.id || null;
@@ -232,6 +243,10 @@ turns.addEventListener("gone", ({ detail: frame }) => {
 });
 
 turns.addEventListener("refused", ({ detail: frame }) => {
+  if (commands.refused(frame)) {
+    tell(frame.message);
+    return;
+  }
   composer.release();
   const entry = live.get(frame.client_id);
   if (entry) {
@@ -312,5 +327,6 @@ watchConnection(socket, document.getElementById("connection"));
 bringDetailsIntoView(thread);
 messages.wake();
 follow.toEnd();
+commands.welcome();
 socket.connect();
 if (matchMedia("(hover: hover)").matches) composer.focus();

@@ -95,6 +95,15 @@ export class Composer extends EventTarget {
     return true;
   }
 
+  /** Pick a choice that the conversation has already, or that a new one is to begin with. */
+  chooseRoute(value) {
+    if (!hasOption(this.#route, value)) return;
+    this.#route.value = value;
+    if (this.#isNew) this.#routeChanged();
+    else this.#savedRoute = value;
+    this.#explainRoute();
+  }
+
   /** No frame can say what is picked before the conversation has got it: as set up. */
   get waitsForRoute() {
     return !this.#isNew && this.#route.value === "" && this.#savedRoute !== "";
@@ -156,6 +165,7 @@ export class Composer extends EventTarget {
   #key(event) {
     // keyCode 229: an input method that does not report isComposing takes this key.
     if (event.key !== "Enter" || event.isComposing || event.keyCode === 229) return;
+    if (event.defaultPrevented) return; // the list of commands took it
     if (event.shiftKey || event.altKey) return;
     event.preventDefault();
     this.#submit();

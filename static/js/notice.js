@@ -1,4 +1,9 @@
-/** The one note above the composer: what went wrong, or why something must wait. */
+/**
+ * The notes above the composer: one says what went wrong or why something must wait, the
+ * other what a command answered.
+ */
+
+import { toNodes } from "./markdown.js";
 
 /**
  * Watch the note of the page.
@@ -23,5 +28,28 @@ export function watchNotice(box) {
     idle() {
       if ("untilIdle" in box.dataset) hush();
     },
+  };
+}
+
+/**
+ * Watch the note that tells what commands answered.
+ *
+ * @param {HTMLElement} box
+ * @returns `show(text)` shows Markdown; `hush()` takes it away
+ */
+export function watchAnswerNote(box) {
+  function hush() {
+    box.hidden = true;
+  }
+
+  box.querySelector("button").addEventListener("click", hush);
+  return {
+    show(text) {
+      const place = box.querySelector(".text");
+      place.replaceChildren(toNodes(text));
+      place.scrollTop = 0;
+      box.hidden = false;
+    },
+    hush,
   };
 }

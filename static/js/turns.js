@@ -7,7 +7,7 @@
  * same client id, which the server recognises.
  *
  * Events: `started`, `stage`, `routed`, `notice`, `delta`, `thinking`, `finished`, each
- * with its frame; `gone` for a turn that cannot be followed any more, where the message itself
+ * with its frame; `command` for a message that was one; `gone` for a turn that cannot be followed any more, where the message itself
  * tells the rest; `refused` for a request that started nothing.
  */
 
@@ -101,6 +101,7 @@ export class Turns extends EventTarget {
 
   #take(frame) {
     if (frame.type === "error") this.#refused(frame);
+    else if (frame.type === "command.result") this.#commanded(frame);
     else if (frame.type?.startsWith("turn.")) this.#turnFrame(frame);
   }
 
@@ -123,6 +124,11 @@ export class Turns extends EventTarget {
     if (!this.#waiting.delete(client_id) && !this.#seen.has(turn)) return;
     if (!this.#seen.has(turn)) this.#seen.set(turn, -1);
     if (this.#wantedStops.delete(client_id)) this.stop(turn);
+  }
+
+  /** A message was a command; a repeated answer to it says nothing new. */
+  #commanded(frame) {
+    if (this.#waiting.delete(frame.client_id)) this.#emit("command", frame);
   }
 
   #refused(frame) {

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.template.loader import render_to_string
 
 from accounts.models import User
 from channels_app.web.chat_list import PAGE_SIZE, chat_list, group_by_day
@@ -78,3 +79,26 @@ def test_a_long_list_is_cut_and_says_how_to_see_more(
     assert sum(len(rows) for _, rows in first.groups) == PAGE_SIZE
     assert first.more == 2 * PAGE_SIZE
     assert chat_list(alice, persona, first.more).more is None
+
+
+def test_doors_and_shared_rooms_are_marked(alice: User, persona: Persona) -> None:
+    web = start_conversation(alice, persona, first_text="Web")
+    room = start_conversation(alice, persona, first_text="Room", shared=True)
+    for chat, channel in ((web, "web"), (room, "nextcloud_talk")):
+        chat.current_message = Message.objects.create(
+            conversation=chat, owner=alice, role="user", channel=channel
+        )
+        chat.save()
+    start_conversation(alice, persona, first_text="Empty")
+    context = {"chats": chat_list(alice, persona), "current_persona": persona}
+    html = render_to_string("chat/list.html", context)
+    items = {
+        title: item
+        for item in html.split('<li class="chat-item"')[1:]
+        for title in ("Web", "Room", "Empty")
+        if f'class="chat-link-title">{title}<' in item
+    }
+    assert "Others read along" in items["Room"]
+    assert ">Nextcloud Talk</span>" in items["Room"]
+    for title in ("Web", "Empty"):
+        assert "chat-marks" not in items[title]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,6 +13,7 @@ from accounts.models import User
 from channels_app.templatetags.chat_messages import (
     cost_text,
     is_fallback,
+    origin_of,
     sibling_place,
     text_parts,
     tier_name,
@@ -152,3 +154,42 @@ def test_a_failure_leads_to_its_remedy(code: str, shown: set[str]) -> None:
     )
     assert len(links) == 2
     assert {href for href, rest in links if "hidden" not in rest} == shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, ""),
+        ({"channel": "nextcloud_talk"}, "You, by Nextcloud Talk"),
+        ({"channel": "google_chat", "author_name": "Al"}, "Al (you), by Google Chat"),
+        ({"channel": "api"}, "You, by API"),
+        ({"author_name": "Al"}, "Al (you)"),
+        (
+            {"channel": "nextcloud_talk", "author_name": "B<i>", "from_guest": True},
+            "B&lt;i&gt; (guest), by Nextcloud Talk",
+        ),
+        (
+            {"channel": "nextcloud_talk", "from_guest": True},
+            "A guest, by Nextcloud Talk",
+        ),
+    ],
+)
+def test_a_message_says_who_wrote_it_and_by_which_door(
+    fields: dict[str, Any], words: str
+) -> None:
+    message = Message(role="user", text="Hi", **fields)
+    html = render_to_string("chat/message.html", {"message": message})
+    assert f'aria-label="{words or "You"}"' in html
+    assert (f'<p class="origin">{words}</p>' in html) == bool(words)
+    # What somebody else wrote is not the owner's to rewrite.
+    assert ('data-action="edit"' in html) == ("from_guest" not in fields)
+
+
+def test_the_page_itself_is_no_door_worth_telling() -> None:
+    assert origin_of(None).is_plain
+    answer = Message(role="assistant", channel="nextcloud_talk")
+    html = render_to_string("chat/message.html", {"message": answer})
+    assert '<span class="door">Nextcloud Talk</span>' in html
+    answer.channel = "web"
+    html = render_to_string("chat/message.html", {"message": answer})
+    assert 'class="door"' not in html
