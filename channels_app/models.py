@@ -8,6 +8,7 @@ longer, because they are what recognises a repetition.
 from __future__ import annotations
 
 import uuid
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import models
@@ -313,7 +314,8 @@ class WebhookEndpoint(models.Model):
         ordering = ["created_at"]
 
     def __str__(self) -> str:
-        return self.url
+        # The rest of an address is often a key.
+        return urlsplit(self.url).hostname or "webhook"
 
 
 class WebhookDelivery(Delivery):

@@ -17,6 +17,7 @@ from yarl import URL
 
 from accounts.models import User
 from channels_app.bots.channels import trusted_origins_for
+from channels_app.models import Channel
 from routing.addresses import (
     looks_local,
     origin_of_url,
@@ -30,6 +31,10 @@ _ADDON_ACCOUNT: Final = re.compile(
     r"service-\d+@gcp-sa-gsuiteaddons\.iam\.gserviceaccount\.com"
 )
 _PROJECT_NUMBER: Final = re.compile(r"\d{6,20}")
+_TALK_TOKEN: Final = re.compile(r"[A-Za-z0-9]{3,64}")
+_TALK_USER: Final = re.compile(r"(?:users|federated_users)/\S{1,180}")
+_GOOGLE_SPACE: Final = re.compile(r"(?:spaces?|room|dm)/([A-Za-z0-9_-]{4,100})")
+_GOOGLE_USER: Final = re.compile(r"(?:users/)?(\d{5,30})")
 ADDON_ACCOUNT: Final = "service-{}@gcp-sa-gsuiteaddons.iam.gserviceaccount.com"
 """The account that signs for the add-ons of a project, by the project's number."""
 
@@ -125,3 +130,40 @@ def _is_rsa_key(pem: str) -> bool:
     except (ValueError, TypeError, UnsupportedAlgorithm):
         return False
     return isinstance(key, RSAPrivateKey)
+
+
+def clean_room_id(kind: str, text: str) -> str:
+    """Return the id of a room; a link to it is taken too.
+
+    Raises:
+        ValidationError: It looks like no id of this kind of channel.
+    """
+    if kind == Channel.Kind.GOOGLE_CHAT:
+        found = _GOOGLE_SPACE.search(text)
+        if not found:
+            raise ValidationError("The id of a space looks like spaces/AAAA1234.")
+        return f"spaces/{found[1]}"
+    token = text.strip().rstrip("/").rpartition("/call/")[2].partition("?")[0]
+    if not _TALK_TOKEN.fullmatch(token):
+        raise ValidationError("The id of a room is letters and digits, like abc123de.")
+    return token
+
+
+def clean_identity_id(kind: str, text: str) -> str:
+    """Return the id of an account on the other side, never one that can change hands.
+
+    Raises:
+        ValidationError: It looks like no account of this kind of channel.
+    """
+    if kind == Channel.Kind.GOOGLE_CHAT:
+        found = _GOOGLE_USER.fullmatch(text.strip())
+        if not found:
+            raise ValidationError(
+                "The id looks like users/1234567890; an e-mail address is none."
+            )
+        return f"users/{found[1]}"
+    name = text.strip()
+    identity = name if "/" in name else f"users/{name}"
+    if not _TALK_USER.fullmatch(identity):
+        raise ValidationError("The id looks like users/alice; guests have none.")
+    return identity

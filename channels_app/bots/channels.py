@@ -44,7 +44,7 @@ def get_channel_for_user(user: User, kind: str) -> Channel:
 
 def get_room_for_user(user: User, room_id: int) -> ChannelRoom:
     """Return a room of one of the person's channels; raises ``Http404``."""
-    rooms = ChannelRoom.objects.select_related("channel__owner", "channel__persona")
+    rooms = ChannelRoom.objects.select_related("channel")
     return get_object_or_404(rooms, pk=room_id, channel__owner=user)
 
 

@@ -31,14 +31,27 @@ class Link:
     current: bool = False
     waiting: int = 0
     """How many things wait there for whoever looks."""
+    also: tuple[str, ...] = ()
+    """Other addresses of the same section."""
 
 
 _RAIL = (
     Link("/personas/", "Personas", "personas"),
     Link("/settings/models/", "Models", "models"),
     Link("/money/", "Money", "money"),
+    Link(
+        "/settings/channels/",
+        "Channels",
+        "channels",
+        also=("/settings/tokens/", "/settings/webhooks/"),
+    ),
     Link("/people/", "People", "people"),
-    Link("/settings/profile/", "Settings", "settings"),
+    Link(
+        "/settings/profile/",
+        "Settings",
+        "settings",
+        also=("/settings/routing/", "/account/"),
+    ),
 )
 _MENU = (
     Link("/settings/profile/", "Profile", "settings"),
@@ -46,6 +59,7 @@ _MENU = (
     Link("/account/email/", "E-mail address", "user"),
     Link("/account/password/change/", "Password", "key"),
     Link("/account/2fa/", "Two-step sign-in", "shield"),
+    Link("/settings/tokens/", "Access tokens", "key"),
     Link("/account/sessions/", "Sessions", "lock"),
     Link("/admin/", "Administration", "models"),
 )
@@ -80,7 +94,7 @@ def _links(request: HttpRequest, links: tuple[Link, ...]) -> list[Link]:
             link.href,
             link.label,
             link.icon,
-            request.path.startswith(link.href),
+            request.path.startswith((link.href, *link.also)),
             open_request_count() if is_admin and link.href == "/money/" else 0,
         )
         for link in links

@@ -22,6 +22,7 @@ from accounts import people
 from accounts.models import User
 from accounts.roles import set_role
 from channels_app import turns
+from channels_app.models import Channel, ChannelRoom, LinkedIdentity, OutboundReply
 from channels_app.web import frames, sockets
 from channels_app.web.sockets import SOCKETS
 from personas.conversations import delete_conversation
@@ -54,6 +55,10 @@ class Belongings:
     host: Host
     model: Model
     session: UserSession
+    room: ChannelRoom
+    identity: LinkedIdentity
+    reply: OutboundReply
+    webhook: WebhookDelivery
 
 
 @pytest.fixture
@@ -77,6 +82,9 @@ def belongings_of(user: User, name: str) -> Belongings:
     )
     Conversation.objects.filter(pk=conversation.pk).update(current_message=answer)
     host = Host.objects.create(owner=user, name=name, type=Host.Type.GEMINI_API)
+    channel = Channel.objects.create(
+        owner=user, persona=persona, kind=Channel.Kind.NEXTCLOUD_TALK
+    )
     return Belongings(
         persona=persona,
         conversation=conversation,
@@ -87,6 +95,20 @@ def belongings_of(user: User, name: str) -> Belongings:
         model=Model.objects.create(host=host, label=name, name=name),
         session=UserSession.objects.create(
             user=user, ip="127.0.0.1", user_agent="", session_key=session_for(user)
+        ),
+        room=ChannelRoom.objects.create(channel=channel, external_id="abc123de"),
+        identity=LinkedIdentity.objects.create(
+            channel=channel, external_id="users/alice"
+        ),
+        reply=OutboundReply.objects.create(
+            channel=channel, room_id="abc123de", text="T", state="failed"
+        ),
+        webhook=WebhookDelivery.objects.create(
+            # Nothing is ever sent to this machine itself.
+            endpoint=endpoints.add(user, "https://hooks.example.org/", ["task.done"])[0],
+            event="task.done",
+            subject=name,
+            state="failed",
         ),
     )
 
@@ -114,6 +136,9 @@ def values_for(hers: Belongings) -> dict[str, object]:
         "host_id": hers.host.pk,
         "model_id": hers.model.pk,
         "session_id": hers.session.pk,
+        "room_id": hers.room.pk,
+        "identity_id": hers.identity.pk,
+        "reply_id": hers.reply.pk,
         # Shared chains belong to the administrators.
         "scope": "shared",
         "role": "chat",
@@ -157,7 +182,11 @@ def fill(route: str, values: dict[str, object]) -> str:
 
 def everything() -> list[list[Any]]:
     """Return all rows that an address could change."""
-    kinds = (Persona, Conversation, Message, Host, Model, UserSession)
+    kinds = (
+        *(Persona, Conversation, Message, Host, Model),
+        *(Channel, ChannelRoom, LinkedIdentity, OutboundReply),
+        UserSession,
+    )
     return [list(kind._default_manager.order_by("pk").values()) for kind in kinds]
 
 
@@ -166,7 +195,7 @@ def test_s01_every_address_with_an_id_is_404_for_others(
 ) -> None:
     client = client_for(bob)
     values = values_for(hers)
-    before = everything()[:5]
+    before = everything()[:-1]
     tried = 0
     for route, name in routes_with_parts():
         if route.startswith(FOR_ADMINISTRATORS):
@@ -181,7 +210,7 @@ def test_s01_every_address_with_an_id_is_404_for_others(
         assert set(answers.values()) <= {404, 405}, f"{route}: {answers}"
         assert 404 in answers.values(), f"{route} is never looked up: {answers}"
     assert tried > 100
-    assert everything()[:5] == before
+    assert everything()[:-1] == before
 
 
 def test_s01_the_owner_reaches_the_same_addresses(
@@ -240,6 +269,26 @@ def test_s01_nobody_reaches_anything_without_signing_in(hers: Belongings) -> Non
             if answer.status_code == 302:
                 assert "/login/" in answer["Location"]
     assert everything() == before
+
+
+def test_s01_pages_about_channels_show_ones_own_alone(
+    hers: Belongings, bob: User, client_for: Callable[..., Client]
+) -> None:
+    """Their addresses name a kind, not a row: others see that they have none."""
+    his = client_for(bob)
+    before = everything()
+    for kind in Channel.Kind:
+        address = f"/settings/channels/{kind.value.replace('_', '-')}/"
+        page = his.get(address).content.decode()
+        assert hers.room.external_id not in page
+        for end in (
+            *("secret/new/", "secret/drop/", "delete/", "test/"),
+            *("rooms/add/", "identities/add/", "pair/"),
+        ):
+            fields = {"external_id": "abc", "code": "ABCDEFGH", "name": kind.label}
+            assert his.post(address + end, fields).status_code == 404, end
+    assert his.get("/settings/channels/everybody/").status_code == 404
+    assert everything()[:-1] == before[:-1]
 
 
 # --- S1: socket actions -------------------------------------------------------

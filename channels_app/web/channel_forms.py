@@ -1,0 +1,401 @@
+"""The forms of the pages about channels; what is allowed is decided by the verbs.
+
+Secrets are write-only: their fields are always empty and change something only when
+they are filled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, ClassVar, Final
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from accounts.forms import RefusableForm
+from accounts.models import User
+from channels_app.bots import channel_rules
+from channels_app.bots.channel_settings import ChannelTerms
+from channels_app.bots.channels import public_address
+from channels_app.models import Channel, ChannelRoom
+from personas.models import Persona
+from personas.personas import personas_visible_to
+
+NO_AUTOFILL: Final = {
+    "autocomplete": "off",
+    "autocapitalize": "none",
+    "spellcheck": "false",
+}
+MAX_GUEST_MESSAGES = 10_000
+MAX_KEY_FILE_CHARACTERS = 20_000
+AUDIENCES: Final = (
+    (
+        "addon",
+        "Workspace add-on",
+        "What the Google console sets up today. Requests are signed for the address, "
+        "by the add-on account of your project.",
+    ),
+    (
+        "url",
+        "Chat app, audience “HTTP endpoint URL”",
+        "Requests are signed by Google Chat for the address.",
+    ),
+    (
+        "project",
+        "Chat app, audience “Project number”",
+        "Requests are signed by Google Chat for your project, whatever the address.",
+    ),
+)
+"""Kind of audience, what the Google console calls it, and what it means."""
+
+
+class ChannelForm(RefusableForm):
+    """What every kind of channel has."""
+
+    own_fields: ClassVar[tuple[str, ...]] = ()
+    """The fields that only this kind has."""
+
+    persona = forms.ModelChoiceField(
+        label="Who answers",
+        queryset=Persona.objects.none(),
+        to_field_name="name",
+        empty_label=None,
+    )
+    thread = forms.ChoiceField(
+        label="Where my conversation goes on",
+        choices=Channel.Thread.choices,
+        help_text="For rooms where nobody else reads; others have their own.",
+    )
+    strangers = forms.ChoiceField(
+        label="Accounts that are not linked to me",
+        choices=Channel.Strangers.choices,
+        help_text="In rooms that are not allowed yet.",
+    )
+    guest_daily_messages = forms.IntegerField(
+        label="Answers to guests, a day",
+        min_value=0,
+        max_value=MAX_GUEST_MESSAGES,
+        help_text="Others in an allowed room are guests; all of them share this.",
+    )
+    enabled = forms.BooleanField(
+        label="In use",
+        required=False,
+        help_text="Switched off, its address does not exist for the outside.",
+    )
+
+    def __init__(self, channel: Channel, data: Any = None) -> None:
+        """Show a form for a channel, which may be a new one of its owner."""
+        self.channel = channel
+        super().__init__(data, initial=self._initial(channel))
+        people: Any = self.fields["persona"]
+        people.queryset = personas_visible_to(channel.owner)
+        people.label_from_instance = lambda persona: persona.display_name
+
+    @classmethod
+    def _initial(cls, channel: Channel) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            name: channel.settings.get(name, "") for name in cls.own_fields
+        }
+        return values | {
+            "persona": channel.persona.name if channel.persona else "",
+            "thread": channel.thread,
+            "strangers": channel.strangers,
+            "guest_daily_messages": channel.guest_daily_messages,
+            "enabled": channel.enabled,
+        }
+
+    def terms(self) -> ChannelTerms:
+        """Return what was chosen."""
+        given = self.cleaned_data
+        return ChannelTerms(
+            persona=given["persona"],
+            enabled=given["enabled"],
+            thread=given["thread"],
+            strangers=given["strangers"],
+            guest_daily_messages=given["guest_daily_messages"],
+            settings={name: given[name] for name in self.own_fields},
+            secrets=self.changed_secrets(),
+        )
+
+    def changed_secrets(self) -> dict[str, str]:
+        """Return the secrets that were typed, or emptied on purpose."""
+        return {}
+
+    def _check(self, name: str, rule: Callable[[str], str]) -> None:
+        """Put a value through a rule and show a refusal at its field."""
+        try:
+            self.cleaned_data[name] = rule(self.cleaned_data.get(name, ""))
+        except ValidationError as error:
+            self.add_error(name, error)
+
+
+class TalkForm(ChannelForm):
+    """A channel to Nextcloud Talk."""
+
+    own_fields = ("url",)
+
+    url = forms.CharField(
+        label="Address of your Nextcloud",
+        max_length=500,
+        help_text="As in your browser, such as https://cloud.example.org",
+        widget=forms.URLInput(attrs=NO_AUTOFILL),
+    )
+
+    def clean_url(self) -> str:
+        """Return the server's address without a slash at its end."""
+        owner = self.channel.owner
+        return channel_rules.clean_nextcloud_address(owner, self.cleaned_data["url"])
+
+
+class GoogleForm(ChannelForm):
+    """A channel to Google Chat."""
+
+    own_fields = ("audience", "project_number", "endpoint", "addon_account")
+
+    audience = forms.ChoiceField(
+        label="How Google signs its requests",
+        choices=[(name, label) for name, label, _ in AUDIENCES],
+        widget=forms.RadioSelect,
+    )
+    project_number = forms.CharField(
+        label="Project number",
+        required=False,
+        max_length=20,
+        help_text="On the welcome page of the Google Cloud project.",
+        widget=forms.TextInput(attrs={**NO_AUTOFILL, "inputmode": "numeric"}),
+    )
+    endpoint = forms.CharField(
+        label="Address as it stands in the Google console",
+        required=False,
+        max_length=500,
+        help_text="Character for character. Empty = the address above.",
+        widget=forms.URLInput(attrs=NO_AUTOFILL),
+    )
+    addon_account = forms.CharField(
+        label="Account of the add-on",
+        required=False,
+        max_length=200,
+        help_text=(
+            "“Service account email” on the configuration page of the Chat API. "
+            "Empty = made from the project number."
+        ),
+        widget=forms.TextInput(attrs=NO_AUTOFILL),
+    )
+    service_account = forms.CharField(
+        label="Key file of a service account (JSON)",
+        required=False,
+        max_length=MAX_KEY_FILE_CHARACTERS,
+        widget=forms.Textarea(attrs={**NO_AUTOFILL, "rows": 4, "class": "code"}),
+    )
+    remove_service_account = forms.BooleanField(
+        label="Remove the stored key file", required=False
+    )
+
+    def __init__(self, channel: Channel, data: Any = None) -> None:
+        super().__init__(channel, data)
+        stored = bool(channel.secrets.get("service_account"))
+        self.fields["service_account"].help_text = (
+            "One is stored. Paste another one to replace it."
+            if stored
+            else "With it answers are posted when they are ready and grow while they "
+            "are written. Without it they must be ready within 25 seconds. Stored "
+            "encrypted, and never shown again."
+        )
+        if not stored:
+            del self.fields["remove_service_account"]
+
+    @classmethod
+    def _initial(cls, channel: Channel) -> dict[str, Any]:
+        values = super()._initial(channel)
+        return values | {"audience": values["audience"] or AUDIENCES[0][0]}
+
+    @property
+    def audiences(self) -> Iterable[tuple[Any, str]]:
+        """Return each radio button with the sentence that explains it."""
+        sentences = [sentence for _, _, sentence in AUDIENCES]
+        return zip(self["audience"].subwidgets, sentences, strict=True)
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for what the chosen audience needs."""
+        given = super().clean() or self.cleaned_data
+        audience = given.get("audience")
+        if audience == "project" or given.get("project_number"):
+            self._check("project_number", channel_rules.clean_project_number)
+        if not given.get("endpoint") and "endpoint" not in self.errors:
+            given["endpoint"] = public_address(self.channel)
+        if "endpoint" not in self.errors:
+            self._check("endpoint", channel_rules.clean_audience_address)
+        if audience == "addon":
+            self._clean_addon()
+        if given.get("service_account"):
+            self._check("service_account", channel_rules.clean_service_account)
+        return self.cleaned_data
+
+    def _clean_addon(self) -> None:
+        given = self.cleaned_data
+        number = given.get("project_number")
+        if not given.get("addon_account") and number:
+            given["addon_account"] = channel_rules.ADDON_ACCOUNT.format(number)
+        if given.get("addon_account"):
+            self._check("addon_account", channel_rules.clean_addon_account)
+        elif not {"addon_account", "project_number"} & set(self.errors):
+            self.add_error(
+                "project_number", "An add-on needs the number or its account."
+            )
+
+    def changed_secrets(self) -> dict[str, str]:
+        """Return the key file that was pasted, or that it goes."""
+        given = self.cleaned_data
+        if given["service_account"]:
+            return {"service_account": given["service_account"]}
+        return {"service_account": ""} if given.get("remove_service_account") else {}
+
+
+FORMS: Final[dict[str, type[ChannelForm]]] = {
+    Channel.Kind.NEXTCLOUD_TALK: TalkForm,
+    Channel.Kind.GOOGLE_CHAT: GoogleForm,
+}
+
+
+class IdForm(RefusableForm):
+    """An id on the other side, of a room or of a person."""
+
+    external_id = forms.CharField(
+        label="Id", max_length=200, widget=forms.TextInput(attrs=NO_AUTOFILL)
+    )
+
+    def __init__(
+        self,
+        texts: tuple[str, str],
+        rule: Callable[[str], str],
+        prefix: str,
+        data: Any = None,
+    ) -> None:
+        """Show a form with the field's label and help; ``rule`` checks the id."""
+        super().__init__(data, auto_id=f"{prefix}_%s")
+        field: Any = self.fields["external_id"]
+        field.label, field.help_text = texts
+        self.rule = rule
+
+    def clean_external_id(self) -> str:
+        """Return the id as the other side writes it."""
+        return self.rule(self.cleaned_data["external_id"])
+
+
+class PairingForm(RefusableForm):
+    """The code that a stranger got, and whether the room it came from is answered."""
+
+    code = forms.CharField(
+        label="Code",
+        max_length=40,
+        widget=forms.TextInput(attrs={**NO_AUTOFILL, "autocapitalize": "characters"}),
+    )
+    allow_room = forms.BooleanField(
+        label="Also answer in the room where it was given",
+        required=False,
+        initial=True,
+    )
+    alone = forms.BooleanField(
+        label="Nobody else reads there",
+        required=False,
+        help_text=(
+            "Only for a room with nobody but you and the bot in it: there the persona "
+            "uses your private files and memory, and takes your commands."
+        ),
+    )
+
+    def __init__(self, channel: Channel, data: Any = None) -> None:
+        super().__init__(data, auto_id="pair_%s")
+        if channel.kind == Channel.Kind.GOOGLE_CHAT:
+            # Google itself says who else reads in a space.
+            del self.fields["alone"]
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a contradiction."""
+        given = super().clean() or self.cleaned_data
+        if given.get("alone") and not given.get("allow_room"):
+            self.add_error("alone", "Tick as well that the room is to be answered.")
+        return given
+
+
+class RoomForm(forms.Form):
+    """What the owner decides about a room."""
+
+    state = forms.ChoiceField(
+        choices=[(ChannelRoom.State.ALLOWED, ""), (ChannelRoom.State.REFUSED, "")]
+    )
+    alone = forms.BooleanField(required=False)
+
+
+class TestForm(forms.Form):
+    """Into which of the allowed rooms a test message goes."""
+
+    __test__ = False
+    room = forms.ModelChoiceField(
+        label="Room for the test message",
+        queryset=ChannelRoom.objects.none(),
+        required=False,
+        empty_label="None: test only the way in",
+    )
+
+    def __init__(self, channel: Channel, data: Any = None) -> None:
+        super().__init__(data, auto_id="test_%s")
+        field: Any = self.fields["room"]
+        field.queryset = channel.rooms.filter(state=ChannelRoom.State.ALLOWED)
+        first = field.queryset.first()
+        if first is not None:
+            self.initial["room"] = first.pk
+
+
+class NameForm(forms.Form):
+    """A name, typed again before something goes for good."""
+
+    name = forms.CharField(
+        label="Type its name to confirm", max_length=64, widget=forms.TextInput()
+    )
+
+    def __init__(self, name: str, data: Any = None) -> None:
+        super().__init__(data)
+        self.expected = name
+
+    def clean_name(self) -> str:
+        """Accept nothing but the name."""
+        typed: str = self.cleaned_data["name"].strip()
+        if typed != self.expected:
+            raise ValidationError("This is not its name; nothing was deleted.")
+        return typed
+
+
+def form_for(channel: Channel, data: Any = None) -> ChannelForm:
+    """Return the form of a channel's kind."""
+    return FORMS[channel.kind](channel, data)
+
+
+def room_id_form(channel: Channel, data: Any = None) -> IdForm:
+    """Return the form that allows a room by its id."""
+    examples = {
+        Channel.Kind.NEXTCLOUD_TALK: "The end of the room's link, after /call/",
+        Channel.Kind.GOOGLE_CHAT: "Such as spaces/AAAA1234",
+    }
+    example = examples[Channel.Kind(channel.kind)]
+    rule = partial(channel_rules.clean_room_id, channel.kind)
+    return IdForm(("Id or link of the room", example), rule, "room", data)
+
+
+def identity_form(channel: Channel, data: Any = None) -> IdForm:
+    """Return the form that links an account by its id."""
+    examples = {
+        Channel.Kind.NEXTCLOUD_TALK: "Such as users/alice, with your login name there",
+        Channel.Kind.GOOGLE_CHAT: "Such as users/1234567890",
+    }
+    example = examples[Channel.Kind(channel.kind)]
+    rule = partial(channel_rules.clean_identity_id, channel.kind)
+    return IdForm(("Id of my account there", example), rule, "identity", data)
+
+
+def unsaved(owner: User, kind: str) -> Channel:
+    """Return a channel that is about to be set up."""
+    channel = Channel(owner=owner, kind=Channel.Kind(kind))
+    channel.persona = personas_visible_to(owner).first()
+    return channel
