@@ -72,6 +72,11 @@ class _Draining:
     now = False
 
 
+def draining() -> bool:
+    """Say whether this process takes no new turns any more."""
+    return _Draining.now
+
+
 def running_count() -> int:
     """Return how many turns run in this process."""
     return len(RUNNING)

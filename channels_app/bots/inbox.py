@@ -37,6 +37,8 @@ BATCH = 200
 STOP = "stop"
 """Kind of the row of a message that stops what its room waits for: it must not wait
 behind that."""
+WITH_EFFECT = frozenset({"message", "joined"})
+"""Kinds of events that somebody has to work at; the others are over when stored."""
 _ID_CHARS, _ROOM_CHARS, _NONCE_CHARS = 255, 200, 128
 
 
@@ -209,7 +211,7 @@ def _row(channel_id: int, incoming: Incoming) -> InboundEvent:
         sender_id=_short(payload["sender_id"], _ROOM_CHARS),
     )
     now = timezone.now()
-    return InboundEvent(
+    event = InboundEvent(
         channel_id=channel_id,
         external_id=_short(incoming.external_id, _ID_CHARS),
         nonce=_short(incoming.nonce, _NONCE_CHARS),
@@ -220,6 +222,10 @@ def _row(channel_id: int, incoming: Incoming) -> InboundEvent:
         received_at=now,
         next_at=now,
     )
+    if incoming.kind not in WITH_EFFECT:
+        event.state, event.reason = InboundEvent.State.IGNORED, "no message"
+        event.payload, event.finished_at = {}, now
+    return event
 
 
 def is_stop(incoming: Incoming) -> bool:

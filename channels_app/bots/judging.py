@@ -1,0 +1,341 @@
+"""What is to be done about an event: nothing, a few words, a command, or a turn.
+
+``judge`` is synchronous and crossed once for each attempt. What it decides alone is
+stored in the same transaction that closes the event, so that a crash leaves both or
+neither. A turn is only described here; ``answering`` runs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.utils import timezone
+
+from accounts.secrets import Undecryptable
+from accounts.transactions import quick_transaction
+from channels_app import slash_commands
+from channels_app.bots import guards, outbox, pairing, rooms, senders
+from channels_app.bots.adapters import ChannelInfo
+from channels_app.bots.channels import info_of
+from channels_app.bots.claims import MAX_ATTEMPTS, Claim, held
+from channels_app.bots.endings import SORRY, close
+from channels_app.bots.incoming import Incoming
+from channels_app.bots.senders import Sender
+from channels_app.errors import TurnError
+from channels_app.models import Channel, ChannelRoom, InboundEvent
+from channels_app.turn_requests import RetryRequest, TurnRequest, checked_text
+from personas.models import Message, Persona
+from personas.personas import get_persona_for_user
+
+State = InboundEvent.State
+NEW_ROOM = (
+    "This room is not allowed yet, so nobody is answered here. "
+    "You can allow it at {address}"
+)
+PAIR = (
+    "I do not know you yet. If this Cortex is yours, enter the code {code} within one "
+    "hour at {address}"
+)
+LOOP = (
+    "That was more than {count} messages in a minute, so I pause. "
+    "Please wait a minute before you write again."
+)
+GUESTS = "I have answered as many guests as I may for today. Please ask again tomorrow."
+GAVE_UP = "A message could not be answered; the server's log says why."
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The event is closed; perhaps something was said."""
+
+    text: str = ""
+    stop: tuple[UUID, ...] = ()
+    """Turns to be stopped."""
+    is_sync: bool = False
+    """The response to the event carries the words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A turn answers the event."""
+
+    user_id: int
+    kind: str
+    room: int
+    """Primary key of the room."""
+    incoming: Incoming
+    alone: bool
+    request: TurnRequest | RetryRequest | None
+    """What starts the turn; ``None`` = it has begun before and is ``turn``."""
+    turn: UUID | None
+    channel: ChannelInfo | None
+    """What the adapter is given; ``None`` where its secrets cannot be read."""
+    key: UUID
+    """Id of the first part of the answer."""
+
+    @property
+    def is_sync(self) -> bool:
+        """The answer goes into the response to the event itself, and nowhere else."""
+        return is_sync(self.incoming)
+
+
+@dataclass(slots=True)
+class _Case:
+    """Everything known about an event while it is judged."""
+
+    event: InboundEvent
+    incoming: Incoming
+    channel: Channel
+    room: ChannelRoom
+    sender: Sender
+
+    def close(
+        self,
+        state: State,
+        reason: str = "",
+        text: str = "",
+        stop: tuple[UUID, ...] = (),
+    ) -> Said:
+        """Close the event, with words for the room or without."""
+        close(self.event, self.incoming, state, reason=reason, text=text)
+        return Said(text, stop, is_sync(self.incoming))
+
+    def ignore(self, reason: str, text: str = "") -> Said:
+        """Close the event as one that gets no answer."""
+        return self.close(State.IGNORED, reason, text)
+
+
+def is_sync(incoming: Incoming) -> bool:
+    """Say whether an event is answered within the response to it."""
+    return bool(incoming.extra.get("sync"))
+
+
+def judge(claim: Claim) -> Said | Ask | None:
+    """Decide about a claimed event; ``None`` = somebody else has it now."""
+    with quick_transaction():
+        event = (
+            InboundEvent.objects.filter(held(claim))
+            .select_for_update(of=("self",))
+            .select_related("channel__owner", "channel__persona")
+            .first()
+        )
+        return None if event is None else _judge(event)
+
+
+def _judge(event: InboundEvent) -> Said | Ask:
+    incoming, channel = Incoming.from_payload(event.payload), event.channel
+    room, reason = None, ""
+    if not (channel.enabled and channel.owner.is_active):
+        reason = "channel switched off"
+    elif not incoming.room_id or not incoming.sender_id:
+        reason = "no room or sender"
+    elif (room := rooms.see(channel, incoming)) is None:
+        reason = "too many rooms wait"
+    if room is None:
+        close(event, incoming, State.IGNORED, reason=reason)
+        return Said(is_sync=is_sync(incoming))
+    sender = senders.recognise(channel, room, incoming)
+    case = _Case(event, incoming, channel, room, sender)
+    if event.attempts > MAX_ATTEMPTS:
+        return _give_up(case)
+    if room.state == ChannelRoom.State.WAITING:
+        return _judge_stranger_place(case)
+    if incoming.kind != "message":
+        return case.ignore("no message")
+    if room.state == ChannelRoom.State.REFUSED:
+        return case.ignore("room refused")
+    return _judge_message(case)
+
+
+def _give_up(case: _Case) -> Said:
+    """End an event whose attempts all failed, and say so where it was for us."""
+    channel, room = case.channel, case.room
+    channel.fault, channel.fault_at = GAVE_UP, timezone.now()
+    channel.save(update_fields=["fault", "fault_at"])
+    allowed = room.state == ChannelRoom.State.ALLOWED
+    expected = case.sender.alone or case.incoming.names_bot or case.event.turn_id
+    text = SORRY if allowed and expected else ""
+    return case.close(State.FAILED, "gave up after several attempts", text)
+
+
+# --- rooms that are not allowed ---------------------------------------------------
+
+
+def _judge_stranger_place(case: _Case) -> Said:
+    """Answer in a room that waits with at most a hint how to change that."""
+    address = rooms.settings_address(case.channel)
+    if case.incoming.kind not in {"message", "joined"}:
+        return case.ignore("no message")
+    if case.sender.is_owner:
+        hint = NEW_ROOM.format(address=address) if rooms.hint_is_due(case.room) else ""
+        return case.ignore("room not allowed", hint)
+    if (
+        case.incoming.kind != "message"
+        or case.channel.strangers != Channel.Strangers.PAIRING
+    ):
+        return case.ignore("room not allowed")
+    code = pairing.make_code(case.channel, case.incoming)
+    text = PAIR.format(code=code, address=address) if code else ""
+    return case.ignore("pairing code" if code else "room not allowed", text)
+
+
+# --- messages in rooms that are allowed -------------------------------------------
+
+
+def _judge_message(case: _Case) -> Said | Ask:
+    event, incoming, sender = case.event, case.incoming, case.sender
+    if not sender.is_owner:
+        rooms.no_longer_alone(case.room)
+    if guards.is_loop(event):
+        told = guards.loop_was_told(event)
+        text = "" if told else LOOP.format(count=guards.LOOP_MESSAGES)
+        return case.ignore(guards.LOOP, text)
+    persona = rooms.persona_of(case.channel, case.room)
+    if persona is None:
+        return case.ignore("no persona")
+    named = (
+        sender.alone
+        or incoming.names_bot
+        or rooms.names_persona(incoming.text, persona)
+    )
+    command = slash_commands.parse(incoming.text)
+    if command is not None and (named or _is_for_us(command, sender)):
+        return _run_command(case, persona, command)
+    if not named or not incoming.text.strip():
+        return case.ignore("not named" if not named else "empty")
+    return _judge_question(case, persona)
+
+
+def _is_for_us(command: slash_commands.Command, sender: Sender) -> bool:
+    """A command of the owner need not name anybody, if there is such a command."""
+    return sender.is_owner and command.name != slash_commands.UNKNOWN
+
+
+def _judge_question(case: _Case, persona: Persona) -> Said | Ask:
+    event, is_guest = case.event, not case.sender.is_owner
+    if is_guest and guards.guests_are_over(case.channel, event):
+        text = "" if guards.guests_were_told(event) else GUESTS
+        return case.ignore(guards.GUESTS, text)
+    try:
+        text = checked_text(case.incoming.text)
+    except TurnError as error:
+        return case.close(State.DONE, error.code, error.message)
+    if is_guest != event.guest:
+        event.guest = is_guest
+        event.save(update_fields=["guest"])
+    return _ask(case, persona, text)
+
+
+def _ask(case: _Case, persona: Persona, text: str) -> Ask:
+    event, channel, sender = case.event, case.channel, case.sender
+    request: TurnRequest | RetryRequest | None
+    request, turn = _go_on(event, alone=sender.alone)
+    if request is None and turn is None:
+        conversation = rooms.conversation_of(
+            channel, case.room, persona, alone=sender.alone
+        )
+        request = TurnRequest(
+            client_id=first_id(event),
+            text=text,
+            persona=persona.name,
+            conversation=conversation.pk if conversation else None,
+            channel=channel.kind,
+            alone=sender.alone,
+            author_name="" if sender.alone else sender.name,
+            from_guest=not sender.is_owner,
+        )
+    return Ask(
+        user_id=channel.owner_id,
+        kind=channel.kind,
+        room=case.room.pk,
+        incoming=case.incoming,
+        alone=sender.alone,
+        request=request,
+        turn=turn,
+        channel=_info(channel),
+        key=outbox.key_of(event),
+    )
+
+
+def _info(channel: Channel) -> ChannelInfo | None:
+    try:
+        return info_of(channel)
+    except Undecryptable:
+        return None
+
+
+def first_id(event: InboundEvent) -> str:
+    """Return the client id of the turn that answers an event."""
+    return f"event-{event.pk}"
+
+
+def second_id(event: InboundEvent) -> str:
+    """Return that of the one more answer after Cortex itself cut the first off."""
+    return f"event-{event.pk}-again"
+
+
+def _go_on(
+    event: InboundEvent, *, alone: bool
+) -> tuple[RetryRequest | None, UUID | None]:
+    """Return what an earlier attempt left: an answer to ask for again, or the turn.
+
+    An answer that the end of Cortex cut off is asked for once more, as another answer
+    to the same message; what a person stopped, and what failed, stays as it is.
+    """
+    answers = Message.objects.filter(
+        owner=event.channel.owner_id,
+        role=Message.Role.ASSISTANT,
+        client_id__in=[first_id(event), second_id(event)],
+    )
+    found = {answer.client_id: answer for answer in answers}
+    if (second := found.get(second_id(event))) is not None:
+        return None, second.pk
+    first = found.get(first_id(event))
+    if first is None:
+        return None, None
+    # A turn that ended while this process did has been taken off the event again.
+    cut_off = first.error_code == "internal" or event.turn_id is None
+    if first.state == Message.State.INTERRUPTED and cut_off:
+        again = RetryRequest(
+            client_id=second_id(event),
+            message=first.pk,
+            channel=event.channel.kind,
+            alone=alone,
+        )
+        return again, None
+    return None, first.pk
+
+
+# --- commands ---------------------------------------------------------------------
+
+
+def _run_command(
+    case: _Case, persona: Persona, command: slash_commands.Command
+) -> Said:
+    channel, room, sender = case.channel, case.room, case.sender
+    place = slash_commands.Place(
+        user=channel.owner,
+        persona=persona,
+        conversation=rooms.conversation_of(channel, room, persona, alone=sender.alone),
+        channel=channel.kind,
+        alone=sender.alone,
+        guest=not sender.is_owner,
+    )
+    result = slash_commands.run(command, place)
+    if not sender.is_owner:
+        return case.close(State.DONE, "command of a guest", result.text)
+    _apply(result, case)
+    return case.close(State.DONE, "command", result.text, stop=result.stop)
+
+
+def _apply(result: slash_commands.Result, case: _Case) -> None:
+    """Let a command of the owner take effect in the room."""
+    room = case.room
+    if result.persona is not None:
+        room.persona = get_persona_for_user(case.channel.owner, result.persona)
+    if result.new_thread:
+        room.conversation, room.begins_new = None, True
+    if result.conversation is not None:
+        room.conversation_id, room.begins_new = result.conversation, False
+    room.save(update_fields=["persona", "conversation", "begins_new"])
