@@ -12,7 +12,7 @@ from django.core import mail
 from django.core.management import CommandError, call_command
 
 from accounts import invites, tokens
-from accounts.models import Invite, User
+from accounts.models import ApiToken, Invite, User
 from ledger.models import LedgerPreview
 from personas.models import Persona
 from tests.conftest import PASSWORD
@@ -197,6 +197,22 @@ def test_token_prints_only_the_token(alice: User) -> None:
     assert raw.startswith("ctx_") and raw.endswith("\n") and len(raw.split()) == 1
     grant = tokens.grant_of(raw.strip())
     assert (grant.user, grant.scopes) == (alice, {"chat", "ledger"})
+
+
+def test_a_token_has_a_name(alice: User) -> None:
+    made = users_json("token", "alice", "--name", " Backup ", "--scope", "task")
+
+    assert made["name"] == ApiToken.objects.get().name == "Backup"
+    assert made["scopes"] == ["task"]
+
+
+def test_the_scope_admin_is_for_administrators(alice: User, admin_user: User) -> None:
+    with pytest.raises(CommandError, match="is no administrator"):
+        users("token", "alice", "--scope", "ledger,admin")
+
+    raw = users("token", "dora", "--scope", "ledger,admin").strip()
+
+    assert tokens.grant_of(raw).scopes == {"ledger", "admin"}
 
 
 def test_a_deactivated_person_gets_no_token(alice: User) -> None:
