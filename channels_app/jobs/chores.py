@@ -9,15 +9,27 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from django.db.models import Q
+from django.utils import timezone
+
 from channels_app import webhooks
-from channels_app.bots import outbox
+from channels_app.bots import answering, outbox
+from channels_app.bots.claims import LEASE
 from channels_app.deliveries import due
-from channels_app.models import OutboundReply, WebhookDelivery
+from channels_app.models import InboundEvent, OutboundReply, WebhookDelivery
 from routing.db_pool import run_in_db_pool
 
 EVERY_S: Final = 2.0
 
 Chore = Callable[[], Awaitable[object]]
+
+
+def events_wait() -> bool:
+    """Say whether some event is due to be answered, with one cheap query."""
+    now, state = timezone.now(), InboundEvent.State
+    new = Q(state=state.RECEIVED, next_at__lte=now)
+    left = Q(state=state.PROCESSING, claimed_at__lte=now - LEASE)
+    return InboundEvent.objects.filter(new | left).exists()
 
 
 def replies_wait() -> bool:
@@ -28,6 +40,12 @@ def replies_wait() -> bool:
 def webhooks_wait() -> bool:
     """Say whether some webhook is due to be sent."""
     return due(WebhookDelivery.objects.all()).exists()
+
+
+async def see_to_events() -> None:
+    """Answer events that nobody works at."""
+    if await run_in_db_pool(events_wait):
+        await answering.process_left_over()
 
 
 async def see_to_replies() -> None:
@@ -43,6 +61,7 @@ async def see_to_webhooks() -> None:
 
 
 CHORES: Final[dict[str, Chore]] = {
+    "events": see_to_events,
     "replies": see_to_replies,
     "webhooks": see_to_webhooks,
 }

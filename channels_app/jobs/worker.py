@@ -15,6 +15,7 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping
 
 from channels_app import couriers, turns
+from channels_app.bots import answering
 from channels_app.jobs import chores, tick
 from channels_app.server import lifeline
 from routing import discovery, net
@@ -24,8 +25,11 @@ logger = logging.getLogger("cortex.worker")
 
 GRACE_S = 12.0
 """Answers that are being written when the worker is asked to stop get this long."""
-SEND_GRACE_S = 3.0
-"""What is being sent then gets this long. The supervisor ends everything after 20 s."""
+SEND_GRACE_S = 1.5
+"""Answers get this long to be stored then, and as long to be sent.
+
+The supervisor ends everything after 20 s.
+"""
 
 
 class Worker:
@@ -95,10 +99,8 @@ class Worker:
     async def _end(working: list[asyncio.Task[None]]) -> None:
         """Let what runs end for a while, then cut it off."""
         await turns.drain(GRACE_S)
-        if working:
-            # What was just written still goes out.
-            await asyncio.wait(working, timeout=SEND_GRACE_S / 2)
-        await couriers.drain(SEND_GRACE_S / 2)
+        await answering.drain(SEND_GRACE_S)
+        await couriers.drain(SEND_GRACE_S)
         for task in working:
             task.cancel()
         await asyncio.gather(*working, return_exceptions=True)

@@ -12,18 +12,19 @@ from channels.routing import get_default_application
 from django.conf import settings
 
 from channels_app import couriers, turns
+from channels_app.bots import answering
 from channels_app.server import lifeline
 from routing import net
 from routing.backends import claude_warm, cli_scratch
 
 logger = logging.getLogger(__name__)
 
-GRACE_S = 13.0
+GRACE_S = 12.0
 """Answers that are being written when the process is asked to stop get this long.
 
-What is cut off then has ``turns.SETTLE_S`` to be booked, deliveries that are under way
-``SEND_GRACE_S`` to arrive, and connections ``daphne.CLOSE_WITHIN_S`` to end: 20 s in
-all.
+What is cut off then has ``turns.SETTLE_S`` to be booked, answers to bots have
+``SEND_GRACE_S`` to be stored and as long to be sent, and connections
+``daphne.CLOSE_WITHIN_S`` to end: 20 s in all.
 """
 SEND_GRACE_S = 1.0
 
@@ -55,6 +56,7 @@ async def _drain() -> None:
         logger.info("stopping: waiting for %s, at most %d s", answers, GRACE_S)
     try:
         await turns.drain(GRACE_S)
+        await answering.drain(SEND_GRACE_S)
         await couriers.drain(SEND_GRACE_S)
     finally:
         await claude_warm.close()

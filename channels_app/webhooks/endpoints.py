@@ -129,11 +129,15 @@ def secrets_of(endpoint: WebhookEndpoint) -> tuple[str, ...]:
     Raises:
         Undecryptable: They were encrypted with a key that this installation has not.
     """
-    stored = [endpoint.secret]
+    return tuple(secrets.decrypt(PURPOSE, each) for each in stored_secrets(endpoint))
+
+
+def stored_secrets(endpoint: WebhookEndpoint) -> list[str]:
+    """Return what signs for an address now as it is stored, encrypted."""
     until = endpoint.previous_until
     if endpoint.previous_secret and until is not None and until > timezone.now():
-        stored.append(endpoint.previous_secret)
-    return tuple(secrets.decrypt(PURPOSE, each) for each in stored)
+        return [endpoint.secret, endpoint.previous_secret]
+    return [endpoint.secret]
 
 
 def forget_old_secrets() -> int:

@@ -19,12 +19,20 @@ from django.urls import URLPattern, get_resolver
 from django.utils import timezone
 
 from accounts import people
-from accounts.models import User
+from accounts.models import ApiToken, User
 from accounts.roles import set_role
 from channels_app import turns
-from channels_app.models import Channel, ChannelRoom, LinkedIdentity, OutboundReply
+from channels_app.models import (
+    Channel,
+    ChannelRoom,
+    LinkedIdentity,
+    OutboundReply,
+    WebhookDelivery,
+    WebhookEndpoint,
+)
 from channels_app.web import frames, sockets
 from channels_app.web.sockets import SOCKETS
+from channels_app.webhooks import endpoints
 from personas.conversations import delete_conversation
 from personas.models import Conversation, Message, Persona
 from personas.personas import create_persona
@@ -55,6 +63,7 @@ class Belongings:
     host: Host
     model: Model
     session: UserSession
+    token: ApiToken
     room: ChannelRoom
     identity: LinkedIdentity
     reply: OutboundReply
@@ -96,6 +105,7 @@ def belongings_of(user: User, name: str) -> Belongings:
         session=UserSession.objects.create(
             user=user, ip="127.0.0.1", user_agent="", session_key=session_for(user)
         ),
+        token=ApiToken.objects.create(user=user, secret_hash="x", scopes=["chat"]),
         room=ChannelRoom.objects.create(channel=channel, external_id="abc123de"),
         identity=LinkedIdentity.objects.create(
             channel=channel, external_id="users/alice"
@@ -104,8 +114,8 @@ def belongings_of(user: User, name: str) -> Belongings:
             channel=channel, room_id="abc123de", text="T", state="failed"
         ),
         webhook=WebhookDelivery.objects.create(
-            # Nothing is ever sent to this machine itself.
-            endpoint=endpoints.add(user, "https://hooks.example.org/", ["task.done"])[0],
+            # Nothing is sent: tests look up no outside names.
+            endpoint=endpoints.add(user, "https://example.org/", ["task.done"])[0],
             event="task.done",
             subject=name,
             state="failed",
@@ -120,6 +130,7 @@ SECRET_IN_ADDRESS = {
     "account_reset": "the token is the right itself",
     "account_confirm_email": "the key is the right itself",
     "account_reset_password_from_key": "the key is the right itself",
+    "talk_webhook": "the signature is the right itself; see test_talk.py",
 }
 FOR_ADMINISTRATORS = ("admin/", "people/", "money/budgets/")
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -136,9 +147,13 @@ def values_for(hers: Belongings) -> dict[str, object]:
         "host_id": hers.host.pk,
         "model_id": hers.model.pk,
         "session_id": hers.session.pk,
+        "token_id": hers.token.pk,
+        "turn": hers.answer.pk,
         "room_id": hers.room.pk,
         "identity_id": hers.identity.pk,
         "reply_id": hers.reply.pk,
+        "webhook_id": hers.webhook.endpoint_id,
+        "delivery_id": hers.webhook.pk,
         # Shared chains belong to the administrators.
         "scope": "shared",
         "role": "chat",
@@ -184,7 +199,8 @@ def everything() -> list[list[Any]]:
     """Return all rows that an address could change."""
     kinds = (
         *(Persona, Conversation, Message, Host, Model),
-        *(Channel, ChannelRoom, LinkedIdentity, OutboundReply),
+        *(Channel, ChannelRoom, LinkedIdentity, OutboundReply, ApiToken),
+        *(WebhookEndpoint, WebhookDelivery),
         UserSession,
     )
     return [list(kind._default_manager.order_by("pk").values()) for kind in kinds]
