@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import machine, measures, programs, route
+from bench import machine, measures, programs, route, webhooks
 from bench.clients import People
 from bench.machine import Helper
 from bench.measures import percentile
@@ -158,6 +158,22 @@ def first_word_of_claude(stage: Stage) -> None:
     stage.add(label, cold_ms / kept_ms, "", 5, 10, more_is_better=True)
 
 
+def events_of_bots(stage: Stage) -> None:
+    """Measure how soon a bot's events are acknowledged while others are answered."""
+    paced, burst, answers_per_s = webhooks.measure(stage.server, stage.upstream)
+    label = f"event acknowledged, {webhooks.RATE} a second"
+    for percent, limits in ((50, ()), (99, (1000, 100))):
+        value = percentile(paced.each_ms, percent)
+        stage.add(f"{label}, p{percent}", value, "ms", *limits)
+    label = f"{webhooks.AT_ONCE:,} events at once"
+    stage.add(f"{label}, the last acknowledged", max(burst.each_ms), "ms", 5000)
+    accepted = len(burst.each_ms) / burst.total_s
+    stage.add(
+        f"{label}, accepted", accepted, "events/s", 200, more_is_better=True, digits=0
+    )
+    stage.add(f"{label}, answered", answers_per_s, "events/s", digits=0)
+
+
 MEASURES = {
     "memory": memory,
     "first_token": first_token,
@@ -166,6 +182,7 @@ MEASURES = {
     "bytes": bytes_by_length,
     "route": choice_of_model,
     "cli": first_word_of_claude,
+    "webhooks": events_of_bots,
 }
 """The parts by name, in the order in which they are measured."""
 

@@ -1,6 +1,8 @@
 """Fill an installation for a measurement: ``python -m bench.prepare UPSTREAM_URL``.
 
-Makes people with a persona, a conversation with history for each stream, a shared host
+With the address of a Nextcloud behind it, an installation that was filled before gets
+a bot in many rooms, and the object is ``{"webhook": path of its address}``. Otherwise
+makes people with a persona, a conversation with history for each stream, a shared host
 with the models that a measurement asks for, and a session for each person. Prints one
 JSON object ``{"cookie_name", "people": [{"name", "session", "conversations": [{"id",
 "parent"}]}]}``.
@@ -29,6 +31,8 @@ MODELS = (
     "tokens-1000-1ms",
     "tokens-10000-1ms",
 )
+TALK_SECRET = "bench-secret-of-a-talk-bot-0123456789abcdef"  # noqa: S105 - loopback
+TALK_ROOMS = tuple(f"room{number:02}" for number in range(50))
 CLAUDE_LABEL = "claude by its program"
 QUESTION = "How was the sea today, and what did the boats bring home? " * 3
 ANSWER = "It was calm in the morning; the boats brought mackerel and news. " * 6
@@ -120,13 +124,51 @@ def make_person(number: int) -> dict[str, object]:
     }
 
 
-def main(upstream_url: str) -> None:
+def make_talk_bot(nextcloud_url: str) -> str:
+    """Give the first person a bot that answers in many rooms, one person each round."""
+    from accounts.models import User
+    from channels_app.bots.channels import PATHS, set_secrets
+    from channels_app.models import Channel, ChannelRoom, LinkedIdentity
+    from routing.models import Model, RoleSlot
+
+    owner = User.objects.get(username="person0")
+    RoleSlot.objects.create(
+        owner=owner, role="chat", position=0, model=Model.objects.get(name=MODELS[0])
+    )
+    kind = Channel.Kind.NEXTCLOUD_TALK
+    channel = Channel(
+        owner=owner,
+        kind=kind,
+        persona=owner.personas.get(),
+        settings={"url": nextcloud_url},
+    )
+    set_secrets(channel, {"secret": TALK_SECRET})
+    channel.save()
+    for round in (1, 2):
+        LinkedIdentity.objects.create(
+            channel=channel, external_id=f"users/person{round}"
+        )
+    for room in TALK_ROOMS:
+        ChannelRoom.objects.create(
+            channel=channel,
+            external_id=room,
+            state=ChannelRoom.State.ALLOWED,
+            alone=True,
+        )
+    return PATHS[kind] + owner.username
+
+
+def main(upstream_url: str, nextcloud_url: str = "") -> None:
     """Fill the installation that the environment names."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cortex_site.settings")
     django.setup()
     from django.conf import settings
     from django.db import transaction
 
+    if nextcloud_url:
+        with transaction.atomic():
+            json.dump({"webhook": make_talk_bot(nextcloud_url)}, sys.stdout)
+        return
     with transaction.atomic():
         make_models(upstream_url)
         if "CORTEX_CLAUDE_CLI" in os.environ:
@@ -138,4 +180,4 @@ def main(upstream_url: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -6,8 +6,7 @@ threshold; the row is what makes it once, also where several calls end together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
@@ -18,23 +17,12 @@ from ledger.allowances import Standing, standings_of
 from ledger.budget_words import moment, name_of
 from ledger.models import Budget, BudgetNotice
 from ledger.money import format_usd
+from ledger.types import BudgetWarning
 
 THRESHOLDS = (50, 80, 100)
 """Percent of what a period allows."""
 KEPT = timedelta(days=70)
 """Older notices are about periods that are over."""
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetWarning:
-    """A threshold that was reached; ``text`` is one sentence for the person."""
-
-    budget: str
-    """Key of the budget, such as ``person:day``."""
-    percent: int
-    left_nano_usd: int
-    renews_at: datetime
-    text: str
 
 
 def warnings_due(user: User) -> list[BudgetWarning]:

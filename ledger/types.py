@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Final, Literal
 
 Billing = Literal["metered", "notional", "local"]
@@ -99,3 +100,15 @@ class Cost:
 
     cost_nano_usd: int | None
     estimated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetWarning:
+    """A threshold that was reached; ``text`` is one sentence for the person."""
+
+    budget: str
+    """Key of the budget, such as ``person:day``."""
+    percent: int
+    left_nano_usd: int
+    renews_at: datetime
+    text: str

@@ -9,8 +9,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Literal
 
-from ledger.budgets import BudgetWarning
-from ledger.types import Outcome
+from ledger.types import BudgetWarning, Outcome
 from routing.backends.base import TextDelta, ThinkingDelta, ToolCall, Usage
 from routing.errors import ErrorInfo
 
