@@ -163,7 +163,9 @@ async def _start_unstored(user: User, body: CompletionRequest) -> Running:
     try:
         return Running(await turns.start_unstored(user.pk, wish))
     except TurnError as error:
-        raise UnknownModel from None if error.code == "not_found" else error
+        if error.code == "not_found":
+            raise UnknownModel from None
+        raise
 
 
 async def _start_stored(user: User, place: str, body: CompletionRequest) -> Running:
@@ -182,8 +184,9 @@ async def _start_stored(user: User, place: str, body: CompletionRequest) -> Runn
     try:
         started = await turns.start_turn(user.pk, wish)
     except TurnError as error:
-        is_persona = error.code == "not_found" and conversation is None
-        raise UnknownModel from None if is_persona else error
+        if error.code == "not_found" and conversation is None:
+            raise UnknownModel from None
+        raise
     assert started.stream is not None  # noqa: S101  a new client id begins a new turn
     return Running(started.stream, started.beginning.conversation)
 

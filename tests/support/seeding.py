@@ -146,7 +146,9 @@ def main(upstream_url: str, models: str, *people: str) -> None:
         name="mock", type=Host.Type.LOCAL_OPENAI, base_url=upstream_url
     )
     for name in models.split(","):
-        Model.objects.create(host=host, label=name, name=name, context_tokens=32_768)
+        Model.objects.create(
+            host=host, label=name, name=name, context_tokens=32_768, tags=["tools"]
+        )
     sessions = {}
     for name in people:
         user = User.objects.create_user(name, f"{name}@example.org")
