@@ -21,6 +21,8 @@ second only the cheapest model does."""
 TOP_TIER: Final = 3
 MOST_EXPLAINED: Final = 40
 """For so many models it is noted why they were left out."""
+MOST_NAMED: Final = 3
+"""So many models are named in a sentence."""
 _HALF_TEXT = (
     "Less than half of your budget is left, so the top tier answers only on request."
 )
@@ -86,7 +88,10 @@ class Sieve:
             things = " and ".join(
                 ABILITIES.get(need, need).lower() for need in sorted(self.needs)
             )
-            raise RoutingError("no_model", f"No model is set up that {things}.")
+            others = _names(candidates)
+            raise RoutingError(
+                "no_model", f"No model is set up that {things}; {others} cannot."
+            )
         if len(able) < len(candidates):
             self.leave_out(candidates, able, "lacks an ability that is needed")
         if not self.private:
@@ -209,6 +214,13 @@ def lowered(tier: int, sieve: Sieve) -> int:
 def by_price(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Return candidates in order of price, unknown ones last, then tier and label."""
     return sorted(candidates, key=lambda each: _price_order(each.model))
+
+
+def _names(candidates: Sequence[Candidate]) -> str:
+    """Return the first labels, for a sentence."""
+    labels = [each.model.label for each in candidates[:MOST_NAMED]]
+    more = len(candidates) - len(labels)
+    return ", ".join([*labels, f"{more} more"] if more else labels)
 
 
 def _price_order(model: ModelInfo) -> tuple[bool, int, int, str]:

@@ -29,6 +29,8 @@ PROGRAM_TYPES = frozenset({"claude_cli", "gemini_cli"})
 """Types of host that are a program on this machine."""
 VENDOR_TYPES = PROGRAM_TYPES | {"gemini_api", "anthropic_api"}
 """Types whose texts go to a vendor's fixed address unless another one is typed."""
+TOOL_TYPES = frozenset({"anthropic_api", "gemini_api"})
+"""Types whose models all can call tools; of other servers' models their tags say it."""
 ABILITIES = {"tools": "Can call tools", "images": "Can read images"}
 """Tag of a model → what it says; other tags are only words."""
 BUILTIN_INPUT_TOKENS = 900
@@ -100,7 +102,8 @@ class ModelInfo:
         """What it can do of ``ABILITIES``; programs are run without any tools."""
         if self.host.type in PROGRAM_TYPES:
             return frozenset()
-        return frozenset(self.tags) & ABILITIES.keys()
+        known = {"tools"} if self.host.type in TOOL_TYPES else set()
+        return frozenset(self.tags) & ABILITIES.keys() | known
 
     @property
     def typical_cost_nano_usd(self) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -11,7 +11,13 @@ from django.core.exceptions import ValidationError
 from accounts.models import User
 from ledger.money import format_usd, nano_usd
 from routing import hosts
-from routing.catalogue import ABILITIES, PLAIN_IDS, PROGRAM_TYPES, VENDOR_TYPES
+from routing.catalogue import (
+    ABILITIES,
+    PLAIN_IDS,
+    PROGRAM_TYPES,
+    TOOL_TYPES,
+    VENDOR_TYPES,
+)
 from routing.form_errors import RefusalForm
 from routing.host_forms import NO_AUTOFILL
 from routing.model_facts import context_of, tier_of_name
@@ -121,6 +127,9 @@ class ModelForm(RefusalForm, forms.ModelForm):  # type: ignore[type-arg]
             self._suggest(model)
         if model.host.type in PROGRAM_TYPES:
             del self.fields["abilities"]
+        elif model.host.type in TOOL_TYPES:  # nothing to say about them
+            field = cast("forms.MultipleChoiceField", self.fields["abilities"])
+            field.choices = [each for each in ABILITIES.items() if each[0] != "tools"]
         if model.host.is_local:
             for name in [name for name in self.fields if "price" in name]:
                 del self.fields[name]
@@ -128,6 +137,8 @@ class ModelForm(RefusalForm, forms.ModelForm):  # type: ignore[type-arg]
     def _suggest(self, model: Model) -> None:
         """Fill in what is known of a model by its name: tier, context, prices."""
         self.initial["tier"] = tier_of_name(model.name)
+        # Most of today's models can; whoever knows better unticks it.
+        self.initial["abilities"] = ["tools"]
         default = Model().context_tokens
         if model.context_tokens == default:  # the host has not told it
             known = context_of(model.host.type, model.name)

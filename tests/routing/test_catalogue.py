@@ -26,6 +26,7 @@ def model(
 CLAUDE = HostInfo(1, "Claude CLI", "claude_cli")
 MINE = HostInfo(2, "mine", "claude_cli", owner_id=7)
 API = HostInfo(3, "API", "gemini_api")
+SERVER = HostInfo(4, "server", "local_openai")
 
 
 def test_plain_id_is_the_tier_else_above_else_below() -> None:
@@ -60,7 +61,16 @@ def test_plain_id_goes_before_a_label_and_uses_the_default_tier() -> None:
 def test_abilities_are_tags_that_the_router_knows() -> None:
     tags = ("tools", "images", "german")
     assert model("m", API, tags=tags).abilities == {"tools", "images"}
+    assert model("m", SERVER, tags=tags).abilities == {"tools", "images"}
     assert model("m", CLAUDE, tags=tags).abilities == set()
+
+
+def test_all_models_of_the_vendors_apis_can_call_tools() -> None:
+    assert model("m", API).abilities == {"tools"}
+    assert model("m", replace(API, type="anthropic_api")).abilities == {"tools"}
+    for host in (SERVER, CLAUDE, replace(CLAUDE, type="gemini_cli")):
+        assert model("m", host).abilities == set()
+    assert BUILTIN.abilities == set()
 
 
 @pytest.mark.django_db

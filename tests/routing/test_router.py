@@ -272,8 +272,19 @@ def test_needed_abilities_leave_the_others_out() -> None:
     assert {each.label for each in plan.left_out} == {"small", "haiku"}
     chain = replace(catalogue, own_chains={"chat": (SMALL, seeing)})
     assert labels(RouteRequest(needs=frozenset({"tools"})), chain) == ["seeing"]
-    with pytest.raises(RoutingError, match="can call tools"):
+    with pytest.raises(RoutingError, match="can call tools; haiku cannot"):
         route(RouteRequest(model="haiku", needs=frozenset({"tools"})), catalogue)
+
+
+def test_a_missing_ability_names_some_of_the_models() -> None:
+    many = tuple(model(f"m{number}", usd=number + 1) for number in range(5))
+    with pytest.raises(RoutingError) as caught:
+        route(RouteRequest(tier=1, needs=frozenset({"tools"})), Catalogue(models=many))
+    assert str(caught.value) == (
+        "No model is set up that can call tools; m0, m1, m2, 2 more cannot."
+    )
+    with pytest.raises(RoutingError, match="builtin cannot"):
+        route(RouteRequest(needs=frozenset({"tools"})), Catalogue())
 
 
 def test_private_chat_never_leaves_for_want_of_a_model() -> None:

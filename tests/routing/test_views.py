@@ -521,6 +521,17 @@ def test_programs_have_no_abilities_to_tick(
 
 
 @pytest.mark.usefixtures("vendor_types")
+def test_models_of_vendors_apis_call_tools_without_being_told(
+    admin_user: User, client_for: ClientFor, add_model: Callable[..., Model]
+) -> None:
+    model = add_model("m", type="gemini_api")
+    page = client_for(admin_user).get(f"{URL}models/{model.id}/")
+    assert [name for name, _ in page.context["form"]["abilities"].field.choices] == [
+        "images"
+    ]
+
+
+@pytest.mark.usefixtures("vendor_types")
 def test_chain_takes_plain_ids_and_says_what_they_mean(
     alice: User, client_for: ClientFor, add_model: Callable[..., Model]
 ) -> None:
