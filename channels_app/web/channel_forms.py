@@ -194,6 +194,7 @@ class GoogleForm(ChannelForm):
 
     def __init__(self, channel: Channel, data: Any = None) -> None:
         super().__init__(channel, data)
+        self.fields["endpoint"].widget.attrs["placeholder"] = public_address(channel)
         stored = bool(channel.secrets.get("service_account"))
         self.fields["service_account"].help_text = (
             "One is stored. Paste another one to replace it."
@@ -224,7 +225,7 @@ class GoogleForm(ChannelForm):
             self._check("project_number", channel_rules.clean_project_number)
         if not given.get("endpoint") and "endpoint" not in self.errors:
             given["endpoint"] = public_address(self.channel)
-        if "endpoint" not in self.errors:
+        if audience != "project" and "endpoint" not in self.errors:
             self._check("endpoint", channel_rules.clean_audience_address)
         if audience == "addon":
             self._clean_addon()

@@ -42,7 +42,8 @@ def channels(request: AuthenticatedHttpRequest) -> HttpResponse:
     cards: list[dict[str, Any]] = []
     for kind in Channel.Kind:
         channel = own.get(kind)
-        card = {"kind": kind, "label": kind.label, "what": WHAT_THEY_ARE[kind]}
+        card: dict[str, Any] = {"kind": kind, "label": kind.label}
+        card["what"] = WHAT_THEY_ARE[kind]
         if channel is not None:
             waiting = channel.rooms.filter(state="waiting").count()
             card |= {"channel": channel, "state": state_of(channel), "waiting": waiting}
