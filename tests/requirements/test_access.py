@@ -130,6 +130,7 @@ SECRET_IN_ADDRESS = {
     "account_reset": "the token is the right itself",
     "account_confirm_email": "the key is the right itself",
     "account_reset_password_from_key": "the key is the right itself",
+    "google_chat": "Google's signed token is the right itself",
     "talk_webhook": "the signature is the right itself; see test_talk.py",
 }
 FOR_ADMINISTRATORS = ("admin/", "people/", "money/budgets/")
