@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import machine, measures, programs, route, webhooks
+from bench import completions, machine, measures, programs, route, webhooks
 from bench.clients import People
 from bench.machine import Helper
 from bench.measures import percentile
@@ -51,7 +51,11 @@ def stage() -> Iterator[Stage]:
         stack.callback(upstream.stop)
         relay = Helper("bench.relay", str(upstream.port))
         stack.callback(relay.stop)
-        server = ServerProcess("serve", data_dir=Path(folder) / "data")
+        server = ServerProcess(
+            "serve",
+            data_dir=Path(folder) / "data",
+            variables={"CORTEX_API_PER_MINUTE": "100000"},
+        )
         stack.callback(server.stop)
         yield Stage(server, upstream, relay)
 
@@ -158,6 +162,21 @@ def first_word_of_claude(stage: Stage) -> None:
     stage.add(label, cold_ms / kept_ms, "", 5, 10, more_is_better=True)
 
 
+def openai_door(stage: Stage) -> None:
+    """Measure what Cortex adds to a completion that a client of OpenAI asks for."""
+    times = asyncio.run(
+        completions.first_token(
+            stage.upstream.port, stage.server.port, stage.people.api_token
+        )
+    )
+    stage.add(
+        "completion, direct, p50", statistics.median(times.direct), "ms", digits=2
+    )
+    for percent in (50, 99):
+        label = f"added to the first token by /v1/chat/completions, p{percent}"
+        stage.add(label, times.added_ms(percent), "ms", digits=2)
+
+
 def events_of_bots(stage: Stage) -> None:
     """Measure how soon a bot's events are acknowledged while others are answered."""
     paced, burst, answers_per_s = webhooks.measure(stage.server, stage.upstream)
@@ -177,6 +196,7 @@ def events_of_bots(stage: Stage) -> None:
 MEASURES = {
     "memory": memory,
     "first_token": first_token,
+    "completions": openai_door,
     "paced": paced,
     "unpaced": unpaced,
     "bytes": bytes_by_length,

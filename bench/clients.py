@@ -150,6 +150,7 @@ class People:
         self.url = url
         self.people = prepared["people"]
         self.cookie_name = prepared["cookie_name"]
+        self.api_token = prepared["api_token"]
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[aiohttp.ClientSession]:

@@ -5,7 +5,8 @@ a bot in many rooms, and the object is ``{"webhook": path of its address}``. Oth
 makes people with a persona, a conversation with history for each stream, a shared host
 with the models that a measurement asks for, and a session for each person. Prints one
 JSON object ``{"cookie_name", "people": [{"name", "session", "conversations": [{"id",
-"parent"}]}]}``.
+"parent"}]}], "api_token"}``; the token is that of the last person, whose chat goes to
+the first model.
 """
 
 from __future__ import annotations
@@ -124,6 +125,19 @@ def make_person(number: int) -> dict[str, object]:
     }
 
 
+def make_program(username: str) -> str:
+    """Let one model answer a person's chats and return a token for their programs."""
+    from accounts.models import User
+    from accounts.tokens import create_token
+    from routing.models import Model, RoleSlot
+
+    owner = User.objects.get(username=username)
+    RoleSlot.objects.create(
+        owner=owner, role="chat", position=0, model=Model.objects.get(name=MODELS[0])
+    )
+    return create_token(owner, scopes=["chat"])
+
+
 def make_talk_bot(nextcloud_url: str) -> str:
     """Give the first person a bot that answers in many rooms, one person each round."""
     from accounts.models import User
@@ -174,8 +188,14 @@ def main(upstream_url: str, nextcloud_url: str = "") -> None:
         if "CORTEX_CLAUDE_CLI" in os.environ:
             make_claude()
         people = [make_person(number) for number in range(PEOPLE)]
+        token = make_program(f"person{PEOPLE - 1}")
     json.dump(
-        {"cookie_name": settings.SESSION_COOKIE_NAME, "people": people}, sys.stdout
+        {
+            "cookie_name": settings.SESSION_COOKIE_NAME,
+            "people": people,
+            "api_token": token,
+        },
+        sys.stdout,
     )
 
 
