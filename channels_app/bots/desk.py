@@ -31,6 +31,8 @@ LEFT_OVER_AFTER: Final = timedelta(seconds=15)
 LOOK_AGAIN_S: Final = 5.0
 FAILED_PAUSES_S: Final = (1, 5, 20, 60)
 """Pauses after attempts that failed by a fault of our own."""
+SETTLE_S: Final = 1.0
+"""How long the work that is cut off at the end of the process may take to notice."""
 DATABASE_PAUSES_S: Final = (0.5, 1, 2, 5, 10)
 
 
@@ -179,7 +181,7 @@ class Desk:
         if self._work:
             await asyncio.wait(self._work.values(), timeout=grace_s)
         left = list(self._claims.values())
-        await self._tasks.end()
+        await self._tasks.end(asyncio.get_running_loop().time() + SETTLE_S)
         if left:
             with suppress(DatabaseError):
                 await run_in_db_pool(claims.release, left)

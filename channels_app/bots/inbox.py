@@ -75,27 +75,35 @@ class _Flusher:
     def __init__(self) -> None:
         self._waiting: deque[tuple[Arrival, asyncio.Future[Receipt]]] = deque()
         self._tasks = TaskSet()
+        self._flushing = False
 
     async def store(self, channel_id: int, incoming: Incoming) -> Receipt:
         done: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._waiting.append(((channel_id, incoming), done))
-        if not len(self._tasks):
+        if not self._flushing:
+            self._flushing = True
             self._tasks.spawn(self._flush(), "storing of events")
         return await done
 
     async def _flush(self) -> None:
-        while self._waiting:
-            count = min(BATCH, len(self._waiting))
-            batch = [self._waiting.popleft() for _ in range(count)]
-            arrivals = [arrival for arrival, _ in batch]
-            results: Sequence[Receipt | BaseException]
-            try:
-                results = await run_in_db_pool(store, arrivals)
-            except BaseException as error:
-                results = [error] * count
-                if not isinstance(error, Exception):
-                    _settle(batch, results)
-                    raise
+        try:
+            while self._waiting:
+                count = min(BATCH, len(self._waiting))
+                await self._store([self._waiting.popleft() for _ in range(count)])
+        finally:
+            self._flushing = False
+
+    async def _store(
+        self, batch: Sequence[tuple[Arrival, asyncio.Future[Receipt]]]
+    ) -> None:
+        results: Sequence[Receipt | BaseException]
+        try:
+            results = await run_in_db_pool(store, [arrival for arrival, _ in batch])
+        except BaseException as error:
+            _settle(batch, [error] * len(batch))
+            if not isinstance(error, Exception):
+                raise
+        else:
             _settle(batch, results)
 
 
