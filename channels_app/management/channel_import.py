@@ -17,6 +17,7 @@ from django.db import transaction
 
 from accounts import people
 from accounts.models import User
+from accounts.secrets import Undecryptable
 from channels_app.bots import channel_rules as rules
 from channels_app.bots.channel_settings import ChannelTerms, add_channel, link_identity
 from channels_app.bots.channels import channels_visible_to, secret
@@ -259,8 +260,15 @@ def _differences(channel: Channel, terms: ChannelTerms) -> Iterator[str]:
         channel.settings.get(name) != terms.settings[name] for name in terms.settings
     ):
         yield "address"
-    if any(secret(channel, name) != text for name, text in terms.secrets.items()):
+    if any(not _has(channel, name, text) for name, text in terms.secrets.items()):
         yield "secret"
+
+
+def _has(channel: Channel, name: str, text: str) -> bool:
+    try:
+        return secret(channel, name) == text
+    except Undecryptable:
+        return False
 
 
 def _items(value: Any) -> list[Any]:

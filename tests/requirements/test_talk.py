@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.http import HttpResponse
@@ -59,21 +59,21 @@ async def post(
     *,
     address: str = ADDRESS,
     client: AsyncClient | None = None,
-    **headers: str,
+    headers: dict[str, str] | None = None,
 ) -> HttpResponse:
     """Send an event; without changes it is the vector."""
     given = {
         "X-Nextcloud-Talk-Random": random,
         "X-Nextcloud-Talk-Signature": signature,
-        **headers,
+        **(headers or {}),
     }
-    response: Any = await (client or AsyncClient()).post(
+    response = await (client or AsyncClient()).post(
         address,
         body,
         content_type="application/json",
         headers={name: value for name, value in given.items() if value is not None},
     )
-    return response
+    return cast("HttpResponse", response)
 
 
 async def post_signed(
@@ -234,7 +234,7 @@ async def test_s26_the_names_of_the_other_direction_are_no_proof(seen: Any) -> N
     response = await post(
         random=None,
         signature=None,
-        **{
+        headers={
             "X-Nextcloud-Talk-Bot-Random": IN_RANDOM.decode(),
             "X-Nextcloud-Talk-Bot-Signature": IN_SIGNATURE.decode(),
         },
@@ -291,7 +291,7 @@ async def test_s26_a_replay_is_known_after_its_event_is_done(seen: Any) -> None:
 async def test_s27_no_address_and_no_other_header_stands_for_a_signature(
     seen: Any, headers: dict[str, str]
 ) -> None:
-    assert (await post(signature="0" * 64, **headers)).status_code == 401
+    assert (await post(signature="0" * 64, headers=headers)).status_code == 401
     assert await seen(stored) == []
 
 
@@ -386,7 +386,7 @@ async def test_texts_and_secrets_stay_out_of_the_log(
     caplog.set_level(logging.DEBUG)
     event = Nextcloud().message("canary words")
     headers = {"X-Nextcloud-Talk-Backend": "https://elsewhere.example.org/"}
-    await post_signed(php_json(event), **headers)
+    await post_signed(php_json(event), headers=headers)
     await post_signed(php_json(event), secret="canary secret" * 4)
     assert "another server" in caplog.text
     assert "canary" not in caplog.text
@@ -421,7 +421,7 @@ async def test_an_answer_goes_to_the_server_of_the_settings_alone(
         ADDRESS, body, content_type="application/json", headers=headers
     )
     assert response.status_code == 200
-    await answered(nextcloud)
+    await settled(nextcloud, seen)
     (post_,) = nextcloud.posts
     assert "Hello there" in post_.text
     assert post_.reply_to == 41
@@ -434,12 +434,16 @@ async def test_an_answer_goes_to_the_server_of_the_settings_alone(
     assert not any(call.status == 401 for call in nextcloud.calls)
 
 
-async def answered(nextcloud: Nextcloud) -> None:
-    """Wait until an answer was posted and the work at it has ended."""
-    for _ in range(1000):
-        if nextcloud.posts and not nextcloud.reactions:
+async def settled(nextcloud: Nextcloud, seen: Any) -> None:
+    """Wait until the answer is noted as sent and nobody shows work any more."""
+
+    def is_sent() -> bool:
+        return OutboundReply.objects.filter(state="sent").exists()
+
+    for _ in range(500):
+        if not nextcloud.reactions and await seen(is_sent):
             break
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)
     await answering.drain()
 
 
