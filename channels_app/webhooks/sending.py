@@ -145,6 +145,10 @@ def _note_failure(
         if deliveries.settle_failed(row, GONE_SENTENCE, status=GONE):
             endpoint.enabled, endpoint.fault = False, GONE_SENTENCE
         return
+    if row.event == announcing.TEST:
+        # Somebody looks at how it ends, and may press the button again.
+        deliveries.settle_failed(row, str(error), status=error.status)
+        return
     state = deliveries.settle_error(row, error)
     if state is None:
         return
