@@ -32,6 +32,16 @@ function isFree(cost_usd) {
   return typeof cost_usd === "string" && Number(cost_usd) === 0;
 }
 
+/** What a screen reader is told of an answer that has ended. */
+export function announcementOf(article, personaName) {
+  if (article.dataset.state === "failed") {
+    return article.querySelector(".trouble-text").textContent;
+  }
+  const text = article.querySelector(".text").textContent.trim();
+  const said = text.length > ANNOUNCED_CHARS ? `${text.slice(0, ANNOUNCED_CHARS)}…` : text;
+  return `${personaName} answered: ${said}`;
+}
+
 /** One answer while it is being written. */
 export class Answer {
   /** The element in the page. */
@@ -204,11 +214,6 @@ export class Answer {
 
   /** What a screen reader is told once, at the end. */
   announcement() {
-    const text = this.box.textContent.trim();
-    const said = text.length > ANNOUNCED_CHARS ? `${text.slice(0, ANNOUNCED_CHARS)}…` : text;
-    if (this.article.dataset.state === "failed") {
-      return this.article.querySelector(".trouble-text").textContent;
-    }
-    return `${this.personaName} answered: ${said}`;
+    return announcementOf(this.article, this.personaName);
   }
 }

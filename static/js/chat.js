@@ -6,7 +6,8 @@
  */
 
 import { watchActions } from "./actions.js";
-import { Answer } from "./answer.js";
+import { Answer, announcementOf } from "./answer.js";
+import { Arrivals } from "./arrivals.js";
 import { watchConnection } from "./banner.js";
 import { Commands } from "./commands.js";
 import { Composer } from "./composer.js";
@@ -52,6 +53,12 @@ const messages = new Thread(thread, follow, {
   isBusy: () => live.size > 0 || thread.querySelector(".editor") !== null,
   onRunning: resume,
   tell,
+});
+
+const arrivals = new Arrivals(thread, {
+  isBusy: () => live.size > 0,
+  refresh: () => messages.refresh(),
+  announce: (article) => { status.textContent = announcementOf(article, personaName); },
 });
 
 /** Client id or turn id → { answer, undo }; both keys name one entry after the start. */
@@ -268,11 +275,7 @@ function changed({ conversation, title, turn }) {
     if (conversation === chat.dataset.conversation) showTitle(title);
   }
   sidebar.refresh();
-  // A turn of this very tab is on its way already, or just ended.
-  if (conversation === chat.dataset.conversation && turn && !live.size
-    && !thread.querySelector(`[data-id="${CSS.escape(turn)}"]`)) {
-    messages.refresh();
-  }
+  if (conversation === chat.dataset.conversation && turn) arrivals.came(turn);
 }
 
 function showTitle(title) {
@@ -285,7 +288,10 @@ function showTitle(title) {
 
 function showBusy() {
   composer.busy = live.size > 0;
-  if (!live.size) idle();
+  if (!live.size) {
+    idle();
+    arrivals.idle();
+  }
   chat.classList.toggle("busy", live.size > 0);
   // Another version would take the place of the answer that is being written.
   for (const form of thread.querySelectorAll(".siblings")) form.inert = live.size > 0;
