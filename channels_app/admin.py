@@ -116,7 +116,7 @@ class OutboundReplyAdmin(WithoutTexts):
 
 @admin.register(WebhookEndpoint)
 class WebhookEndpointAdmin(WithoutTexts):
-    """Whose webhooks there are; only the host of an address, whose path may be a key."""
+    """Whose webhooks there are; of an address only the host: the path may be a key."""
 
     private = ("secret",)
     fields = ["owner", "events", "enabled", "fault", "created_at"]

@@ -143,7 +143,7 @@ def clean_room_id(kind: str, text: str) -> str:
         if not found:
             raise ValidationError("The id of a space looks like spaces/AAAA1234.")
         return f"spaces/{found[1]}"
-    token = text.strip().rstrip("/").rpartition("/call/")[2].partition("?")[0]
+    token = re.split(r"[?#]", text.strip().rpartition("/call/")[2])[0].rstrip("/")
     if not _TALK_TOKEN.fullmatch(token):
         raise ValidationError("The id of a room is letters and digits, like abc123de.")
     return token

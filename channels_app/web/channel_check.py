@@ -22,9 +22,9 @@ from channels_app.bots.channels import (
     info_of,
     is_set_up,
 )
+from channels_app.bots.resend import send_again
 from channels_app.models import Channel
 from channels_app.web.channel_forms import TestForm
-from channels_app.web.channel_lines import send_again
 
 
 @never_cache

@@ -50,6 +50,13 @@ AUDIENCES: Final = (
 """Kind of audience, what the Google console calls it, and what it means."""
 
 
+class WriteOnlyTextarea(forms.Textarea):
+    """A field for a secret of many lines: what was sent is never sent back."""
+
+    def format_value(self, value: Any) -> None:
+        """Show nothing."""
+
+
 class ChannelForm(RefusableForm):
     """What every kind of channel has."""
 
@@ -186,7 +193,7 @@ class GoogleForm(ChannelForm):
         label="Key file of a service account (JSON)",
         required=False,
         max_length=MAX_KEY_FILE_CHARACTERS,
-        widget=forms.Textarea(attrs={**NO_AUTOFILL, "rows": 4, "class": "code"}),
+        widget=WriteOnlyTextarea(attrs={**NO_AUTOFILL, "rows": 4, "class": "code"}),
     )
     remove_service_account = forms.BooleanField(
         label="Remove the stored key file", required=False
@@ -230,8 +237,17 @@ class GoogleForm(ChannelForm):
         if audience == "addon":
             self._clean_addon()
         if given.get("service_account"):
-            self._check("service_account", channel_rules.clean_service_account)
+            self._clean_key_file()
         return self.cleaned_data
+
+    def _clean_key_file(self) -> None:
+        if self.errors:
+            self.add_error(
+                "service_account",
+                "Paste the file again: keys are not kept while something is wrong.",
+            )
+        else:
+            self._check("service_account", channel_rules.clean_service_account)
 
     def _clean_addon(self) -> None:
         given = self.cleaned_data
@@ -337,16 +353,19 @@ class TestForm(forms.Form):
         label="Room for the test message",
         queryset=ChannelRoom.objects.none(),
         required=False,
-        empty_label="None: test only the way in",
+        empty_label=None,
     )
 
     def __init__(self, channel: Channel, data: Any = None) -> None:
         super().__init__(data, auto_id="test_%s")
         field: Any = self.fields["room"]
         field.queryset = channel.rooms.filter(state=ChannelRoom.State.ALLOWED)
-        first = field.queryset.first()
-        if first is not None:
-            self.initial["room"] = first.pk
+
+    @property
+    def has_rooms(self) -> bool:
+        """Say whether there is anything to choose."""
+        field: Any = self.fields["room"]
+        return bool(field.queryset.exists())
 
 
 class NameForm(forms.Form):

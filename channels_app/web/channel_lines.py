@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet
-from django.utils import timezone
 
 from channels_app.bots.channels import is_set_up
+from channels_app.bots.resend import GIVEN_UP, can_be_sent_again
 from channels_app.models import Channel, InboundEvent, OutboundReply
 
 LINES_SHOWN = 10
 EVENTS_OPEN = (InboundEvent.State.RECEIVED, InboundEvent.State.PROCESSING)
 REPLIES_OPEN = (OutboundReply.State.PENDING, OutboundReply.State.SENDING)
-REPLIES_TO_REPEAT = (OutboundReply.State.FAILED, OutboundReply.State.UNKNOWN)
 _EVENT_WORDS = {
     "message": "Message",
     "joined": "Bot added",
@@ -113,6 +112,7 @@ def _replies(channel: Channel, names: dict[str, str]) -> Iterable[DeliveryLine]:
     for row in rows.values(
         "id", "created_at", "part", "room_id", "state", "attempts", "error", "sent_at"
     )[:LINES_SHOWN]:
+        again = can_be_sent_again(row["state"], row["error"])
         yield DeliveryLine(
             at=row["sent_at"] or row["created_at"],
             went_out=True,
@@ -122,29 +122,8 @@ def _replies(channel: Channel, names: dict[str, str]) -> Iterable[DeliveryLine]:
             badge=_BADGES.get(row["state"], ""),
             attempts=row["attempts"],
             error="" if row["state"] == "sent" else row["error"],
-            retry_id=row["id"] if row["state"] in REPLIES_TO_REPEAT else None,
+            retry_id=row["id"] if again else None,
         )
-
-
-def send_again(reply: OutboundReply) -> bool:
-    """Let a reply that failed be delivered anew; ``False`` if there is nothing to send.
-
-    Where an attempt may have arrived, the reader will see that it is a repetition.
-    """
-    rows = OutboundReply.objects.filter(pk=reply.pk, state=reply.state)
-    return bool(
-        rows.filter(state__in=REPLIES_TO_REPEAT)
-        .exclude(text="")
-        .update(
-            state=OutboundReply.State.PENDING,
-            attempts=0,
-            next_at=timezone.now(),
-            claimed_at=None,
-            status=None,
-            error="",
-            repeated=reply.repeated or reply.state == OutboundReply.State.UNKNOWN,
-        )
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +146,7 @@ def health_lines() -> list[HealthLine]:
     events = _counts(
         InboundEvent.objects.all(), EVENTS_OPEN, (InboundEvent.State.FAILED,)
     )
-    replies = _counts(OutboundReply.objects.all(), REPLIES_OPEN, REPLIES_TO_REPEAT)
+    replies = _counts(OutboundReply.objects.all(), REPLIES_OPEN, GIVEN_UP)
     nothing = (0, 0)
     return [
         HealthLine(

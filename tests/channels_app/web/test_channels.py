@@ -8,8 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from django.test import Client
 
 from accounts.models import AuditEvent, User
@@ -18,6 +16,7 @@ from channels_app.bots.channels import find_channel, secret
 from channels_app.models import Channel
 from personas.models import Persona
 from personas.personas import create_persona
+from tests.support import key_files
 
 TALK = "/settings/channels/nextcloud-talk/"
 GOOGLE = "/settings/channels/google-chat/"
@@ -44,24 +43,10 @@ def google_fields(**changed: Any) -> dict[str, Any]:
     return {**fields, **changed}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def key_file() -> str:
-    """Return a key file as Google hands them out, with a key made here."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
-    return json.dumps(
-        {
-            "type": "service_account",
-            "project_id": "house",
-            "client_email": "cortex@house.iam.gserviceaccount.com",
-            "private_key_id": "abc",
-            "private_key": pem,
-        }
-    )
+    """Return a key file as Google hands them out."""
+    return key_files.key_file()
 
 
 @pytest.fixture
@@ -326,6 +311,15 @@ def test_a_key_file_that_cannot_work_is_refused_in_one_sentence(
     (shown,) = re.findall(r'<ul class="errorlist"[^>]*><li>(.*?)</li></ul>', text)
     assert sentence in shown
     assert not Channel.objects.exists()
+
+
+def test_a_key_file_is_not_sent_back_and_must_be_pasted_again(
+    hers: Client, key_file: str
+) -> None:
+    fields = google_fields(service_account=key_file, guest_daily_messages=-1)
+    text = hers.post(GOOGLE, fields).content.decode()
+    assert "PRIVATE KEY" not in text
+    assert "Paste the file again" in text
 
 
 def test_google_has_no_secret_of_ours(hers: Client, alice: User) -> None:
