@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +16,9 @@ import openai
 import pytest
 from openai import OpenAI
 
+from tests.support import missing
 from tests.support.openai_upstream import FINISH
-from tests.support.processes import ServerProcess
+from tests.support.processes import ROOT, ServerProcess
 from tests.support.seeding import seed
 from tests.support.upstream import Upstream
 
@@ -472,3 +477,48 @@ async def test_the_asynchronous_client(house: House) -> None:
     ) as client:
         made = await client.chat.completions.create(model="inara", messages=QUESTION)
         assert made.choices[0].message.content == QUESTION[0]["content"]
+
+
+# --- the guide ----------------------------------------------------------------------
+
+
+def examples(language: str) -> list[str]:
+    """Return the examples of the guide's section in one language."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    section = page.partition("## OpenAI clients\n")[2].partition("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.S)
+
+
+def run_example(house: House, *command: str) -> str:
+    variables = {
+        "PATH": os.environ["PATH"],
+        "OPENAI_BASE_URL": f"{house.server.url}/v1",
+        "OPENAI_API_KEY": house.tokens["alice"],
+    }
+    done = subprocess.run(
+        command, env=variables, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_guides_examples_for_the_shell(house: House) -> None:
+    missing.program("curl")
+    _, *asking = examples("sh")
+    listed, streamed, kept = [run_example(house, "sh", "-c", text) for text in asking]
+    assert json.loads(listed)["data"][0]["id"] == "inara"
+    assert streamed.endswith("data: [DONE]\n\n")
+    assert '"usage":{"prompt_tokens":' in streamed
+    assert re.search(r"^X-Cortex-Conversation: [0-9a-f-]{36}\r?$", kept, re.M | re.I)
+    assert kept.startswith("HTTP/1.1 200")
+
+
+def test_the_guides_examples_for_python(house: House) -> None:
+    asked, with_tool = examples("python")
+    text, count = run_example(house, sys.executable, "-c", asked).splitlines()
+    assert text == "What is a lighthouse for?"
+    assert re.fullmatch(r"\d+ tokens", count)
+    house.upstream.script(MODEL, "tool")
+    called, text = run_example(house, sys.executable, "-c", with_tool).splitlines()
+    assert called == "It asks for lookup {'word': 'cortex'}"
+    assert text == "When is high tide in Whitby?"
