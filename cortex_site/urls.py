@@ -37,6 +37,7 @@ urlpatterns = [
     path("money/", include("channels_app.web.money_urls")),
     path("personas/", include("personas.urls")),
     path("admin/", admin.site.urls),
+    path("api/", include("channels_app.api.urls")),
     path("webhook/nextcloud/<str:username>", talk_webhook, name="talk_webhook"),
     path("channels/google-chat/<str:username>", google_chat, name="google_chat"),
     path("", api.urls),

@@ -109,5 +109,6 @@ def _check_csrf(request: HttpRequest) -> None:
         )
 
 
-def _no_view() -> None:
+def _no_view(request: HttpRequest) -> HttpResponse:
     """Stand in for the view: nothing exempts it."""
+    return HttpResponse()

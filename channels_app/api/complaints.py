@@ -60,9 +60,13 @@ def sentence_of(errors: Sequence[Mapping[str, Any]]) -> Complaint:
         return Complaint(kind, f"“{field}”: {context['said']}", CODES[kind])
     if kind == "missing":
         return Complaint("bad_request", f"“{field}” is missing.")
-    say = _EXPECTED.get(kind, lambda ctx: "has a value that is not possible here")
+    say = _EXPECTED.get(kind, _impossible)
     status = 422 if field in UNPROCESSABLE else 400
     return Complaint("bad_request", f"“{field}” {say(context)}.", status)
+
+
+def _impossible(context: Mapping[str, Any]) -> str:
+    return "has a value that is not possible here"
 
 
 def _field_path(where: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ alone.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -27,6 +27,9 @@ from routing.db_pool import run_in_db_pool
 router = Router(tags=["Ledger"], auth=Auth("ledger", "admin"))
 
 DEFAULT_ROWS, MAX_ROWS = 50, 1000
+Limit = Annotated[
+    int, Query(ge=1, le=MAX_ROWS, description="How many rows at most.")
+]
 WORKER_SILENT_AFTER = timedelta(seconds=60)
 """The worker ticks every ten seconds; after so long it is taken for dead."""
 
@@ -38,9 +41,7 @@ WORKER_SILENT_AFTER = timedelta(seconds=60)
 )
 async def ledger(
     request: HttpRequest,
-    limit: int = Query(
-        DEFAULT_ROWS, ge=1, le=MAX_ROWS, description="How many rows at most."
-    ),
+    limit: Limit = DEFAULT_ROWS,
 ) -> dict[str, Any]:
     """Return the newest closed calls of models, newest first."""
     return {"entries": await run_in_db_pool(_rows, caller_of(request), limit)}
