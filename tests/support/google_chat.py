@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import pytest
-import pytest_asyncio
 from django.test import AsyncClient
 
-from channels_app import couriers
-from channels_app.bots import answering
 from channels_app.bots.adapters import ChannelInfo
 from channels_app.bots.channels import info_of, set_secrets
-from channels_app.google_chat import access, key_sets, pace
 from channels_app.models import (
     Channel,
     ChannelRoom,
@@ -33,31 +28,6 @@ PROJECT = "123456789012"
 ENDPOINT = "http://127.0.0.1:8000/channels/google-chat/alice"
 ADDRESS = "/channels/google-chat/alice"
 ANN, ROOM = "users/111", "spaces/AAA"
-
-
-@pytest.fixture
-def google(settings: Any) -> Iterator[GoogleStandIn]:
-    """Run a Google on loopback for one test, where Cortex looks for it."""
-    for kept in (access._TOKENS, key_sets._KEY_SETS, pace._FREE_AT):
-        kept.clear()
-    with GoogleStandIn() as server:
-        for name, value in server.settings.items():
-            setattr(settings, name, value)
-        yield server
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write to a space as often as wanted, for tests that are not about that."""
-    monkeypatch.setattr(pace, "EVERY_S", 0.0)
-
-
-@pytest_asyncio.fixture
-async def bots_running(turns_running: None) -> AsyncIterator[None]:
-    """Let events be answered in this test's event loop and end that with it."""
-    yield
-    await answering.drain(5)
-    await couriers.drain(5)
 
 
 def make_google_channel(

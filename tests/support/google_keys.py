@@ -86,9 +86,9 @@ class SigningKey:
         return {**entry, "kid": self.kid, "alg": "RS256", "use": "sig"}
 
     def sign(self, claims: dict[str, Any], **headers: Any) -> str:
-        """Return a token signed with RS256."""
-        return jwt.encode(
-            claims,
+        """Return a token signed with RS256, whatever the claims are."""
+        return jwt.api_jws.encode(
+            json.dumps(claims).encode(),
             self.private,
             algorithm="RS256",
             headers={"kid": self.kid, **headers},

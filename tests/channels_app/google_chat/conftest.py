@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tests.support.google_chat import *  # noqa: F403
+from tests.support.google_fixtures import *  # noqa: F403
