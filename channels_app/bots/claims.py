@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection
-from django.db.models import DateTimeField, F, Q
+from django.db.models import DateTimeField, Q
 from django.utils import timezone
 
 from accounts.transactions import quick_transaction
@@ -40,8 +40,8 @@ _EVENTS = InboundEvent._meta.db_table
 # Literal states let the database use the index of open events.
 _OPEN = f"state IN ('{State.RECEIVED.value}', '{State.PROCESSING.value}')"
 _HEADS = f"""
-SELECT id, channel_id, room_id, kind FROM (
-  SELECT event.id, event.channel_id, event.room_id, event.kind,
+SELECT id, channel_id, room_id, kind, attempts FROM (
+  SELECT event.id, event.channel_id, event.room_id, event.kind, event.attempts,
     ROW_NUMBER() OVER (PARTITION BY event.channel_id ORDER BY event.id) AS place
   FROM {_EVENTS} AS event JOIN (
     SELECT MIN(id) AS id FROM {_EVENTS} WHERE {_OPEN}
@@ -80,6 +80,8 @@ class _Head:
     channel_id: int
     room_id: str
     kind: str
+    attempts: int
+    """How many there were before."""
 
 
 def claim_due(
@@ -106,7 +108,8 @@ def claim_next(channel_id: int, room_id: str) -> Claim | None:
         cursor.execute(_FIRST, [channel_id, room_id])
         first = [pk for (pk,) in cursor.fetchall()]
     rows = InboundEvent.objects.filter(_due(now - LEASE, now), pk__in=first)
-    heads = [_Head(*row) for row in rows.values_list(*_Head.__slots__)] if first else []
+    columns = ("pk", "channel_id", "room_id", "kind", "attempts")
+    heads = [_Head(*row) for row in rows.values_list(*columns)] if first else []
     if not heads:
         return None
     with quick_transaction():
@@ -144,15 +147,11 @@ def _chosen(heads: Iterable[_Head], running: Mapping[int, int]) -> list[_Head]:
 
 
 def _claim(heads: Iterable[_Head], now: datetime) -> list[Claim]:
-    claims = []
+    due, claims = _due(now - LEASE, now), []
     for head in heads:
-        row = InboundEvent.objects.filter(_due(now - LEASE, now), pk=head.event_id)
-        if row.update(
-            state=State.PROCESSING, claimed_at=now, attempts=F("attempts") + 1
-        ):
-            attempt = InboundEvent.objects.values_list("attempts", flat=True).get(
-                pk=head.event_id
-            )
+        row = InboundEvent.objects.filter(due, pk=head.event_id, attempts=head.attempts)
+        attempt = head.attempts + 1
+        if row.update(state=State.PROCESSING, claimed_at=now, attempts=attempt):
             claims.append(
                 Claim(head.event_id, head.channel_id, head.room_id, head.kind, attempt)
             )
@@ -177,9 +176,13 @@ def held(claim: Claim) -> Q:
 
 
 def release(
-    claims: Iterable[Claim], *, pause_s: float = 0.0, counts: bool = False
+    claims: Iterable[Claim], *, pause_s: float = 0.0, counts: bool = True
 ) -> None:
-    """Give events back; ``counts``: the attempt was one of those that an event has."""
+    """Give events back.
+
+    ``counts``: the attempt was one of those that an event has; it may have begun a
+    turn, which the next attempt then looks for.
+    """
     next_at = timezone.now() + timedelta(seconds=pause_s)
     with quick_transaction():
         for claim in claims:

@@ -37,7 +37,7 @@ DATABASE_PAUSES_S: Final = (0.5, 1, 2, 5, 10)
 
 
 class GivenBack(Exception):
-    """The event stays open for another process; the attempt does not count."""
+    """Nothing was begun: the event is open for another process, as it was."""
 
 
 class Desk:
@@ -158,11 +158,11 @@ class Desk:
         try:
             await self._work_at(claim)
         except GivenBack:
-            await run_in_db_pool(claims.release, [claim])
+            await run_in_db_pool(claims.release, [claim], counts=False)
         except Exception:
             logger.exception("Event %d was not answered", claim.event_id)
             pause_s = FAILED_PAUSES_S[min(claim.attempt, len(FAILED_PAUSES_S)) - 1]
-            await run_in_db_pool(claims.release, [claim], pause_s=pause_s, counts=True)
+            await run_in_db_pool(claims.release, [claim], pause_s=pause_s)
             asyncio.get_running_loop().call_later(pause_s, self.wake)
         if not (fresh or self._ending()):
             # Who received the next one saw that this one was being worked at.

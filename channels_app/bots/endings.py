@@ -6,7 +6,7 @@ Both in one transaction, so that an answer is sent once and only once whatever d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.utils import timezone
@@ -28,6 +28,10 @@ TOLD_TO_ALL: Final = frozenset({"too_long", "busy", "too_many", "refused"})
 _REASON_CHARS = 200
 
 
+class Lost(Exception):
+    """The claim of an event ended, and somebody else works at it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """What came of a turn."""
@@ -35,7 +39,7 @@ class Ended:
     text: str = ""
     """What was said, whole."""
     again: bool = False
-    """Nothing: the process stops, and another one asks anew."""
+    """Nothing: another process goes on with the event."""
 
 
 def close(
@@ -47,19 +51,37 @@ def close(
     text: str = "",
     external_id: str = "",
 ) -> None:
-    """End an event that this process has claimed, within a transaction.
+    """End an event that this process has claimed, in one transaction.
 
     ``text`` is said in its room, unless the response to the event carries it.
     ``external_id``: the platform's message that stands there for it already.
+
+    Raises:
+        Lost: Somebody else has the event now; nothing was changed.
     """
+    parts = []
     if text and not incoming.extra.get("sync"):
         parts = adapter_for(event.channel.kind).split(text)
-        outbox.add(event, parts, external_id=external_id, incoming=incoming)
-    event.state, event.reason = state, reason[:_REASON_CHARS]
-    event.payload, event.finished_at, event.claimed_at = {}, timezone.now(), None
-    event.save(
-        update_fields=["state", "reason", "payload", "finished_at", "claimed_at"]
+    with quick_transaction():
+        _change(
+            event,
+            state=state,
+            reason=reason[:_REASON_CHARS],
+            payload={},
+            finished_at=timezone.now(),
+            claimed_at=None,
+        )
+        if parts:
+            outbox.add(event, parts, external_id=external_id, incoming=incoming)
+
+
+def _change(event: InboundEvent, **fields: Any) -> None:
+    """Change an event whose claim is still held; raises ``Lost``."""
+    row = InboundEvent.objects.filter(
+        pk=event.pk, state=InboundEvent.State.PROCESSING, attempts=event.attempts
     )
+    if not row.update(**fields):
+        raise Lost
 
 
 def note_start(claim: Claim, room: int, turn: UUID, conversation: UUID) -> None:
@@ -73,11 +95,11 @@ def note_start(claim: Claim, room: int, turn: UUID, conversation: UUID) -> None:
 
 def refuse(claim: Claim, incoming: Incoming, code: str, text: str) -> str:
     """Close an event whose turn could not begin; return what was said."""
-    with quick_transaction():
+    try:
         event = _held_event(claim)
-        if event is None:
-            return ""
         close(event, incoming, InboundEvent.State.FAILED, reason=code, text=text)
+    except Lost:
+        return ""
     return text
 
 
@@ -100,10 +122,8 @@ def finish(
     answer = Message.objects.filter(pk=turn).first()
     if answer is not None and answer.state == Message.State.GENERATING:
         return None
-    with quick_transaction():
+    try:
         event = _held_event(claim)
-        if event is None:
-            return Ended()
         if stopping and answer and answer.state == Message.State.INTERRUPTED:
             _hand_over(event)
             return Ended(again=True)
@@ -113,20 +133,28 @@ def finish(
             state = InboundEvent.State.FAILED
             reason = answer.error_code if answer else "deleted"
         close(event, incoming, state, reason=reason, text=text, external_id=external_id)
+    except Lost:
+        return Ended(again=True)
     return Ended(text)
 
 
-def _held_event(claim: Claim) -> InboundEvent | None:
-    rows = InboundEvent.objects.filter(held(claim)).select_for_update(of=("self",))
-    return rows.select_related("channel").first()
+def _held_event(claim: Claim) -> InboundEvent:
+    """Return a claimed event with its channel; raises ``Lost``."""
+    event = InboundEvent.objects.filter(held(claim)).select_related("channel").first()
+    if event is None:
+        raise Lost
+    return event
 
 
 def _hand_over(event: InboundEvent) -> None:
     """Leave an event to another process, without the turn that was cut off."""
-    event.state, event.turn_id = InboundEvent.State.RECEIVED, None
-    event.claimed_at, event.next_at = None, timezone.now()
-    event.attempts -= 1
-    event.save(update_fields=["state", "turn_id", "claimed_at", "next_at", "attempts"])
+    _change(
+        event,
+        state=InboundEvent.State.RECEIVED,
+        turn_id=None,
+        claimed_at=None,
+        next_at=timezone.now(),
+    )
 
 
 def words_of(answer: Message | None, *, alone: bool) -> str:

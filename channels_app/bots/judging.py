@@ -1,16 +1,15 @@
 """What is to be done about an event: nothing, a few words, a command, or a turn.
 
 ``judge`` is synchronous and crossed once for each attempt. What it decides alone is
-stored in the same transaction that closes the event, so that a crash leaves both or
-neither. A turn is only described here; ``answering`` runs it.
+stored in the transaction that closes the event, so that a crash leaves both or neither;
+everything else is only read, without a lock. A turn is only described here;
+``answering`` runs it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from uuid import UUID
-
-from django.utils import timezone
 
 from accounts.secrets import Undecryptable
 from accounts.transactions import quick_transaction
@@ -19,7 +18,7 @@ from channels_app.bots import guards, outbox, pairing, rooms, senders
 from channels_app.bots.adapters import ChannelInfo
 from channels_app.bots.channels import info_of
 from channels_app.bots.claims import MAX_ATTEMPTS, Claim, held
-from channels_app.bots.endings import SORRY, close
+from channels_app.bots.endings import SORRY, Lost, close
 from channels_app.bots.incoming import Incoming
 from channels_app.bots.senders import Sender
 from channels_app.errors import TurnError
@@ -42,7 +41,6 @@ LOOP = (
     "Please wait a minute before you write again."
 )
 GUESTS = "I have answered as many guests as I may for today. Please ask again tomorrow."
-GAVE_UP = "A message could not be answered; the server's log says why."
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +111,15 @@ def is_sync(incoming: Incoming) -> bool:
 
 def judge(claim: Claim) -> Said | Ask | None:
     """Decide about a claimed event; ``None`` = somebody else has it now."""
-    with quick_transaction():
-        event = (
-            InboundEvent.objects.filter(held(claim))
-            .select_for_update(of=("self",))
-            .select_related("channel__owner", "channel__persona")
-            .first()
-        )
+    event = (
+        InboundEvent.objects.filter(held(claim))
+        .select_related("channel__owner", "channel__persona")
+        .first()
+    )
+    try:
         return None if event is None else _judge(event)
+    except Lost:
+        return None
 
 
 def _judge(event: InboundEvent) -> Said | Ask:
@@ -140,7 +139,8 @@ def _judge(event: InboundEvent) -> Said | Ask:
     if event.attempts > MAX_ATTEMPTS:
         return _give_up(case)
     if room.state == ChannelRoom.State.WAITING:
-        return _judge_stranger_place(case)
+        with quick_transaction():  # a hint counts as given when it is stored
+            return _judge_stranger_place(case)
     if incoming.kind != "message":
         return case.ignore("no message")
     if room.state == ChannelRoom.State.REFUSED:
@@ -150,10 +150,7 @@ def _judge(event: InboundEvent) -> Said | Ask:
 
 def _give_up(case: _Case) -> Said:
     """End an event whose attempts all failed, and say so where it was for us."""
-    channel, room = case.channel, case.room
-    channel.fault, channel.fault_at = GAVE_UP, timezone.now()
-    channel.save(update_fields=["fault", "fault_at"])
-    allowed = room.state == ChannelRoom.State.ALLOWED
+    allowed = case.room.state == ChannelRoom.State.ALLOWED
     expected = case.sender.alone or case.incoming.names_bot or case.event.turn_id
     text = SORRY if allowed and expected else ""
     return case.close(State.FAILED, "gave up after several attempts", text)
@@ -283,6 +280,8 @@ def _go_on(
     An answer that the end of Cortex cut off is asked for once more, as another answer
     to the same message; what a person stopped, and what failed, stays as it is.
     """
+    if event.attempts <= 1:
+        return None, None
     answers = Message.objects.filter(
         owner=event.channel.owner_id,
         role=Message.Role.ASSISTANT,
@@ -322,11 +321,12 @@ def _run_command(
         alone=sender.alone,
         guest=not sender.is_owner,
     )
-    result = slash_commands.run(command, place)
-    if not sender.is_owner:
-        return case.close(State.DONE, "command of a guest", result.text)
-    _apply(result, case)
-    return case.close(State.DONE, "command", result.text, stop=result.stop)
+    with quick_transaction():
+        result = slash_commands.run(command, place)
+        if not sender.is_owner:
+            return case.close(State.DONE, "command of a guest", result.text)
+        _apply(result, case)
+        return case.close(State.DONE, "command", result.text, stop=result.stop)
 
 
 def _apply(result: slash_commands.Result, case: _Case) -> None:

@@ -23,6 +23,8 @@ from personas.conversations import conversations_visible_to
 from personas.models import Conversation, Persona
 
 HINT_EVERY = timedelta(days=1)
+SEEN_EVERY = timedelta(seconds=10)
+"""How exactly it is noted when somebody last wrote in a room."""
 MAX_WAITING = 200
 """Rooms of a channel that wait to be allowed; what comes from others is ignored."""
 _NAME_CHARS = 200
@@ -90,8 +92,11 @@ def see(channel: Channel, incoming: Incoming) -> ChannelRoom | None:
     if name and name != room.name:
         room.name = name
         changed.append("name")
-    if incoming.kind == "message":
-        room.last_message_at = timezone.now()
+    now = timezone.now()
+    if incoming.kind == "message" and (
+        room.last_message_at is None or now - room.last_message_at > SEEN_EVERY
+    ):
+        room.last_message_at = now
         changed.append("last_message_at")
     if changed:
         room.save(update_fields=changed)
