@@ -39,7 +39,17 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-api = NinjaAPI(
+class CortexAPI(NinjaAPI):
+    """The API, whose answers no cache keeps."""
+
+    def create_temporal_response(self, request: HttpRequest) -> HttpResponse:
+        """Return the beginning of every answer that is no stream and no error."""
+        response = super().create_temporal_response(request)
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+api = CortexAPI(
     title="Cortex",
     urls_namespace="api",
     openapi_url=None,

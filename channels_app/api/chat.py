@@ -16,6 +16,7 @@ from channels_app.api import sse
 from channels_app.api.auth import Auth, caller_of
 from channels_app.api.schemas import ChatIn, as_uuid, failing
 from channels_app.errors import TurnError
+from channels_app.streams import TurnStream
 from channels_app.turn_requests import TurnRequest
 from channels_app.typed_commands import answer_command, command_in
 
@@ -27,13 +28,28 @@ _ANSWERED = {
 }
 """What a repeat is told, by whether the row says that the answer is being written."""
 EVENTS = {
-    "description": "The events of the turn; the last one is “turn.finished”.",
+    "description": "The events of the turn, of which the last one is “turn.finished”; "
+    "a comment comes after 15 s of silence. A command is answered by the one event "
+    "“command.result”, without an id.",
     "content": {
         "text/event-stream": {
             "schema": {
-                "type": "string",
-                "description": "Each event is “id: <turn>:<seq>”, “event: <type>” and "
-                "“data: <frame as JSON>”; a comment comes after 15 s of silence.",
+                "type": "object",
+                "description": "One event.",
+                "required": ["event", "data"],
+                "properties": {
+                    "id": {"type": "string", "pattern": sse.EVENT_ID_PATTERN},
+                    "event": {
+                        "type": "string",
+                        "description": "The type of the frame.",
+                        "pattern": r"^(turn\.[a-z_]+|command\.result)$",
+                    },
+                    "data": {
+                        "type": "string",
+                        "description": "The frame.",
+                        "contentMediaType": "application/json",
+                    },
+                },
             }
         }
     },
@@ -42,14 +58,17 @@ LAST_ID_HEADER = {
     "name": "Last-Event-ID",
     "in": "header",
     "required": False,
-    "description": "The id of the last event that you saw; the events after it follow.",
-    "schema": {"type": "string", "pattern": sse.LAST_ID_PATTERN},
+    "description": "The id of the last event that you saw; the events after it follow. "
+    "An id of another turn counts as none.",
+    "schema": {"type": "string"},
 }
 NOTHING_FOLLOWS = {"description": "You have seen all events of this turn."}
 
 
-def _last_seen(request: HttpRequest) -> tuple[uuid.UUID, int] | None:
-    return sse.position_in(request.headers.get("Last-Event-ID"))
+def _following(request: HttpRequest, stream: TurnStream) -> HttpResponseBase:
+    """Return the events that the caller has not seen yet; 204 = there are none."""
+    after = sse.last_seen(stream.turn, request.headers.get("Last-Event-ID"))
+    return sse.stream_response(stream, after) or HttpResponse(status=204)
 
 
 @router.post(
@@ -67,7 +86,6 @@ async def chat(request: HttpRequest, body: ChatIn) -> HttpResponseBase:
     Leaving does not end the answer. To go on reading, ask for `/chat/<turn>`, or send
     the same again with the same `client_id`.
     """
-    last_seen = _last_seen(request)
     user_id = caller_of(request).user.pk
     wish = TurnRequest(
         client_id=body.client_id or str(uuid.uuid4()),
@@ -84,14 +102,12 @@ async def chat(request: HttpRequest, body: ChatIn) -> HttpResponseBase:
     started = await turns.start_turn(user_id, wish)
     if started.stream is None:
         raise TurnError("turn_gone", _ANSWERED[started.beginning.generating])
-    is_resumed = last_seen is not None and last_seen[0] == started.turn
-    after = last_seen[1] if last_seen is not None and is_resumed else -1
-    return sse.stream_response(started.stream, after) or HttpResponse(status=204)
+    return _following(request, started.stream)
 
 
 @router.get(
     "/chat/{uuid:turn}",
-    response=failing(400, 404, 410, ok=None),
+    response=failing(404, 410, ok=None),
     summary="Go on reading an answer",
     openapi_extra={
         "parameters": [LAST_ID_HEADER],
@@ -103,9 +119,5 @@ async def chat_turn(request: HttpRequest, turn: uuid.UUID) -> HttpResponseBase:
 
     A finished turn is kept for ten minutes; after that the answer is 410.
     """
-    last_seen = _last_seen(request)
-    if last_seen is not None and last_seen[0] != turn:
-        raise TurnError("bad_request", "“Last-Event-ID” belongs to another turn.")
     stream = await turns.resume(caller_of(request).user.pk, turn)
-    after = -1 if last_seen is None else last_seen[1]
-    return sse.stream_response(stream, after) or HttpResponse(status=204)
+    return _following(request, stream)

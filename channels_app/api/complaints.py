@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from channels_app.errors import CODES
 
+OWN = "cortex."
+"""Stands before one of our ``CODES`` where a check of ours complains."""
 UNPROCESSABLE = {"force_tier"}
 """Fields whose wrong values are answered with 422, as Symbiont did."""
 
@@ -56,8 +58,9 @@ def sentence_of(errors: Sequence[Mapping[str, Any]]) -> Complaint:
         if kind == "missing":
             return Complaint("bad_request", "The request has no body.")
         return Complaint("bad_request", "The body must be a JSON object.")
-    if kind in CODES:
-        return Complaint(kind, f"“{field}”: {context['said']}", CODES[kind])
+    if kind.startswith(OWN):
+        code = kind.removeprefix(OWN)
+        return Complaint(code, f"“{field}”: {context['said']}", CODES[code])
     if kind == "missing":
         return Complaint("bad_request", f"“{field}” is missing.")
     say = _EXPECTED.get(kind, _impossible)

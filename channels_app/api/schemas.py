@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from accounts.names import NAME_PATTERN
+from channels_app.api.complaints import OWN
 from channels_app.errors import CODES, TurnError
 from channels_app.turn_requests import (
     MAX_CLIENT_ID_CHARS,
@@ -30,7 +31,9 @@ from channels_app.turn_requests import (
 )
 
 MAX_MODEL_CHARS = 200
-UUID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+_HEX4 = "[0-9a-fA-F]{4}"
+UUID = f"[0-9a-fA-F]{{8}}-{_HEX4}-{_HEX4}-{_HEX4}-[0-9a-fA-F]{{12}}"
+"""Pattern of an id, without its borders."""
 
 
 def _message_text(text: str) -> str:
@@ -38,7 +41,8 @@ def _message_text(text: str) -> str:
     try:
         return checked_text(text)
     except TurnError as error:
-        raise PydanticCustomError(error.code, "{said}", {"said": str(error)}) from None
+        said = {"said": str(error)}
+        raise PydanticCustomError(f"{OWN}{error.code}", "{said}", said) from None
 
 
 Text = Annotated[
@@ -47,7 +51,7 @@ Text = Annotated[
         json_schema_extra={
             "minLength": 1,
             "maxLength": MAX_TEXT_CHARS,
-            "pattern": r"^[^\u0000]*[^\s\u0000][^\u0000]*$",
+            "pattern": r"\S",
         }
     ),
     AfterValidator(_message_text),
@@ -58,7 +62,7 @@ PersonaName = Annotated[
         pattern=NAME_PATTERN.replace(r"\A", "^").replace(r"\Z", "$"),
     ),
 ]
-Id = Annotated[str, StringConstraints(pattern=UUID_PATTERN)]
+Id = Annotated[str, StringConstraints(pattern=f"^{UUID}$")]
 """An id as text; ``as_uuid`` reads it."""
 ClientId = Annotated[
     str, StringConstraints(pattern=rf"^[!-~]{{1,{MAX_CLIENT_ID_CHARS}}}$")

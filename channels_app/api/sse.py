@@ -8,35 +8,32 @@ Source: WHATWG, HTML Living Standard, "Server-sent events".
 from __future__ import annotations
 
 import asyncio
-import re
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
 from django.http import StreamingHttpResponse
 
-from channels_app.errors import TurnError
+from channels_app.api.schemas import UUID
 from channels_app.streams import Frame, TurnStream, encode
 
 COMMENT_EVERY_S = 15.0
 """After so long without an event a comment says that the connection is alive."""
 COMMENT = ": still here\n\n"
-LAST_ID_PATTERN = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}:[0-9]{1,15}$"
-_LAST_ID = re.compile(LAST_ID_PATTERN.replace("^", r"\A").replace("$", r"\Z"))
+EVENT_ID_PATTERN = f"^{UUID}:[0-9]+$"
+MAX_SEQ_DIGITS = 15
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-def position_in(last_event_id: str | None) -> tuple[uuid.UUID, int] | None:
-    """Return the turn and the number of the last event that a reader saw.
+def last_seen(turn: uuid.UUID, last_event_id: str | None) -> int:
+    """Return the number of the last event of a turn that a reader saw; -1 = none.
 
-    ``None`` without such a header; raises ``TurnError`` (bad_request) for nonsense.
+    What is no id of this turn counts as none: a reader that comes from elsewhere gets
+    everything.
     """
-    if last_event_id is None:
-        return None
-    if not _LAST_ID.match(last_event_id):
-        raise TurnError("bad_request", "“Last-Event-ID” must be “<turn>:<number>”.")
-    turn, _, seq = last_event_id.partition(":")
-    return uuid.UUID(turn), int(seq)
+    name, _, seq = (last_event_id or "").partition(":")
+    is_number = seq.isascii() and seq.isdigit() and len(seq) <= MAX_SEQ_DIGITS
+    return int(seq) if is_number and name == str(turn) else -1
 
 
 def stream_response(
