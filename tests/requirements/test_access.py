@@ -147,6 +147,7 @@ def values_for(hers: Belongings) -> dict[str, object]:
         "number": 1,
         "host_id": hers.host.pk,
         "model_id": hers.model.pk,
+        "model": hers.persona.name,
         "session_id": hers.session.pk,
         "token_id": hers.token.pk,
         "turn": hers.answer.pk,
