@@ -13,6 +13,7 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.http import Http404
 
 from accounts import audit
 from accounts.models import User
@@ -66,7 +67,7 @@ def add_channel(user: User, kind: str, terms: ChannelTerms) -> Channel:
 
 
 def change_channel(channel: Channel, terms: ChannelTerms, *, actor: User) -> Channel:
-    """Change a channel to ``terms``; raises ``Channel.DoesNotExist`` if it is gone."""
+    """Change a channel to ``terms``; raises ``Http404`` if it is gone meanwhile."""
     with transaction.atomic():
         row = _locked(channel)
         before = _plain(row)
@@ -142,7 +143,10 @@ def unlink_identity(identity: LinkedIdentity, *, actor: User) -> None:
 
 
 def _locked(channel: Channel) -> Channel:
-    return Channel.objects.select_for_update().get(pk=channel.pk)
+    row = Channel.objects.select_for_update().filter(pk=channel.pk).first()
+    if row is None:
+        raise Http404("The channel was deleted meanwhile.")
+    return row
 
 
 def _apply(channel: Channel, terms: ChannelTerms) -> None:

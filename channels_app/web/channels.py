@@ -32,6 +32,11 @@ WHAT_THEY_ARE = {
     ),
 }
 
+OTHER_SERVER = (
+    "The address is another one: where it is another server, its rooms and accounts "
+    "are others too. Check who is linked as you, and which rooms are answered."
+)
+
 
 @never_cache
 @login_required
@@ -66,8 +71,10 @@ def channel(request: AuthenticatedHttpRequest, kind: str) -> HttpResponse:
     if not form.is_valid():
         return channel_page(request, row, Shown(form=form), status=400)
     if row.pk:
-        channel_settings.change_channel(row, form.terms(), actor=request.user)
+        saved = channel_settings.change_channel(row, form.terms(), actor=request.user)
         messages.success(request, f"{row.get_kind_display()} is saved.")
+        if saved.settings.get("url") != row.settings.get("url"):
+            messages.warning(request, OTHER_SERVER)
         return redirect("channel", kind=kind)
     try:
         saved = channel_settings.add_channel(request.user, kind, form.terms())

@@ -8,12 +8,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.http import Http404
 from django.test import Client
 
 from accounts.models import AuditEvent, User
-from channels_app.bots.channel_settings import ChannelTerms, add_channel, renew_secret
+from channels_app.bots.channel_settings import (
+    ChannelTerms,
+    add_channel,
+    change_channel,
+    drop_previous,
+    renew_secret,
+)
 from channels_app.bots.channels import find_channel, secret
 from channels_app.models import Channel
+from channels_app.web.channels import OTHER_SERVER
 from personas.models import Persona
 from personas.personas import create_persona
 from tests.support import key_files
@@ -186,6 +194,33 @@ def test_private_addresses_are_for_administrators_and_for_what_they_listed(
     administrator = client_for(admin_user)
     answer = administrator.post(TALK, talk_fields(url="http://192.168.1.6"))
     assert answer.status_code == 200
+
+
+def test_another_server_is_said_to_have_other_people(hers: Client) -> None:
+    hers.post(TALK, talk_fields())
+    same = hers.post(TALK, talk_fields(), follow=True).content.decode()
+    assert OTHER_SERVER not in same
+    answer = hers.post(TALK, talk_fields(url="http://other.example.org"), follow=True)
+    page = answer.content.decode()
+    assert OTHER_SERVER in page
+    assert "Use <code>https:</code>" in page
+
+
+def test_a_channel_that_was_deleted_meanwhile_is_not_found(
+    hers: Client, alice: User
+) -> None:
+    hers.post(TALK, talk_fields())
+    channel = talk_of(alice)
+    terms = ChannelTerms(channel.persona, True, "own", "pairing", 20, {})  # type: ignore[arg-type]
+    Channel.objects.all().delete()
+    for act in (
+        lambda: change_channel(channel, terms, actor=alice),
+        lambda: renew_secret(channel, actor=alice),
+        lambda: drop_previous(channel, actor=alice),
+    ):
+        with pytest.raises(Http404):
+            act()
+    assert not Channel.objects.exists()
 
 
 def test_nobody_elses_persona_can_be_chosen(
