@@ -24,6 +24,11 @@ from routing.errors import CutOff, NetError, NotAccepted, TookTooLong
 TIMEOUT_S: Final = 10.0
 PAUSE_S: Final = 5.0
 """How long a space is left alone after 429 without Retry-After."""
+MARKUP: Final = "MARKUP_SYNTAX_CHAT"
+"""Said with every text, because new apps are set to Markdown in Google's console.
+
+Source: developers.google.com/workspace/chat/format-messages.
+"""
 REPLY_OPTION: Final = "REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD"
 
 SENTENCES: Final = {
@@ -56,7 +61,7 @@ async def create(
     if not SPACE.fullmatch(space):
         raise DeliveryError("This is not the name of a space.")
     query = {"requestId": request_id}
-    body: dict[str, Any] = {"text": text}
+    body: dict[str, Any] = {"text": text, "markupSyntax": MARKUP}
     if THREAD.fullmatch(thread) and thread.startswith(f"{space}/"):
         query["messageReplyOption"] = REPLY_OPTION
         body["thread"] = {"name": thread}
@@ -75,7 +80,8 @@ async def create(
 async def change(channel: ChannelInfo, name: str, text: str) -> None:
     """Replace the text of a message of the app; raises ``DeliveryError``."""
     path = f"/v1/{_checked(name)}?updateMask=text"
-    await _write(channel, "PATCH", _space_of(name), path, {"text": text})
+    body = {"text": text, "markupSyntax": MARKUP}
+    await _write(channel, "PATCH", _space_of(name), path, body)
 
 
 async def delete(channel: ChannelInfo, name: str) -> None:

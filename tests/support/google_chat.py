@@ -133,7 +133,8 @@ async def settled(*, replies: int | None = None) -> list[OutboundReply]:
         found = list(OutboundReply.objects.order_by("created_at", "part"))
         return found if replies is None or len(found) == replies else None
 
-    return await until(lambda: run_in_db_pool(ended))
+    found: list[OutboundReply] = await until(lambda: run_in_db_pool(ended))
+    return found
 
 
 async def until(condition: Callable[[], Any], *, within_s: float = 20) -> Any:

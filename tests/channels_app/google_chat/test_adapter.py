@@ -170,7 +170,11 @@ async def test_a_message_is_posted_into_its_thread_with_its_key(
         "requestId": str(message.id),
         "messageReplyOption": "REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD",
     }
-    assert created.body == {"text": "*hello*", "thread": {"name": THREAD}}
+    assert created.body == {
+        "text": "*hello*",
+        "markupSyntax": "MARKUP_SYNTAX_CHAT",
+        "thread": {"name": THREAD},
+    }
     assert google.messages[name]["thread"] == {"name": THREAD}
     assert not google.of("patch")
 
