@@ -12,13 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import Error as DatabaseError
 
-from channels_app import presence, turn_rows
+from channels_app import presence
 from channels_app.errors import TurnError, internal_error
 from channels_app.live_turns import (
     RUNNING,
@@ -31,6 +30,9 @@ from channels_app.live_turns import (
 )
 from channels_app.live_turns import refresh_alive as refresh_alive
 from channels_app.streams import TurnStream
+from channels_app.turn_control import resume as resume
+from channels_app.turn_control import stop_all as stop_all
+from channels_app.turn_control import stop_turn as stop_turn
 from channels_app.turn_requests import StartRequest, UnstoredRequest
 from channels_app.turn_run import prepare, run_to_the_end
 from channels_app.turn_run import run_turn as run_turn
@@ -235,65 +237,6 @@ def _launch(
 def _run(live: LiveTurn) -> None:
     live.task = spawn(run_to_the_end(live), f"turn {live.id}")
     add(live)
-
-
-# --- stop and resume ----------------------------------------------------------
-
-
-async def stop_turn(user_id: int, turn: uuid.UUID) -> None:
-    """Stop a person's turn wherever it runs; one that is over stays as it is.
-
-    Raises ``TurnError``: ``not_found``, or ``turn_gone`` when no process has it.
-    """
-    live = RUNNING.get(turn)
-    if live is not None and live.user_id == user_id:
-        live.stop()
-        return
-    state = await run_in_db_pool(turn_rows.state_for_user, user_id, turn)
-    if state == "generating" and not await hub().request_stop(turn):
-        raise TurnError(
-            "turn_gone",
-            "The process that wrote this answer is gone.",
-            turn=str(turn),
-        )
-
-
-async def stop_all(ids: Iterable[uuid.UUID]) -> None:
-    """Stop turns whose conversation goes, wherever they run; never fails.
-
-    One that cannot be told now is found by ``refresh_alive`` of its process.
-    """
-    for turn in ids:
-        if live := RUNNING.get(turn):
-            live.stop()
-            continue
-        try:
-            await hub().request_stop(turn)
-        except TurnError as error:
-            logger.warning("Turn %s was not told to stop: %s", turn, error)
-
-
-async def resume(user_id: int, turn: uuid.UUID) -> TurnStream:
-    """Return the stream of a person's turn, to be read from any number on.
-
-    Raises ``TurnError``: ``not_found``, or ``turn_gone`` when it is kept no longer;
-    then the message itself has the text. ``turn_gone`` is retryable while the row says
-    that the answer is being written: its process begins it right now, or has died and
-    the tick will soon interrupt it.
-    """
-    stream = hub().local(turn)
-    if stream is not None and stream.owner_id == user_id:
-        return stream
-    state = await run_in_db_pool(turn_rows.state_for_user, user_id, turn)
-    stream = await hub().find(turn, user_id)
-    if stream is None:
-        raise TurnError(
-            "turn_gone",
-            "This answer can no longer be replayed; the message has its text.",
-            retryable=state == "generating",
-            turn=str(turn),
-        )
-    return stream
 
 
 # --- the end of the process ---------------------------------------------------
