@@ -8,6 +8,7 @@ WEB = "web"
 _NAMES: dict[str, str] = {
     **{str(value): str(label) for value, label in Channel.Kind.choices},
     "api": "API",
+    "openai": "OpenAI client",
     "schedule": "schedule",
     "queue": "queue",
 }
