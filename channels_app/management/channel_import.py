@@ -30,6 +30,7 @@ from personas.personas import personas_visible_to
 SHORTEST_SECRET_BYTES = 40
 """Nextcloud installs a bot with no shorter one."""
 LARGEST_KEY_BYTES = 64 * 1024
+ADDRESS = "address"
 
 
 @dataclass
@@ -87,11 +88,17 @@ class _Taking:
         except ValidationError as error:
             self._refuse(" ".join(error.messages).rstrip("."))
             return
+        if channel is None:
+            return
         for room in _items(self.entry.values.get("rooms")):
             self._room(user, channel, room)
         self._people(user, channel)
 
-    def _channel(self, user: User) -> Channel:
+    def _channel(self, user: User) -> Channel | None:
+        """Return the channel; ``None`` = it leads elsewhere now.
+
+        There the same names may be other people's, so none of them is taken.
+        """
         present = channels_visible_to(user).filter(kind=self.entry.kind).first()
         terms = self._terms(user)
         if present is None:
@@ -101,12 +108,12 @@ class _Taking:
             self._take(f"set up ({details})")
             return channel
         different = list(_differences(present, terms))
-        if different:
-            words = " and ".join(different)
-            self._keep(f"is set up already, with another {words}; it stays so")
-        else:
+        if not different:
             self._keep("is set up already")
-        return present
+            return present
+        words = " and ".join(different)
+        self._keep(f"is set up already, with another {words}; it stays so")
+        return None if ADDRESS in different else present
 
     def _terms(self, user: User) -> ChannelTerms:
         values = self.entry.values
@@ -259,7 +266,7 @@ def _differences(channel: Channel, terms: ChannelTerms) -> Iterator[str]:
     if any(
         channel.settings.get(name) != terms.settings[name] for name in terms.settings
     ):
-        yield "address"
+        yield ADDRESS
     if any(not _has(channel, name, text) for name, text in terms.secrets.items()):
         yield "secret"
 

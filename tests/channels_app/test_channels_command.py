@@ -154,11 +154,26 @@ def test_doing_it_again_changes_nothing(file: Any) -> None:
 
 
 def test_what_the_owner_changed_since_stays(persona: Persona, file: Any) -> None:
+    """Names that were known on one server may be other people's on another one."""
     make_talk_channel(persona, "https://new.example.org")
     before = rows()
-    said = run("import", file({"alice": {"talk": {**TALK, "rooms": ["abc123de"]}}}))
+    more = {"rooms": ["abc123de", "xyz789gh"], "users": ["nc-alice"]}
+    said = run("import", file({"alice": {"talk": {**TALK, **more}}}))
     assert rows() == before
     assert "with another address and secret; it stays so" in said
+
+
+def test_what_is_missing_on_the_same_server_is_added(
+    persona: Persona, file: Any
+) -> None:
+    make_talk_channel(persona, secret=SECRET)
+    more = {"rooms": ["abc123de", "xyz789gh"]}
+    path = file({"alice": {"talk": {**TALK, **more}}})
+    said = json.loads(run("import", path, "--json"))
+    assert [text.partition(": ")[2] for text in said["taken"]] == [
+        "room xyz789gh is allowed, as one where others read."
+    ]
+    assert len(said["kept"]) == 2
 
 
 @pytest.mark.usefixtures("persona")

@@ -19,6 +19,7 @@ OF_AN_INSTALLATION = {
     "ledger.jsonl",
     "model_registry.json",
     "local_llm.json",
+    "channels.json",
     "SOUL.md",
     "IDENTITY.md",
     "USER.md",

@@ -26,6 +26,7 @@ from tests.channels_app.nextcloud_talk.test_signature import (
     IN_SIGNATURE,
 )
 from tests.channels_app.nextcloud_talk.test_signature import SECRET as VECTOR_SECRET
+from tests.support.certificates import self_signed
 from tests.support.chat_fixtures import *  # noqa: F403
 from tests.support.nextcloud import ROOM, SECRET, Nextcloud, deliver, php_json, sign
 from tests.support.processes import ServerProcess
@@ -451,25 +452,42 @@ async def settled(nextcloud: Nextcloud, seen: Any) -> None:
 
 
 @pytest.fixture
+def secure_nextcloud(tmp_path: Path) -> Iterator[Nextcloud]:
+    """A Nextcloud with https, whose certificate an authority of its own signed."""
+    with Nextcloud(certificate=self_signed(tmp_path)) as server:
+        yield server
+
+
+@pytest.fixture
 def cortex(
     start_server: Callable[..., ServerProcess],
     upstream: Upstream,
-    nextcloud: Nextcloud,
+    secure_nextcloud: Nextcloud,
     tmp_path: Path,
 ) -> ServerProcess:
     """The whole of Cortex with alice's channel, set up by importing an old file."""
-    server = start_server(CORTEX_ALLOWED_ORIGINS=nextcloud.url, CORTEX_ROLE_CHAT="echo")
+    server = start_server(
+        CORTEX_ALLOWED_ORIGINS=secure_nextcloud.url,
+        CORTEX_ROLE_CHAT="echo",
+        SSL_CERT_FILE=str(tmp_path / "server.pem"),
+    )
     seed(server, upstream.base_url, ["echo"], "alice")
     file = tmp_path / "channels.json"
-    talk = {"url": nextcloud.url, "secret": SECRET, "rooms": [ROOM], "users": ["alice"]}
+    talk = {
+        "url": secure_nextcloud.url,
+        "secret": SECRET,
+        "rooms": [ROOM],
+        "users": ["alice"],
+    }
     file.write_text(json.dumps({"alice": {"nextcloud": talk}}))
     server.manage("channels", "import", str(file))
     return server
 
 
 def test_s26_twenty_copies_at_once_are_answered_once(
-    cortex: ServerProcess, nextcloud: Nextcloud
+    cortex: ServerProcess, secure_nextcloud: Nextcloud
 ) -> None:
+    nextcloud = secure_nextcloud
     address = cortex.url + ADDRESS
     request = nextcloud.signed(nextcloud.message("Inara, only once please"))
     with ThreadPoolExecutor(20) as pool:
