@@ -141,11 +141,13 @@ def make_program(username: str) -> str:
 def make_talk_bot(nextcloud_url: str) -> str:
     """Give the first person a bot that answers in many rooms, one person each round."""
     from accounts.models import User
+    from accounts.roles import set_role
     from channels_app.bots.channels import PATHS, set_secrets
     from channels_app.models import Channel, ChannelRoom, LinkedIdentity
     from routing.models import Model, RoleSlot
 
     owner = User.objects.get(username="person0")
+    set_role(owner, is_admin=True)  # whose Nextcloud may be on loopback
     RoleSlot.objects.create(
         owner=owner, role="chat", position=0, model=Model.objects.get(name=MODELS[0])
     )
