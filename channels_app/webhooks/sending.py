@@ -11,6 +11,7 @@ considerations".
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -66,6 +67,13 @@ async def deliver_due(endpoint_id: int | None = None) -> int:
         return await COURIERS.deliver(endpoint_id)
     places = await run_in_db_pool(_endpoints_due)
     return sum(await asyncio.gather(*map(COURIERS.deliver, places)))
+
+
+async def deliver_within(endpoint_id: int, within_s: float) -> None:
+    """Send what is due to an address, and wait for that only so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await COURIERS.deliver(endpoint_id)
 
 
 # --- in the database ----------------------------------------------------------

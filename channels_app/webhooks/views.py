@@ -5,7 +5,7 @@ A secret stands on the page that answers the form which made it, and nowhere els
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
@@ -23,6 +23,9 @@ from channels_app.models import WebhookDelivery, WebhookEndpoint
 from channels_app.webhooks import endpoints, sending
 from channels_app.webhooks.endpoints import get_delivery_for_user, get_webhook_for_user
 from channels_app.webhooks.forms import WebhookForm
+
+PATIENCE_S: Final = sending.ANSWER_WITHIN_S + 5
+"""A page waits so long for an address; what takes longer goes on without it."""
 
 
 @never_cache
@@ -135,7 +138,7 @@ def _send_now(
     request: AuthenticatedHttpRequest, endpoint: WebhookEndpoint, row: WebhookDelivery
 ) -> None:
     """Send what is due to an address and tell how one delivery of it went."""
-    async_to_sync(sending.deliver_due)(endpoint.pk)
+    async_to_sync(sending.deliver_within)(endpoint.pk, PATIENCE_S)
     row.refresh_from_db()
     if row.state == WebhookDelivery.State.SENT:
         messages.success(request, f"It arrived: the address answered {row.status}.")

@@ -13,7 +13,7 @@ from accounts import secrets
 from accounts.models import AuditEvent, User
 from channels_app.models import WebhookDelivery, WebhookEndpoint
 from channels_app.webhooks import endpoints, signing
-from tests.support.webhook_receiver import Receiver
+from tests.support.webhook_receiver import HANG, Receiver
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -164,6 +164,18 @@ def test_test_delivery_says_what_was_wrong_and_is_not_tried_again(
     page = shown(post(client, f"{hook.pk}/test/"))
     assert "It did not arrive. The address answered 500." in page
     assert WebhookDelivery.objects.get().state == "failed"
+
+
+def test_page_does_not_wait_for_ever(
+    client: Client,
+    hook: WebhookEndpoint,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("channels_app.webhooks.views.PATIENCE_S", 0.2)
+    receiver.answer(HANG)
+    assert "It is on its way." in shown(post(client, f"{hook.pk}/test/"))
+    assert WebhookDelivery.objects.get().state == "sending"
 
 
 def test_failed_delivery_is_sent_again_under_its_id(
