@@ -198,11 +198,13 @@ def _as_history(path: Iterable[PathText]) -> list[HistoryMessage]:
 def _as_said(message: PathText) -> HistoryMessage:
     """Return a message as the model reads it: who wrote it stands before the text.
 
-    In a room of several the model could not tell them apart otherwise.
+    In a room of several the model could not tell them apart otherwise. Guests are
+    marked, because they can call themselves like the owner.
     """
     text, by_person = message.text, message.role == Message.Role.USER
     if by_person and message.author_name:
-        text = f"{message.author_name}: {text}"
+        guest = " (guest)" if message.from_guest else ""
+        text = f"{message.author_name}{guest}: {text}"
     return HistoryMessage(
         "user" if by_person else "assistant",
         text,

@@ -33,7 +33,7 @@ SELECT message.* FROM path JOIN personas_message AS message ON message.id = path
 ORDER BY path.depth DESC
 """  # noqa: S608 – joined from constants
 _TEXTS = f"""{_PATH}
-SELECT message.role, message.text, message.author_name
+SELECT message.role, message.text, message.author_name, message.from_guest
 FROM path JOIN personas_message AS message ON message.id = path.id
 ORDER BY path.depth DESC
 """  # noqa: S608 – joined from constants
@@ -48,6 +48,8 @@ class PathText:
     text: str
     author_name: str = ""
     """Who wrote it, where others write too."""
+    from_guest: bool = False
+    """Somebody else than the owner wrote it."""
 
 
 def _parameters(

@@ -11,6 +11,7 @@ from channels_app import couriers
 from channels_app.bots import adapters, answering
 from channels_app.models import Channel
 from personas.models import Persona
+from routing.backends.scripted import calls
 from routing.models import Model, RoleSlot
 from tests.support.bots import ADAPTER, Platform, TestAdapter, make_channel, make_room
 
@@ -22,6 +23,7 @@ async def bots_running(
     """Let bots answer in this test's event loop, on the platform in memory."""
     for kind in Channel.Kind:
         monkeypatch.setitem(adapters.ADAPTERS, kind, ADAPTER)
+    calls.clear()
     TestAdapter.sent, TestAdapter.shown, TestAdapter.on_show = [], [], None
     yield
     await answering.drain(0)

@@ -121,7 +121,7 @@ async def test_what_has_no_effect_is_over_when_it_is_stored(
     platform: Platform,
 ) -> None:
     receipt = await platform.receive(platform.message("hello", kind="reaction"))
-    event = await run_in_db_pool(lambda: InboundEvent.objects.get(pk=receipt.event_id))
+    event = await run_in_db_pool(InboundEvent.objects.get, pk=receipt.event_id)
     assert (event.state, event.payload) == (State.IGNORED, {})
 
 
