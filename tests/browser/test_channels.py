@@ -11,6 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.support.browser import Seen
 from tests.support.browser_fixtures import Site
+from tests.support.nextcloud import Nextcloud
 
 Opener = Callable[..., tuple[Page, Seen]]
 NARROW = {"width": 375, "height": 812}
@@ -236,4 +237,70 @@ def test_administrators_see_figures_and_the_pages_belong_together(
         tabs = page.get_by_role("navigation", name="Connections")
         expect(tabs.locator("[aria-current=page]")).to_have_text(name)
         expect_fits(page)
+    seen.assert_clean()
+
+
+CAROL = """
+from tests.support.browser_seed import _person
+from personas.personas import create_persona
+carol = _person("carol", is_admin=True)
+create_persona(carol, template="companion", name="zoe", display_name="Zoe")
+"""
+CODE = re.compile(r"\b[A-Z0-9]{4}-[A-Z0-9]{4}\b")
+
+
+def test_from_the_first_form_to_an_answer_in_the_room(
+    channelled: Site, open_page: Opener
+) -> None:
+    channelled.server.manage("shell", "-c", CAROL)
+    page, seen = open_page("carol")
+    settings = f"{channelled.url}/settings/channels/nextcloud-talk/"
+    bot = f"{channelled.url}/webhook/nextcloud/carol"
+    with Nextcloud() as nextcloud:
+        page.goto(settings)
+        page.get_by_label("Address of your Nextcloud").fill(nextcloud.url)
+        page.get_by_role("button", name="Set up").click()
+        nextcloud.bot.secret = page.locator("#secret").text_content() or ""
+
+        hello = {"sender": "users/carol", "name": "Carol", "room_name": "Cargo bay"}
+        assert nextcloud.say(bot, "Hello?", **hello).status == 200
+        code = CODE.search(nextcloud.wait_for_posts(1)[0].text)
+        assert code
+        page.goto(settings)
+        expect(page.locator("strong", has_text="Cargo bay")).to_be_visible()
+        page.get_by_label("Code").fill(code[0].lower())
+        page.get_by_label("Nobody else reads there").check()
+        page.get_by_role("button", name="This is me").click()
+        expect(page.get_by_text("Carol is you from now on.")).to_be_visible()
+
+        assert nextcloud.say(bot, "Good morning", **hello).status == 200
+        assert nextcloud.wait_for_posts(2)[1].text == "Good morning"
+        sent = page.get_by_role("row").filter(has=page.get_by_text("Answer"))
+        for _ in range(50):
+            page.reload()
+            if sent.filter(has_text="sent").count():
+                break
+            page.wait_for_timeout(100)
+        expect(sent.filter(has_text="sent").last).to_contain_text("Cargo bay")
+        expect(page.locator(".page-head .badge")).to_have_text("Works")
+
+        page.get_by_role("button", name="Test both ways").click()
+        expect(page.get_by_role("status").first).to_have_text("It works both ways.")
+        page.get_by_role("link", name="Back to the channel").click()
+
+        old = nextcloud.bot.secret
+        page.get_by_role("heading", name="Connecting Nextcloud").click()
+        page.get_by_text("New secret", exact=True).first.click()
+        page.get_by_role("button", name="New secret").click()
+        fresh = page.locator("#secret").text_content() or ""
+        activity = nextcloud.activity()
+        for secret in (old, fresh):
+            assert nextcloud.send(bot, activity, secret=secret).status == 200
+        page.get_by_role("button", name="Drop the old secret").click()
+        expect(page.get_by_text("not accepted any more")).to_be_visible()
+        statuses = [
+            nextcloud.send(bot, nextcloud.activity(), secret=secret).status
+            for secret in (old, fresh)
+        ]
+        assert statuses == [401, 200]
     seen.assert_clean()
