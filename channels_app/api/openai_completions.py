@@ -45,9 +45,11 @@ EVENTS = {
         "application/json": {"schema": {"type": "object"}},
         "text/event-stream": {
             "schema": {
-                "type": "string",
-                "description": "Each event is “data: <chunk as JSON>”; the last one is "
-                "“data: [DONE]”. A comment comes after 15 s of silence.",
+                "type": "object",
+                "description": "One event; its data is a chunk as JSON, that of the "
+                "last one “[DONE]”. A comment comes after 15 s of silence.",
+                "required": ["data"],
+                "properties": {"data": {"type": "string"}},
             }
         },
     },

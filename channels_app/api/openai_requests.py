@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from ninja import Schema
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, field_validator
 
 from channels_app.errors import TurnError
 from channels_app.turn_requests import check_characters
@@ -122,6 +122,14 @@ class ResponseFormat(_Sent):
     type: Literal["text"]
 
 
+STOP: dict[str, JsonValue] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_STOP_CHARS,
+}
+STOPS: dict[str, JsonValue] = {"type": "array", "maxItems": MAX_STOPS, "items": STOP}
+
+
 class CompletionRequest(_Sent):
     """The body of ``POST /v1/chat/completions``."""
 
@@ -134,12 +142,16 @@ class CompletionRequest(_Sent):
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     stop: Annotated[list[str] | None, BeforeValidator(_as_list)] = Field(
-        None, description=f"At most {MAX_STOPS} texts that end the answer."
+        None,
+        description=f"At most {MAX_STOPS} texts that end the answer.",
+        json_schema_extra={"anyOf": [STOP, STOPS, {"type": "null"}]},
     )
-    n: int | None = None
+    n: int | None = Field(None, json_schema_extra={"enum": [1, None]})
     response_format: ResponseFormat | None = None
-    logprobs: bool | None = None
-    functions: list[Any] | None = None
+    logprobs: bool | None = Field(None, json_schema_extra={"enum": [False, None]})
+    functions: list[Any] | None = Field(
+        None, deprecated=True, json_schema_extra={"maxItems": 0}
+    )
     modalities: list[Literal["text"]] | None = None
 
     @field_validator("n")
