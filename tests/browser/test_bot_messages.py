@@ -18,7 +18,10 @@ from channels_app.models import Channel, ChannelRoom
 from personas.models import Persona
 from tests.support.talk import make_talk_channel
 inara = Persona.objects.get(name="inara", owner__username="alice")
-channel = make_talk_channel(inara, {url!r}, secret={secret!r}, room="alone")
+channel = make_talk_channel(inara, {url!r}, secret={secret!r}, room="train")
+ChannelRoom.objects.create(
+    channel=channel, external_id="tram", state="allowed", alone=True
+)
 ChannelRoom.objects.create(
     channel=channel, external_id="shared", state="allowed", alone=False
 )
@@ -28,9 +31,9 @@ THREAD = "from channels_app.models import Channel; Channel.objects.update(thread
 
 @pytest.fixture(scope="module")
 def nextcloud(site: Site) -> Iterator[Nextcloud]:
-    """Run a Nextcloud whose bot is alice's Inara, in two rooms."""
+    """Run a Nextcloud whose bot is alice's Inara, in three rooms."""
     with Nextcloud() as server:
-        server.bot.rooms = {"alone", "shared"}
+        server.bot.rooms = {"train", "tram", "shared"}
         set_up = SET_UP.format(url=server.url, secret=server.bot.secret)
         site.server.manage("shell", "-c", set_up)
         yield server
@@ -39,7 +42,7 @@ def nextcloud(site: Site) -> Iterator[Nextcloud]:
 def say(nextcloud: Nextcloud, site: Site, text: str, **fields: str) -> None:
     """Write into a room, as somebody does there."""
     address = f"{site.url}/webhook/nextcloud/alice"
-    answer = nextcloud.say(address, text, **{"room": "alone", **fields})
+    answer = nextcloud.say(address, text, **fields)
     assert answer.status == 200, answer
 
 
@@ -59,7 +62,7 @@ def test_a_message_by_talk_shows_in_the_open_chat_at_once(
     site.server.manage("shell", "-c", THREAD.format("own"))
     page, seen = open_page()
     open_chat(page, site)
-    say(nextcloud, site, "Hello from the train")
+    say(nextcloud, site, "Hello from the train", room="train")
     # The list of a page that shows something else learns of it by itself.
     item = page.locator(".chat-item", has_text="Hello from the train")
     expect(item.locator(".door")).to_have_text("Nextcloud Talk")
@@ -69,7 +72,7 @@ def test_a_message_by_talk_shows_in_the_open_chat_at_once(
     wait_for_answer(page)
     page.evaluate("() => { window.sameOne = true; }")
     # Now it stands open, and what comes next is seen without a click.
-    say(nextcloud, site, "And again")
+    say(nextcloud, site, "And again", room="train")
     expect(page.locator(".mine .text").last).to_have_text("And again")
     wait_for_answer(page, 2)
     expect(page.locator(".answer .text").last).to_have_text("And again")
@@ -93,13 +96,13 @@ def test_the_same_thread_grows_in_an_open_page(
     open_chat(page, site)
     send(page, "Begun at the desk")
     wait_for_answer(page)
-    say(nextcloud, site, "Gone on in the tram")
+    say(nextcloud, site, "Gone on in the tram", room="tram")
     expect(page.locator(".mine .text").last).to_have_text("Gone on in the tram")
     wait_for_answer(page, 2)
     page.locator("#composer-text").fill("half a thought")
-    say(nextcloud, site, "And on foot")
+    say(nextcloud, site, "And on foot", room="tram")
     # The next one begins the moment the one before has ended.
-    say(nextcloud, site, "And up the stairs")
+    say(nextcloud, site, "And up the stairs", room="tram")
     wait_for_answer(page, 4)
     assert page.locator(".mine .text").all_inner_texts() == [
         "Begun at the desk",
