@@ -15,12 +15,12 @@ from django.conf import settings
 from accounts.models import User
 from ledger.allowances import Standing, standings_of
 from ledger.budget_requests import grant
-from ledger.budget_warnings import BudgetWarning, warnings_due
+from ledger.budget_warnings import warnings_due
 from ledger.budget_words import moment, name_of
 from ledger.errors import BudgetExceeded
 from ledger.money import format_usd, reserved_for
 from ledger.person_periods import keep
-from ledger.types import Prices, Reservation
+from ledger.types import BudgetWarning, Prices, Reservation
 
 __all__ = [
     "BudgetLeft",
