@@ -118,7 +118,7 @@ async def _keys(channel: ChannelInfo, room_id: str) -> TestStep:
         count = await keys.fetch()
     except KeysUnavailable as error:
         return TestStep(KEYS, False, f"{error} Cortex must be able to reach {keys.url}")
-    return TestStep(KEYS, True, f"{count} keys from {keys.url}")
+    return TestStep(KEYS, True, f"From {keys.url}: {count}")
 
 
 async def _account(channel: ChannelInfo, room_id: str) -> TestStep:
