@@ -1,7 +1,8 @@
-"""What goes out arrives once, or is marked where it may come twice: R16; S12."""
+"""What goes out arrives once, or is marked where it may come twice: R16; S12, S30."""
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from django.apps import apps
+from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
@@ -341,3 +344,47 @@ async def test_s12_webhook_goes_where_its_name_led_when_it_was_checked(
     assert (await now(hook.deliveries.get)).state == "failed"
     assert tried == ["93.184.216.34"]
     assert inside.received == []
+
+
+# --- S30: the secrets that sign -----------------------------------------------------
+
+
+def dump() -> str:
+    """Return everything that stands in the database."""
+    rows = [str(list(model._default_manager.values())) for model in apps.get_models()]
+    return "\n".join(rows)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_s30_secrets_of_webhooks_are_in_no_table_no_log_and_on_no_later_page(
+    alice: User,
+    client_for: Callable[[User], Client],
+    settings: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG")
+    client, pages = client_for(alice), "/settings/webhooks/"
+    with Receiver() as receiver:
+        settings.CORTEX_ALLOWED_ORIGINS = [receiver.origin]
+        added = client.post(pages, {"url": receiver.url, "events": ["task.done"]})
+        hook = WebhookEndpoint.objects.get()
+        rotated = client.post(f"{pages}{hook.pk}/secret/")
+        secrets = [
+            re.findall(r"whsec_([\w+/=]+)", answer.content.decode())[0]
+            for answer in (added, rotated)
+        ]
+        receiver.answer(204, 500)
+        for _ in range(2):
+            client.post(f"{pages}{hook.pk}/test/")
+        signed = [came.headers["webhook-signature"] for came in receiver.received]
+        assert [each.count("v1,") for each in signed] == [2, 2]
+    later = [
+        client.get(f"{pages}{rest}").content.decode()
+        for rest in ("", f"{hook.pk}/", f"{hook.pk}/delete/")
+    ]
+    written = "\n".join([dump(), caplog.text, *later])
+    assert "webhook.secret_rotated" in written
+    assert len(set(secrets)) == 2
+    for secret in secrets:
+        assert secret not in written
+    assert "whsec_" not in written
