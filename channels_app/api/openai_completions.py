@@ -19,7 +19,7 @@ from ninja import Router
 
 from accounts.models import User
 from channels_app import turns
-from channels_app.api import openai_requests
+from channels_app.api import openai_messages
 from channels_app.api.auth import Auth, caller_of
 from channels_app.api.openai_answers import Answer, whole
 from channels_app.api.openai_errors import UnknownModel, failing, refusal
@@ -155,10 +155,10 @@ async def _start(request: HttpRequest, body: CompletionRequest) -> Running:
 
 async def _start_unstored(user: User, body: CompletionRequest) -> Running:
     wish = UnstoredRequest(
-        messages=openai_requests.messages_of(body),
+        messages=openai_messages.messages_of(body),
         persona=body.model,
-        system=openai_requests.system_of(body),
-        tools=openai_requests.tools_of(body),
+        system=openai_messages.system_of(body),
+        tools=openai_messages.tools_of(body),
         channel=CHANNEL,
         max_output_tokens=body.most_tokens,
     )
@@ -171,7 +171,7 @@ async def _start_unstored(user: User, body: CompletionRequest) -> Running:
 
 
 async def _start_stored(user: User, place: str, body: CompletionRequest) -> Running:
-    text = checked_text(openai_requests.last_user_text(body))
+    text = checked_text(openai_messages.last_user_text(body))
     conversation = None
     if place.lower() != NEW:
         conversation = await run_in_db_pool(_checked_place, user, place, body.model)

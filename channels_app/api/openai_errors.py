@@ -1,6 +1,7 @@
 """Errors as clients of OpenAI's API know them, with the codes that they look for.
 
-Source: OpenAI, "Error codes"; openai-python, ``_exceptions.py``.
+Source: OpenAI, "Error codes"; openai-python, ``_exceptions.py``, and ``_should_retry``
+in ``_base_client.py``.
 """
 
 from __future__ import annotations
@@ -43,11 +44,18 @@ def failing(*statuses: int) -> dict[int, Any]:
 
 
 def refusal(request: HttpRequest, error: TurnError) -> HttpResponse:
-    """Return the answer to a request that failed before its first word."""
+    """Return the answer to a request that failed before its first word.
+
+    A header tells clients what is worth another try; without it they ask again after
+    every status from 500 on.
+    """
     code, status = _code_and_status(error)
     if code == error.code:
-        return turn_error_response(request, error)
-    return error_response(request, code, error.message, status=status)
+        response = turn_error_response(request, error)
+    else:
+        response = error_response(request, code, error.message, status=status)
+    response.headers["X-Should-Retry"] = "true" if error.retryable else "false"
+    return response
 
 
 def body_of(request: HttpRequest, error: TurnError) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -351,6 +352,24 @@ def test_a_failure_before_the_first_word_has_its_status(
     with pytest.raises(openai.APIStatusError) as caught:
         ask(alice_client, stream=stream)
     assert (caught.value.status_code, caught.value.code) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("behaviours", "calls"),
+    [(["status-401", "echo"], 1), (["empty", "echo"], 2)],
+)
+def test_clients_learn_what_is_worth_another_try(
+    house: House, behaviours: list[str], calls: int
+) -> None:
+    house.upstream.clear()
+    house.upstream.script(MODEL, *behaviours)
+    with (
+        house.client("alice", max_retries=1) as client,
+        contextlib.suppress(openai.APIStatusError),
+    ):
+        ask(client)
+    assert len(house.upstream.completions) == calls
+    house.upstream.script(MODEL)
 
 
 def test_a_failure_in_the_middle(house: House, alice_client: OpenAI) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from channels_app.api.openai_requests import (
-    CompletionRequest,
+from channels_app.api.openai_messages import (
     last_user_text,
     messages_of,
     system_of,
     tools_of,
 )
+from channels_app.api.openai_requests import CompletionRequest
 from channels_app.errors import TurnError
 from routing.backends.base import PromptMessage, ToolCall, ToolResult
 
