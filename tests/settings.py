@@ -20,7 +20,7 @@ MODEL_BACKENDS = {**MODEL_BACKENDS, "scripted": "routing.backends.scripted.Scrip
 # Static files come from their sources; nothing has collected them.
 WHITENOISE_AUTOREFRESH = WHITENOISE_USE_FINDERS = True
 
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
+if DATABASES["default"]["ENGINE"] == "accounts.sqlite":
     # A test database need not survive a power cut.
     DATABASES["default"]["OPTIONS"] = {
         **SQLITE_OPTIONS,

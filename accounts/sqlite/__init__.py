@@ -1,0 +1,1 @@
+"""Django's SQLite back end whose writers take turns; ``ENGINE`` names this package."""
