@@ -24,7 +24,9 @@ from channels_app.bots.channels import (
 )
 from channels_app.bots.resend import send_again
 from channels_app.models import Channel
-from channels_app.web.channel_forms import TestForm
+from channels_app.web.channel_room_forms import (
+    TestForm,
+)
 
 
 @never_cache

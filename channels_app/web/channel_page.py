@@ -18,16 +18,15 @@ from accounts.requests import AuthenticatedHttpRequest
 from accounts.zones import zone_of
 from channels_app.bots.channels import public_address
 from channels_app.models import Channel, ChannelRoom
-from channels_app.web.channel_forms import (
-    ChannelForm,
+from channels_app.web.channel_forms import ChannelForm, form_for
+from channels_app.web.channel_lines import deliveries_of, state_of
+from channels_app.web.channel_room_forms import (
     IdForm,
     PairingForm,
     TestForm,
-    form_for,
     identity_form,
     room_id_form,
 )
-from channels_app.web.channel_lines import deliveries_of, state_of
 from routing.addresses import looks_local
 
 MAX_BOT_NAME_BYTES = 64

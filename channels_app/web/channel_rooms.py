@@ -18,13 +18,13 @@ from channels_app.bots.channels import (
     get_room_for_user,
 )
 from channels_app.models import Channel, ChannelRoom
-from channels_app.web.channel_forms import (
+from channels_app.web.channel_page import Shown, channel_page
+from channels_app.web.channel_room_forms import (
     PairingForm,
     RoomForm,
     identity_form,
     room_id_form,
 )
-from channels_app.web.channel_page import Shown, channel_page
 
 _SAID = {
     ChannelRoom.State.ALLOWED: "“{}” is answered.",

@@ -18,9 +18,12 @@ from accounts.requests import FORM, AuthenticatedHttpRequest
 from channels_app.bots import channel_settings
 from channels_app.bots.channels import channels_visible_to, get_channel_for_user
 from channels_app.models import Channel
-from channels_app.web.channel_forms import NameForm, form_for, unsaved
+from channels_app.web.channel_forms import form_for, unsaved
 from channels_app.web.channel_lines import health_lines, state_of
 from channels_app.web.channel_page import Shown, channel_page
+from channels_app.web.channel_room_forms import (
+    NameForm,
+)
 from channels_app.web.people import administrators_only
 
 WHAT_THEY_ARE = {
