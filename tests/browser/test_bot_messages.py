@@ -26,6 +26,8 @@ ChannelRoom.objects.create(
     channel=channel, external_id="shared", state="allowed", alone=False
 )
 """
+WITHIN_MS = 20_000
+"""A message goes a long way: webhook, room, turn, note, page."""
 THREAD = "from channels_app.models import Channel; Channel.objects.update(thread={!r})"
 
 
@@ -65,7 +67,7 @@ def test_a_message_by_talk_shows_in_the_open_chat_at_once(
     say(nextcloud, site, "Hello from the train", room="train")
     # The list of a page that shows something else learns of it by itself.
     item = page.locator(".chat-item", has_text="Hello from the train")
-    expect(item.locator(".door")).to_have_text("Nextcloud Talk")
+    expect(item.locator(".door")).to_have_text("Nextcloud Talk", timeout=WITHIN_MS)
     item.locator(".chat-link").click()
     page.wait_for_url(re.compile("/c/"))
     expect(page.locator(".mine .origin")).to_have_text("You, by Nextcloud Talk")
@@ -73,7 +75,8 @@ def test_a_message_by_talk_shows_in_the_open_chat_at_once(
     page.evaluate("() => { window.sameOne = true; }")
     # Now it stands open, and what comes next is seen without a click.
     say(nextcloud, site, "And again", room="train")
-    expect(page.locator(".mine .text").last).to_have_text("And again")
+    mine = page.locator(".mine .text")
+    expect(mine.last).to_have_text("And again", timeout=WITHIN_MS)
     wait_for_answer(page, 2)
     expect(page.locator(".answer .text").last).to_have_text("And again")
     expect(page.locator(".answer .door").last).to_have_text("Nextcloud Talk")
@@ -97,14 +100,15 @@ def test_the_same_thread_grows_in_an_open_page(
     send(page, "Begun at the desk")
     wait_for_answer(page)
     say(nextcloud, site, "Gone on in the tram", room="tram")
-    expect(page.locator(".mine .text").last).to_have_text("Gone on in the tram")
+    mine = page.locator(".mine .text")
+    expect(mine.last).to_have_text("Gone on in the tram", timeout=WITHIN_MS)
     wait_for_answer(page, 2)
     page.locator("#composer-text").fill("half a thought")
     say(nextcloud, site, "And on foot", room="tram")
     # The next one begins the moment the one before has ended.
     say(nextcloud, site, "And up the stairs", room="tram")
     wait_for_answer(page, 4)
-    assert page.locator(".mine .text").all_inner_texts() == [
+    assert mine.all_inner_texts() == [
         "Begun at the desk",
         "Gone on in the tram",
         "And on foot",
@@ -128,7 +132,7 @@ def test_a_room_where_others_read_is_marked_and_names_who_wrote(
         name="<i>Bob</i>",
     )
     item = page.locator(".chat-item", has_text="Inara, what is for dinner?")
-    expect(item.get_by_title("Others read along")).to_be_visible()
+    expect(item.get_by_title("Others read along")).to_be_visible(timeout=WITHIN_MS)
     item.locator(".chat-link").click()
     page.wait_for_url(re.compile("/c/"))
     expect(page.locator(".shared-mark")).to_contain_text("others read along")
@@ -140,7 +144,7 @@ def test_a_room_where_others_read_is_marked_and_names_who_wrote(
     wait_for_answer(page)
     say(nextcloud, site, "Inara, and I?", room="shared", name="Alice A.")
     expect(page.locator(".mine .origin").last).to_have_text(
-        "Alice A. (you), by Nextcloud Talk"
+        "Alice A. (you), by Nextcloud Talk", timeout=WITHIN_MS
     )
     wait_for_answer(page, 2)
     seen.assert_clean()
