@@ -15,6 +15,7 @@ import re
 import time
 from dataclasses import dataclass, field
 from hashlib import sha256
+from time import monotonic
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -90,7 +91,7 @@ async def access_token(account: ServiceAccount) -> str:
         DeliveryError: Google gives none; nothing was posted.
     """
     kept = _TOKENS.get(account.fingerprint)
-    if kept is not None and time.monotonic() < kept.until:
+    if kept is not None and monotonic() < kept.until:
         return kept.token
     task = _FETCHING.get(account.fingerprint)
     if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
@@ -117,7 +118,7 @@ def _fetched(fingerprint: str, task: asyncio.Task[str]) -> None:
 async def _fetch(account: ServiceAccount) -> str:
     url = settings.CORTEX_GOOGLE_TOKEN_URL
     form = urlencode({"grant_type": GRANT, "assertion": _assertion(account, url)})
-    asked_at = time.monotonic()
+    asked_at = monotonic()
     try:
         reply = await net.request(
             "POST",

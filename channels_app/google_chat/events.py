@@ -21,7 +21,6 @@ from channels_app.google_chat.dialects import (
     Dialect,
     Facts,
     Json,
-    What,
     dict_of,
     list_of,
     raw,
@@ -54,7 +53,6 @@ SPOKEN: Final = frozenset({"message", "command", "click"})
 class Heard:
     """An event, and in which shape it must be answered."""
 
-    what: What
     dialect: Dialect
     incoming: Incoming
 
@@ -87,9 +85,9 @@ def hear(body: bytes, extra: Mapping[str, Any]) -> Heard:
         is_direct=_is_direct(facts.space),
         thread=matching(THREAD, dict_of(facts.message, "thread"))
         or matching(THREAD, facts.thread),
-        extra={**extra, "dialect": dialect},
+        extra=dict(extra),
     )
-    return Heard(facts.what, dialect, incoming)
+    return Heard(dialect, incoming)
 
 
 def matching(form: re.Pattern[str], thing: Json) -> str:

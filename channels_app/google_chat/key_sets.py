@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Iterator, Mapping
+from time import monotonic
 from typing import Any, Final
 
 import jwt
@@ -60,10 +60,10 @@ class KeySet:
         Raises:
             KeysUnavailable: Google's answer is needed and cannot be had.
         """
-        if time.monotonic() >= self._fresh_until:
+        if monotonic() >= self._fresh_until:
             await self.fetch()
-        elif kid not in self._keys and time.monotonic() >= self._may_refetch_at:
-            self._may_refetch_at = time.monotonic() + REFETCH_EVERY_S
+        elif kid not in self._keys and monotonic() >= self._may_refetch_at:
+            self._may_refetch_at = monotonic() + REFETCH_EVERY_S
             await self.fetch()
         return self._keys.get(kid)
 
@@ -100,7 +100,7 @@ class KeySet:
         if not keys:
             raise KeysUnavailable("Google's keys: the answer holds none.")
         self._keys = keys
-        self._fresh_until = time.monotonic() + _kept_s(reply.headers)
+        self._fresh_until = monotonic() + _kept_s(reply.headers)
 
 
 _KEY_SETS: dict[str, KeySet] = {}

@@ -418,7 +418,7 @@ async def test_s28_keys_are_kept_as_long_as_google_says(
 ) -> None:
     google.max_age_s = 3600
     chat, offset, real = await channel_for("project"), 0.0, time.monotonic
-    monkeypatch.setattr(key_sets.time, "monotonic", lambda: real() + offset)
+    monkeypatch.setattr(key_sets, "monotonic", lambda: real() + offset)
     for offset, fetches in ((0, 1), (3500, 1), (3700, 2), (7200, 2), (7400, 3)):
         assert await chat.send(Event()) == ACCEPTED
         assert len(google.of("keys")) == fetches, offset
@@ -431,7 +431,7 @@ async def test_s28_a_new_key_is_found_and_unknown_ones_cost_one_fetch_a_minute(
     channel_for: Any, google: GoogleStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chat, offset, real = await channel_for("project"), 0.0, time.monotonic
-    monkeypatch.setattr(key_sets.time, "monotonic", lambda: real() + offset)
+    monkeypatch.setattr(key_sets, "monotonic", lambda: real() + offset)
     assert await chat.send(Event()) == ACCEPTED
     google.chat_key = signing_key("chat-2")
     assert await chat.send(Event()) == ACCEPTED

@@ -26,14 +26,12 @@ import time
 import uuid
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import jwt
 
 from tests.support.google_events import Event, addon, classic
+from tests.support.google_http import GoogleServer, Request
 from tests.support.google_keys import (
     ADDON_ACCOUNT,
     CHAT,
@@ -52,30 +50,6 @@ JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 MAX_BYTES = 32_000
 STATUSES = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}
 STATUSES |= {404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 500: "INTERNAL"}
-
-
-@dataclass
-class Request:
-    """One request that arrived; ``at`` is ``time.monotonic()``."""
-
-    kind: str
-    """keys, token, create, patch or delete."""
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    body: Any
-    at: float = field(default_factory=time.monotonic)
-    status: int = 0
-
-    @property
-    def space(self) -> str:
-        """The space that a request of the Chat API is about."""
-        return "/".join(self.path.split("/")[2:4])
-
-    @property
-    def text(self) -> str:
-        """The text of a message that was to be written."""
-        return str(self.body.get("text", ""))
 
 
 class GoogleStandIn:
@@ -97,8 +71,7 @@ class GoogleStandIn:
         self._by_request_id: dict[tuple[str, str], str] = {}
         self._last_write: dict[str, float] = {}
         self._lock = threading.Lock()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.google = self
+        self._server = GoogleServer(self)
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=[0.02], daemon=True
         )
@@ -178,6 +151,16 @@ class GoogleStandIn:
         payload = addon(event) if dialect == "addon" else classic(event)
         token = self.token(signed_for, audience) if token is None else token
         return post_json(url, payload, token)
+
+    def by_hand(self, path: str, wish: dict[str, Any]) -> Any:
+        """Do what somebody asks who tries things out."""
+        if path == "/messages":
+            return list(self.messages.values())
+        if path == "/service-account":
+            return json.loads(self.service_account())
+        event = Event(**wish.pop("event", {}))
+        status, answer = self.send(wish.pop("url"), event, **wish)
+        return {"status": status, "answer": answer}
 
     # --- what Google does ---------------------------------------------------------
 
@@ -287,83 +270,6 @@ class GoogleStandIn:
 def _error(status: int) -> dict[str, Any]:
     name = STATUSES.get(status, "UNAVAILABLE")
     return {"error": {"code": status, "message": "It is so.", "status": name}}
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 256
-    google: GoogleStandIn
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.1"
-
-    def handle_one_request(self) -> None:
-        """Serve one request; a client that has gone is no error."""
-        try:
-            super().handle_one_request()
-        except (ConnectionError, TimeoutError):
-            self.close_connection = True
-
-    def _serve(self) -> None:
-        parts = urlsplit(self.path)
-        raw = self.rfile.read(int(self.headers.get("content-length", 0)))
-        if parts.path in {"/messages", "/service-account", "/send"}:
-            self._write(200, self._by_hand(parts.path, raw), {})
-            return
-        request = Request(
-            kind=self._kind(parts.path),
-            path=parts.path,
-            query={name: each[0] for name, each in parse_qs(parts.query).items()},
-            headers={name.lower(): value for name, value in self.headers.items()},
-            body=self._decoded(raw),
-        )
-        status, payload, headers = self.server.google.answer(request)
-        request.status = status
-        if status == 0:
-            self.close_connection = True
-            return
-        self._write(status, payload, headers)
-
-    do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815
-
-    def _kind(self, path: str) -> str:
-        if self.command == "GET":
-            return "keys"
-        if path == "/token":
-            return "token"
-        return {"POST": "create", "PATCH": "patch", "DELETE": "delete"}[self.command]
-
-    def _decoded(self, raw: bytes) -> Any:
-        kind = self.headers.get("content-type", "")
-        if kind.startswith("application/x-www-form-urlencoded"):
-            return {name: each[0] for name, each in parse_qs(raw.decode()).items()}
-        return json.loads(raw) if raw else {}
-
-    def _by_hand(self, path: str, raw: bytes) -> Any:
-        google = self.server.google
-        if path == "/messages":
-            return list(google.messages.values())
-        if path == "/service-account":
-            return json.loads(google.service_account())
-        wish = json.loads(raw)
-        status, answer = google.send(
-            wish.pop("url"), Event(**wish.pop("event", {})), **wish
-        )
-        return {"status": status, "answer": answer}
-
-    def _write(self, status: int, payload: Any, headers: dict[str, str]) -> None:
-        data = json.dumps(payload).encode()
-        self.send_response(status)
-        for name, value in {"Content-Type": "application/json", **headers}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args: Any) -> None:
-        """Say nothing."""
 
 
 def serve_until_input_ends() -> None:

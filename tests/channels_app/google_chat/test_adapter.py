@@ -78,8 +78,8 @@ async def test_a_token_is_fetched_once_and_used_until_shortly_before_its_end(
     quick: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    offset, real = 0.0, access.time.monotonic
-    monkeypatch.setattr(access.time, "monotonic", lambda: real() + offset)
+    offset, real = 0.0, access.monotonic
+    monkeypatch.setattr(access, "monotonic", lambda: real() + offset)
     await asyncio.gather(*(ADAPTER.send(channel, outgoing()) for _ in range(5)))
     offset = 3400
     await ADAPTER.send(channel, outgoing())
