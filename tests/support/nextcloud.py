@@ -354,6 +354,7 @@ class Nextcloud:
         self._ready.set()
         await self._stop.wait()
         await runner.cleanup()
+        await asyncio.sleep(0.02)  # aborted connections are closed a moment later
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.path == "/journal":
