@@ -43,6 +43,7 @@ const commands = new Commands(turns, composer, {
   here: () => ({ persona: chat.dataset.persona, conversation: chat.dataset.conversation || null }),
   show: (text) => answerNote.show(text),
   go: (path) => location.assign(path),
+  stopBegun: () => stop(({ answer }) => !answer.turn),
 });
 const sidebar = watchSidebar(chat.dataset.persona, () => chat.dataset.conversation);
 const messages = new Thread(thread, follow, {
@@ -71,7 +72,7 @@ composer.addEventListener("send", async (event) => {
   if (composer.waitsForRoute && !await policyKept()) return;
   send(event.detail);
 });
-composer.addEventListener("stop", stop);
+composer.addEventListener("stop", () => stop());
 composer.addEventListener("long", ({ detail: sentence }) => (sentence ? tell(sentence) : hush()));
 const policyKept = keepPolicy(composer, () => chat.dataset.conversation, tell);
 
@@ -160,8 +161,8 @@ function begin(frame, entry) {
   showBusy();
 }
 
-function stop() {
-  for (const { answer, client_id } of new Set(live.values())) {
+function stop(wanted = () => true) {
+  for (const { answer, client_id } of [...new Set(live.values())].filter(wanted)) {
     turns.stop(answer.turn || client_id);
     answer.setStage("stopping");
   }

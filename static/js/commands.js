@@ -40,7 +40,8 @@ export class Commands {
    * @param {import("./composer.js").Composer} composer
    * @param {object} page `form` holds the text box and the list, `owner` is the
    *   person's id, `here()` returns persona and conversation for a frame, `show(text)`
-   *   shows a note, `go(path)` leaves for another page
+   *   shows a note, `go(path)` leaves for another page, `stopBegun()` stops what the
+   *   server does not know of yet
    */
   constructor(turns, composer, page) {
     this.#turns = turns;
@@ -57,7 +58,9 @@ export class Commands {
 
   /** Send a text if it is a command, and say whether it is. */
   take(text) {
-    if (!commandIn(text, this.#names)) return false;
+    const name = commandIn(text, this.#names);
+    if (!name) return false;
+    if (name === "stop") this.#page.stopBegun();
     if (this.#composer.text === text) this.#composer.text = "";
     const frame = { type: "message.send", ...this.#page.here(), text };
     this.#given.set(this.#turns.begin(frame), text);

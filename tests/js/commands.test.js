@@ -6,7 +6,7 @@ import { beforeEach, test } from "node:test";
 import { commandIn, Commands } from "../../static/js/commands.js";
 import { Turns } from "../../static/js/turns.js";
 
-const NAMES = new Set(["new", "model", "help"]);
+const NAMES = new Set(["new", "model", "stop", "help"]);
 
 // The server decides the same by tests/channels_app/test_slash_commands.py.
 const TEXTS = {
@@ -60,12 +60,14 @@ let shown;
 let gone;
 let stored;
 let commands;
+let stops;
 
 beforeEach(() => {
   socket = new FakeSocket();
   composer = { text: "", routes: [], focus() {}, chooseRoute(route) { this.routes.push(route); } };
   shown = [];
   gone = [];
+  stops = 0;
   stored = new Map();
   globalThis.sessionStorage = {
     getItem: (key) => stored.get(key) ?? null,
@@ -82,6 +84,7 @@ beforeEach(() => {
     here: () => ({ persona: "inara", conversation: "c1" }),
     show: (text) => shown.push(text),
     go: (path) => gone.push(path),
+    stopBegun: () => { stops += 1; },
   });
 });
 
@@ -163,4 +166,11 @@ test("a refused command comes back", () => {
   assert.equal(commands.refused({ client_id }), true);
   assert.equal(composer.text, "/model haiku");
   assert.equal(commands.refused({ client_id }), false);
+});
+
+test("stop also ends what the server has not heard of yet", () => {
+  give("/help");
+  assert.equal(stops, 0);
+  give("/stop");
+  assert.equal(stops, 1);
 });
