@@ -12,6 +12,7 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
@@ -19,6 +20,7 @@ from django.views.decorators.http import require_POST
 from accounts.secrets import Undecryptable
 from channels_app.bots import answering, inbox
 from channels_app.bots.channels import find_channel, secret
+from channels_app.bots.incoming import Incoming
 from channels_app.models import Channel
 from channels_app.nextcloud_talk.events import incoming_of
 from channels_app.nextcloud_talk.signature import (
@@ -83,10 +85,21 @@ async def talk_webhook(request: HttpRequest, username: str) -> HttpResponseBase:
             extra={"channel": found.channel_id},
         )
         extra["backend"] = "other"
-    receipt = await inbox.receive(found.channel_id, incoming_of(body, random, extra))
+    receipt = await _store(found.channel_id, incoming_of(body, random, extra))
     if receipt.is_new:
         answering.wake(found.channel_id)
     return JsonResponse({"status": "ok"})
+
+
+async def _store(channel_id: int, incoming: Incoming) -> inbox.Receipt:
+    """Store an event, with a second try while the database is busy.
+
+    Both fit into Nextcloud's five seconds, after which the event would be lost.
+    """
+    try:
+        return await inbox.receive(channel_id, incoming)
+    except OperationalError:
+        return await inbox.receive(channel_id, incoming)
 
 
 def _find(username: str, random: bytes, given: bytes, body: bytes) -> _Found | None:

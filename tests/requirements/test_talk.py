@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from django.db import OperationalError
 from django.http import HttpResponse
 from django.test import AsyncClient
 
 from accounts import people
 from accounts.models import User
-from channels_app.bots import answering
+from channels_app.bots import answering, inbox
 from channels_app.bots.channels import set_secrets
 from channels_app.models import Channel, InboundEvent, OutboundReply
 from routing.models import Model
@@ -272,6 +273,24 @@ async def test_s26_a_replay_is_known_after_its_event_is_done(seen: Any) -> None:
     )
     assert (await post()).status_code == 200
     assert [event.state for event in await seen(stored)] == ["done"]
+
+
+@pytest.mark.usefixtures("hers", "woken")
+async def test_an_event_is_not_lost_while_the_database_is_busy(
+    seen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, tries = inbox.store, []
+
+    def busy_once(arrivals: Any) -> Any:
+        tries.append(len(arrivals))
+        if len(tries) == 1:
+            raise OperationalError("database is locked")
+        return real(arrivals)
+
+    monkeypatch.setattr(inbox, "store", busy_once)
+    assert (await post()).status_code == 200
+    assert len(await seen(stored)) == 1
+    assert tries == [1, 1]
 
 
 # --- S27, and everything else that proves nothing ----------------------------------
