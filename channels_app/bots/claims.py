@@ -37,8 +37,12 @@ _LOOK_AT: Final = 256
 
 State = InboundEvent.State
 _EVENTS = InboundEvent._meta.db_table
-# Literal states let the database use the index of open events.
-_OPEN = f"state IN ('{State.RECEIVED.value}', '{State.PROCESSING.value}')"
+# Literal states, and a moment that is always before, let every database use the index
+# of open events, so that old ones cost nothing.
+_OPEN = (
+    f"state IN ('{State.RECEIVED.value}', '{State.PROCESSING.value}') "
+    "AND next_at > '2000-01-01'"
+)
 _HEADS = f"""
 SELECT id, channel_id, room_id, kind, attempts FROM (
   SELECT event.id, event.channel_id, event.room_id, event.kind, event.attempts,
@@ -52,6 +56,12 @@ SELECT id, channel_id, room_id, kind, attempts FROM (
 ) AS due
 WHERE place <= {ROOMS_PER_CHANNEL * 2}
 ORDER BY place, id LIMIT {_LOOK_AT}
+"""  # noqa: S608  nothing in it comes from outside
+_SOME = f"""
+SELECT 1 FROM {_EVENTS} WHERE {_OPEN} AND (
+  (state = '{State.RECEIVED.value}' AND next_at <= %s)
+  OR (state = '{State.PROCESSING.value}' AND claimed_at <= %s)
+) LIMIT 1
 """  # noqa: S608  nothing in it comes from outside
 _FIRST = f"""
 SELECT MIN(id) FROM {_EVENTS} WHERE {_OPEN} AND channel_id = %s AND room_id = %s
@@ -82,6 +92,14 @@ class _Head:
     kind: str
     attempts: int
     """How many there were before."""
+
+
+def some_are_due() -> bool:
+    """Say whether some event may be claimed, with one cheap query."""
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(_SOME, _moments(now, now - LEASE))
+        return cursor.fetchone() is not None
 
 
 def claim_due(
@@ -124,12 +142,13 @@ def _due(lease_end: datetime, now: datetime) -> Q:
 
 
 def _due_heads(due_at: datetime, lease_end: datetime) -> list[_Head]:
-    moments = [
-        _DATETIME.get_db_prep_value(each, connection) for each in (due_at, lease_end)
-    ]
     with connection.cursor() as cursor:
-        cursor.execute(_HEADS, moments)
+        cursor.execute(_HEADS, _moments(due_at, lease_end))
         return [_Head(*row) for row in cursor.fetchall()]
+
+
+def _moments(*moments: datetime) -> list[Any]:
+    return [_DATETIME.get_db_prep_value(each, connection) for each in moments]
 
 
 def _chosen(heads: Iterable[_Head], running: Mapping[int, int]) -> list[_Head]:

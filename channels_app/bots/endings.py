@@ -19,6 +19,8 @@ from channels_app.bots.incoming import Incoming
 from channels_app.models import ChannelRoom, InboundEvent
 from personas.models import Message
 
+CUT_OFF: Final = "internal"
+"""Error code of an interrupted answer that no person stopped: its process ended."""
 SORRY: Final = "Sorry, I could not answer this message."
 STOPPED: Final = "(Stopped.)"
 BROKEN_OFF: Final = "(The answer breaks off here.)"
@@ -39,7 +41,7 @@ class Ended:
     text: str = ""
     """What was said, whole."""
     again: bool = False
-    """Nothing: another process goes on with the event."""
+    """Nothing: another attempt goes on with the event."""
 
 
 def close(
@@ -124,8 +126,8 @@ def finish(
         return None
     try:
         event = _held_event(claim)
-        if stopping and answer and answer.state == Message.State.INTERRUPTED:
-            _hand_over(event)
+        if answer is not None and _was_cut_off(event, answer, stopping=stopping):
+            _leave_open(event)
             return Ended(again=True)
         text = words_of(answer, alone=alone)
         state, reason = InboundEvent.State.DONE, ""
@@ -146,8 +148,27 @@ def _held_event(claim: Claim) -> InboundEvent:
     return event
 
 
-def _hand_over(event: InboundEvent) -> None:
-    """Leave an event to another process, without the turn that was cut off."""
+def first_id(event: InboundEvent) -> str:
+    """Return the client id of the turn that answers an event."""
+    return f"event-{event.pk}"
+
+
+def second_id(event: InboundEvent) -> str:
+    """Return that of the one more answer after Cortex itself cut the first off."""
+    return f"event-{event.pk}-again"
+
+
+def _was_cut_off(event: InboundEvent, answer: Message, *, stopping: bool) -> bool:
+    """Say whether Cortex itself cut off an answer that can be asked for once more."""
+    return (
+        answer.state == Message.State.INTERRUPTED
+        and answer.client_id == first_id(event)
+        and (stopping or answer.error_code == CUT_OFF)
+    )
+
+
+def _leave_open(event: InboundEvent) -> None:
+    """Leave an event to the next attempt, without the turn that was cut off."""
     _change(
         event,
         state=InboundEvent.State.RECEIVED,

@@ -18,7 +18,14 @@ from channels_app.bots import guards, outbox, pairing, rooms, senders
 from channels_app.bots.adapters import ChannelInfo
 from channels_app.bots.channels import info_of
 from channels_app.bots.claims import MAX_ATTEMPTS, Claim, held
-from channels_app.bots.endings import SORRY, Lost, close
+from channels_app.bots.endings import (
+    CUT_OFF,
+    SORRY,
+    Lost,
+    close,
+    first_id,
+    second_id,
+)
 from channels_app.bots.incoming import Incoming
 from channels_app.bots.senders import Sender
 from channels_app.errors import TurnError
@@ -40,6 +47,7 @@ LOOP = (
     "That was more than {count} messages in a minute, so I pause. "
     "Please wait a minute before you write again."
 )
+GAVE_UP = "gave up after several attempts"
 GUESTS = "I have answered as many guests as I may for today. Please ask again tomorrow."
 
 
@@ -122,8 +130,23 @@ def judge(claim: Claim) -> Said | Ask | None:
         return None
 
 
+def _incoming_of(event: InboundEvent) -> Incoming | None:
+    """Return what came, or close an event that nothing can be done with any more."""
+    incoming = Incoming(external_id=event.external_id, kind="other")
+    reason = GAVE_UP  # not even giving it up has succeeded
+    if event.attempts <= MAX_ATTEMPTS + 1:
+        try:
+            return Incoming.from_payload(event.payload)
+        except TypeError:
+            reason = "stored by another version"
+    close(event, incoming, State.FAILED, reason=reason)
+    return None
+
+
 def _judge(event: InboundEvent) -> Said | Ask:
-    incoming, channel = Incoming.from_payload(event.payload), event.channel
+    incoming, channel = _incoming_of(event), event.channel
+    if incoming is None:
+        return Said()
     room, reason = None, ""
     if not (channel.enabled and channel.owner.is_active):
         reason = "channel switched off"
@@ -153,7 +176,7 @@ def _give_up(case: _Case) -> Said:
     allowed = case.room.state == ChannelRoom.State.ALLOWED
     expected = case.sender.alone or case.incoming.names_bot or case.event.turn_id
     text = SORRY if allowed and expected else ""
-    return case.close(State.FAILED, "gave up after several attempts", text)
+    return case.close(State.FAILED, GAVE_UP, text)
 
 
 # --- rooms that are not allowed ---------------------------------------------------
@@ -262,16 +285,6 @@ def _info(channel: Channel) -> ChannelInfo | None:
         return None
 
 
-def first_id(event: InboundEvent) -> str:
-    """Return the client id of the turn that answers an event."""
-    return f"event-{event.pk}"
-
-
-def second_id(event: InboundEvent) -> str:
-    """Return that of the one more answer after Cortex itself cut the first off."""
-    return f"event-{event.pk}-again"
-
-
 def _go_on(
     event: InboundEvent, *, alone: bool
 ) -> tuple[RetryRequest | None, UUID | None]:
@@ -294,7 +307,7 @@ def _go_on(
     if first is None:
         return None, None
     # A turn that ended while this process did has been taken off the event again.
-    cut_off = first.error_code == "internal" or event.turn_id is None
+    cut_off = first.error_code == CUT_OFF or event.turn_id is None
     if first.state == Message.State.INTERRUPTED and cut_off:
         again = RetryRequest(
             client_id=second_id(event),

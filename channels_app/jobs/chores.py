@@ -9,27 +9,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from django.db.models import Q
-from django.utils import timezone
-
 from channels_app import webhooks
-from channels_app.bots import answering, outbox
-from channels_app.bots.claims import LEASE
+from channels_app.bots import answering, claims, outbox
 from channels_app.deliveries import due
-from channels_app.models import InboundEvent, OutboundReply, WebhookDelivery
+from channels_app.models import OutboundReply, WebhookDelivery
 from routing.db_pool import run_in_db_pool
 
 EVERY_S: Final = 2.0
 
 Chore = Callable[[], Awaitable[object]]
-
-
-def events_wait() -> bool:
-    """Say whether some event is due to be answered, with one cheap query."""
-    now, state = timezone.now(), InboundEvent.State
-    new = Q(state=state.RECEIVED, next_at__lte=now)
-    left = Q(state=state.PROCESSING, claimed_at__lte=now - LEASE)
-    return InboundEvent.objects.filter(new | left).exists()
 
 
 def replies_wait() -> bool:
@@ -44,7 +32,7 @@ def webhooks_wait() -> bool:
 
 async def see_to_events() -> None:
     """Answer events that nobody works at."""
-    if await run_in_db_pool(events_wait):
+    if await run_in_db_pool(claims.some_are_due):
         await answering.process_left_over()
 
 

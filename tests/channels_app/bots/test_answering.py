@@ -8,12 +8,22 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
 from channels_app import turns
 from channels_app.abandoned import interrupt_abandoned
-from channels_app.bots import answering, claims, desk, endings, inbox, judging, outbox
+from channels_app.bots import (
+    answering,
+    claims,
+    desk,
+    endings,
+    inbox,
+    judging,
+    outbox,
+    rooms,
+)
 from channels_app.models import Channel, InboundEvent, OutboundReply
 from channels_app.turn_requests import TurnRequest
 from personas.models import Message
@@ -189,13 +199,24 @@ async def test_many_at_once_are_all_answered_in_order(platform: Platform) -> Non
     ]
     receipts = await asyncio.gather(*map(platform.receive, messages))
     assert all(receipt.is_new for receipt in receipts)
-    async with asyncio.timeout(50):
-        await asyncio.gather(*[platform.over(r.event_id or 0, 50) for r in receipts])
+    for receipt in receipts:
+        await platform.over(receipt.event_id or 0, 50)
     assert sorted(platform.texts()) == sorted(message.text for message in messages)
     asked = [call.prompt.messages[-1].text for call in calls[-count:]]
     for room in range(rooms):
         mine = [message.text for message in messages if message.room_id == f"r{room}"]
         assert [text for text in asked if text in mine] == mine
+
+
+def test_old_events_cost_the_claim_nothing(platform: Platform) -> None:
+    """Only the index of open events is read, however many are over."""
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL decides by its statistics, which a test has not")
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {claims._HEADS}", ["", ""])
+        plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
+    assert "channels_event_open" in plan
+    assert "SCAN channels_app_inboundevent" not in plan
 
 
 # --- processes that die -------------------------------------------------------------
@@ -289,6 +310,26 @@ async def test_a_turn_that_died_is_asked_for_once_more(platform: Platform) -> No
     assert await run_in_db_pool(Message.objects.filter(role="user").count) == 1
 
 
+async def test_a_turn_that_is_found_dead_while_it_is_followed_is_asked_for_again(
+    platform: Platform,
+) -> None:
+    """The worker looks at the event before its tick has found the dead answer."""
+    event_id = await _begun(platform)
+    await _end_of_turns()
+    await run_in_db_pool(_die, event_id, "event-{}", False)
+    await run_in_db_pool(_later, event_id)
+    looking = asyncio.create_task(answering.process_left_over())
+    async with asyncio.timeout(10):
+        while not await run_in_db_pool(
+            InboundEvent.objects.filter(pk=event_id, attempts=2).exists
+        ):
+            await asyncio.sleep(0.02)
+    assert await run_in_db_pool(interrupt_abandoned) == 1
+    await platform.over(event_id)
+    await looking
+    assert platform.texts() == ["hello"]
+
+
 async def test_a_turn_that_died_twice_is_apologised_for(platform: Platform) -> None:
     event_id = await _begun(platform)
     await _end_of_turns()
@@ -355,8 +396,8 @@ async def _end_of_turns() -> None:
             await asyncio.sleep(0.01)
 
 
-def _die(event_id: int, client_id: str) -> None:
-    """Let the answer be half written, and then be found by the tick."""
+def _die(event_id: int, client_id: str, found: bool = True) -> None:
+    """Let the answer be half written, and ``found``: noticed by the tick."""
     rows = Message.objects.filter(
         role="assistant", client_id=client_id.format(event_id)
     )
@@ -365,7 +406,8 @@ def _die(event_id: int, client_id: str) -> None:
         text="half an",
         alive_at=timezone.now() - timedelta(minutes=1),
     )
-    assert interrupt_abandoned() == 1
+    if found:
+        assert interrupt_abandoned() == 1
 
 
 def _copy_as_second(event_id: int) -> None:
@@ -492,6 +534,26 @@ async def test_a_fault_of_our_own_is_tried_again_and_then_given_up(
     assert len(tries) == claims.MAX_ATTEMPTS
     assert event.state == State.FAILED
     assert platform.texts() == ["Sorry, I could not answer this message."]
+
+
+async def test_an_event_that_cannot_even_be_given_up_ends(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(desk, "FAILED_PAUSES_S", (0.01,))
+    monkeypatch.setattr(rooms, "see", broken)
+    event = await platform.say("hello")
+    assert (event.state, event.reason) == (State.FAILED, judging.GAVE_UP)
+    assert event.payload == {}
+
+
+async def test_an_event_that_cannot_be_read_ends(platform: Platform) -> None:
+    event_id = await _stored(platform)
+    await run_in_db_pool(lambda: InboundEvent.objects.update(payload={"x": 1}))
+    event = await _left(platform, event_id)
+    assert (event.state, platform.texts()) == (State.FAILED, [])
 
 
 async def test_a_sign_of_work_that_fails_costs_no_answer(
