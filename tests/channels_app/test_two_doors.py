@@ -273,7 +273,7 @@ async def test_a_shared_room_says_who_wrote_and_tells_no_secrets(
     )
     await talk.say("Inara, hello", name="Alice A.")
     await talk.say("Inara, and me?", sender="users/bob", name="Bob B.")
-    assert heard()[-1] == "Bob B.: Inara, and me?"
+    assert heard()[-1] == "Bob B. (guest): Inara, and me?"
     assert "4711" not in json.dumps([scripted.calls[-1].prompt.system, heard()])
     chat = await run_in_db_pool(Conversation.objects.get)
     assert chat.shared
