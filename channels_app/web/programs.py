@@ -47,7 +47,7 @@ def is_for_programs(path: str) -> bool:
 def programs_middleware(get_response: _GetResponse) -> _GetResponse:
     """Answer what is for programs here and pass every other request on."""
     security = SecurityMiddleware(lambda request: HttpResponse())
-    answer = convert_exception_to_response(_answer)
+    answer = cast("_AsyncGetResponse", convert_exception_to_response(_answer))
 
     if iscoroutinefunction(get_response):
 
