@@ -151,7 +151,10 @@ def _resolved(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any
 def _type_words(schema: dict[str, Any]) -> str:
     """Say in words what a value must be; null is said by its being optional."""
     if "enum" in schema:
-        return ", ".join(str(value) for value in schema["enum"])
+        values = [value for value in schema["enum"] if value is not None]
+        return ", ".join(
+            value if isinstance(value, str) else json.dumps(value) for value in values
+        )
     if "anyOf" in schema:
         words = (_type_words(each) for each in schema["anyOf"] if not _is_null(each))
         return " or ".join(dict.fromkeys(words))
