@@ -20,6 +20,9 @@ from channels_app.web.csp import OTHER_HEADERS
 
 reactor: Any = installed_reactor  # a module to the type checker
 BODY_LIMIT_BYTES = 25 * 1024 * 1024
+HEADERS_LIMIT_BYTES = 96 * 1024
+"""All headers together; with more a connection is closed without an answer. Room for
+a nonsense of 64 KB as a token, which shall be refused like every other one."""
 LINGER_S = 10.0
 """How long a refused body is read and dropped, so that the client sees the answer."""
 IDLE_TIMEOUT_S = 60.0
@@ -175,4 +178,6 @@ class CortexHTTPFactory(HTTPFactory):  # type: ignore[misc]
         """Return the protocol of one new connection."""
         protocol = super().buildProtocol(addr)
         protocol.requestFactory = CortexRequest
+        channel = protocol._channel  # what reads HTTP/1.1, behind a wrapper
+        channel.MAX_LENGTH = channel.totalHeadersSize = HEADERS_LIMIT_BYTES
         return protocol

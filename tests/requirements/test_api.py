@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from personas.models import Message
 from tests.support.api import Api, api_of
 from tests.support.chat import session_for
 from tests.support.chat_fixtures import *  # noqa: F403
+from tests.support.processes import ServerProcess
 
 ROOT = Path(settings.BASE_DIR)
 CALLS: list[tuple[str, str, dict[str, Any] | None]] = [
@@ -354,6 +357,23 @@ async def test_s33_nonsense_is_refused_in_json(
             401,
             "unauthenticated",
         )
+
+
+@pytest.mark.slow
+def test_s33_nonsense_is_refused_by_the_server_too(
+    live_server_process: ServerProcess,
+) -> None:
+    address = live_server_process.url.removeprefix("http://")
+    for raw in NASTY:
+        sent = raw.encode().replace(b"\0", b"\x01")  # no client sends it in a header
+        for headers in ({"Authorization": b"Bearer " + sent}, {"x-api-key": sent}):
+            connection = HTTPConnection(address, timeout=10)
+            connection.request("GET", "/ledger", headers=headers)
+            response = connection.getresponse()
+            assert response.status == 401, raw[:80]
+            assert json.load(response)["error"]["code"] == "unauthenticated"
+            connection.close()
+    assert "Traceback" not in live_server_process.log
 
 
 @pytest.mark.parametrize("cookie", NASTY)
