@@ -19,6 +19,7 @@ from accounts import secrets
 from accounts.models import User
 from channels_app.bots.adapters import ChannelInfo
 from channels_app.models import Channel, ChannelRoom, LinkedIdentity, OutboundReply
+from personas.prepared import Prepared
 from routing.addresses import origin_of
 from routing.errors import BadAddress
 
@@ -65,18 +66,28 @@ def get_reply_for_user(user: User, reply_id: UUID) -> OutboundReply:
 
 def find_channel(kind: str, username: str) -> Channel | None:
     """Return the channel behind a webhook's address, if it exists for the outside."""
-    channel = (
-        Channel.objects.filter(
-            kind=kind,
-            enabled=True,
-            persona__isnull=False,
-            owner__username=username,
-            owner__is_active=True,
-        )
-        .select_related("persona", "owner")
-        .first()
-    )
+    channel = _OUTSIDE.first(kind, username)
     return channel if channel is not None and is_set_up(channel) else None
+
+
+def _of_address(kind: str, username: str) -> QuerySet[Channel]:
+    return Channel.objects.filter(
+        kind=kind,
+        enabled=True,
+        persona__isnull=False,
+        owner__username=username,
+        owner__is_active=True,
+    ).select_related("persona", "owner")
+
+
+_OUTSIDE = Prepared(
+    _of_address,
+    [
+        (Channel._meta.get_field("kind"), "(a kind)"),
+        (User._meta.get_field("username"), "(a name)"),
+    ],
+)
+"""Looked up for every event, before anything is known of who sent it."""
 
 
 def is_set_up(channel: Channel) -> bool:
