@@ -42,8 +42,16 @@ SCHEMES: dict[str, Any] = {
         "description": "The same token, for programs that send it so.",
     },
 }
-ANY_SIGNED_IN: list[dict[str, list[str]]] = [{"token": []}, {"key": []}, {"session": []}]
-ANY_WITH_CSRF: list[dict[str, list[str]]] = [{"token": []}, {"key": []}, {"session": [], "csrf": []}]
+ANY_SIGNED_IN: list[dict[str, list[str]]] = [
+    {"token": []},
+    {"key": []},
+    {"session": []},
+]
+ANY_WITH_CSRF: list[dict[str, list[str]]] = [
+    {"token": []},
+    {"key": []},
+    {"session": [], "csrf": []},
+]
 """As ``ANY_SIGNED_IN``, for what changes something."""
 EXAMPLES: dict[str, Any] = {
     "/chat": {"persona": "inara", "text": "Good morning!"},

@@ -27,9 +27,7 @@ from routing.db_pool import run_in_db_pool
 router = Router(tags=["Ledger"], auth=Auth("ledger", "admin"))
 
 DEFAULT_ROWS, MAX_ROWS = 50, 1000
-Limit = Annotated[
-    int, Query(ge=1, le=MAX_ROWS, description="How many rows at most.")
-]
+Limit = Annotated[int, Query(ge=1, le=MAX_ROWS, description="How many rows at most.")]
 WORKER_SILENT_AFTER = timedelta(seconds=60)
 """The worker ticks every ten seconds; after so long it is taken for dead."""
 
