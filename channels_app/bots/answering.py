@@ -20,9 +20,10 @@ from weakref import WeakKeyDictionary
 from channels_app import turns
 from channels_app.bots import endings, judging, outbox
 from channels_app.bots.adapters import adapter_for
+from channels_app.bots.asking import Ask
 from channels_app.bots.claims import Claim
 from channels_app.bots.desk import Desk, GivenBack
-from channels_app.bots.judging import Ask, Said
+from channels_app.bots.judging import Said
 from channels_app.errors import TurnError
 from channels_app.streams import TurnStream
 from routing.db_pool import run_in_db_pool

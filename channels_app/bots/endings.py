@@ -14,13 +14,12 @@ from django.utils import timezone
 from accounts.transactions import quick_transaction
 from channels_app.bots import outbox
 from channels_app.bots.adapters import adapter_for
+from channels_app.bots.asking import CUT_OFF, first_id
 from channels_app.bots.claims import Claim, held
 from channels_app.bots.incoming import Incoming
 from channels_app.models import ChannelRoom, InboundEvent
 from personas.models import Message
 
-CUT_OFF: Final = "internal"
-"""Error code of an interrupted answer that no person stopped: its process ended."""
 SORRY: Final = "Sorry, I could not answer this message."
 STOPPED: Final = "(Stopped.)"
 BROKEN_OFF: Final = "(The answer breaks off here.)"
@@ -146,16 +145,6 @@ def _held_event(claim: Claim) -> InboundEvent:
     if event is None:
         raise Lost
     return event
-
-
-def first_id(event: InboundEvent) -> str:
-    """Return the client id of the turn that answers an event."""
-    return f"event-{event.pk}"
-
-
-def second_id(event: InboundEvent) -> str:
-    """Return that of the one more answer after Cortex itself cut the first off."""
-    return f"event-{event.pk}-again"
 
 
 def _was_cut_off(event: InboundEvent, answer: Message, *, stopping: bool) -> bool:

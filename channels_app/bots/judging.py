@@ -2,8 +2,8 @@
 
 ``judge`` is synchronous and crossed once for each attempt. What it decides alone is
 stored in the transaction that closes the event, so that a crash leaves both or neither;
-everything else is only read, without a lock. A turn is only described here;
-``answering`` runs it.
+everything else is only read, without a lock. A turn is only described
+(``asking``); ``answering`` runs it.
 """
 
 from __future__ import annotations
@@ -11,27 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from accounts.secrets import Undecryptable
 from accounts.transactions import quick_transaction
 from channels_app import slash_commands
-from channels_app.bots import guards, outbox, pairing, rooms, senders
-from channels_app.bots.adapters import ChannelInfo
-from channels_app.bots.channels import info_of
+from channels_app.bots import asking, guards, pairing, rooms, senders
+from channels_app.bots.asking import Ask, is_sync
 from channels_app.bots.claims import MAX_ATTEMPTS, Claim, held
-from channels_app.bots.endings import (
-    CUT_OFF,
-    SORRY,
-    Lost,
-    close,
-    first_id,
-    second_id,
-)
+from channels_app.bots.endings import SORRY, Lost, close
 from channels_app.bots.incoming import Incoming
 from channels_app.bots.senders import Sender
 from channels_app.errors import TurnError
 from channels_app.models import Channel, ChannelRoom, InboundEvent
-from channels_app.turn_requests import RetryRequest, TurnRequest, checked_text
-from personas.models import Message, Persona
+from channels_app.turn_requests import checked_text
+from personas.models import Persona
 from personas.personas import get_persona_for_user
 
 State = InboundEvent.State
@@ -62,30 +53,6 @@ class Said:
     """The response to the event carries the words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A turn answers the event."""
-
-    user_id: int
-    kind: str
-    room: int
-    """Primary key of the room."""
-    incoming: Incoming
-    alone: bool
-    request: TurnRequest | RetryRequest | None
-    """What starts the turn; ``None`` = it has begun before and is ``turn``."""
-    turn: UUID | None
-    channel: ChannelInfo | None
-    """What the adapter is given; ``None`` where its secrets cannot be read."""
-    key: UUID
-    """Id of the first part of the answer."""
-
-    @property
-    def is_sync(self) -> bool:
-        """The answer goes into the response to the event itself, and nowhere else."""
-        return is_sync(self.incoming)
-
-
 @dataclass(slots=True)
 class _Case:
     """Everything known about an event while it is judged."""
@@ -110,11 +77,6 @@ class _Case:
     def ignore(self, reason: str, text: str = "") -> Said:
         """Close the event as one that gets no answer."""
         return self.close(State.IGNORED, reason, text)
-
-
-def is_sync(incoming: Incoming) -> bool:
-    """Say whether an event is answered within the response to it."""
-    return bool(incoming.extra.get("sync"))
 
 
 def judge(claim: Claim) -> Said | Ask | None:
@@ -244,79 +206,7 @@ def _judge_question(case: _Case, persona: Persona) -> Said | Ask:
     if is_guest != event.guest:
         event.guest = is_guest
         event.save(update_fields=["guest"])
-    return _ask(case, persona, text)
-
-
-def _ask(case: _Case, persona: Persona, text: str) -> Ask:
-    event, channel, sender = case.event, case.channel, case.sender
-    request: TurnRequest | RetryRequest | None
-    request, turn = _go_on(event, alone=sender.alone)
-    if request is None and turn is None:
-        conversation = rooms.conversation_of(
-            channel, case.room, persona, alone=sender.alone
-        )
-        request = TurnRequest(
-            client_id=first_id(event),
-            text=text,
-            persona=persona.name,
-            conversation=conversation.pk if conversation else None,
-            channel=channel.kind,
-            alone=sender.alone,
-            author_name="" if sender.alone else sender.name,
-            from_guest=not sender.is_owner,
-        )
-    return Ask(
-        user_id=channel.owner_id,
-        kind=channel.kind,
-        room=case.room.pk,
-        incoming=case.incoming,
-        alone=sender.alone,
-        request=request,
-        turn=turn,
-        channel=_info(channel),
-        key=outbox.key_of(event),
-    )
-
-
-def _info(channel: Channel) -> ChannelInfo | None:
-    try:
-        return info_of(channel)
-    except Undecryptable:
-        return None
-
-
-def _go_on(
-    event: InboundEvent, *, alone: bool
-) -> tuple[RetryRequest | None, UUID | None]:
-    """Return what an earlier attempt left: an answer to ask for again, or the turn.
-
-    An answer that the end of Cortex cut off is asked for once more, as another answer
-    to the same message; what a person stopped, and what failed, stays as it is.
-    """
-    if event.attempts <= 1:
-        return None, None
-    answers = Message.objects.filter(
-        owner=event.channel.owner_id,
-        role=Message.Role.ASSISTANT,
-        client_id__in=[first_id(event), second_id(event)],
-    )
-    found = {answer.client_id: answer for answer in answers}
-    if (second := found.get(second_id(event))) is not None:
-        return None, second.pk
-    first = found.get(first_id(event))
-    if first is None:
-        return None, None
-    # A turn that ended while this process did has been taken off the event again.
-    cut_off = first.error_code == CUT_OFF or event.turn_id is None
-    if first.state == Message.State.INTERRUPTED and cut_off:
-        again = RetryRequest(
-            client_id=second_id(event),
-            message=first.pk,
-            channel=event.channel.kind,
-            alone=alone,
-        )
-        return again, None
-    return None, first.pk
+    return asking.ask(event, case.room, case.incoming, case.sender, persona, text)
 
 
 # --- commands ---------------------------------------------------------------------

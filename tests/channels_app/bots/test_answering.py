@@ -16,6 +16,7 @@ from channels_app import turns
 from channels_app.abandoned import interrupt_abandoned
 from channels_app.bots import (
     answering,
+    asking,
     claims,
     desk,
     endings,
@@ -376,7 +377,7 @@ async def _begun(platform: Platform) -> int:
     event_id = await _stored(platform)
     (claim,) = await run_in_db_pool(claims.claim_due, {})
     ask = await run_in_db_pool(judging.judge, claim)
-    assert isinstance(ask, judging.Ask)
+    assert isinstance(ask, asking.Ask)
     assert ask.request is not None
     started = await turns.start_turn(ask.user_id, ask.request)
     assert started.turn is not None

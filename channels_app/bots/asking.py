@@ -1,0 +1,141 @@
+"""Which turn answers an event: a new one, one asked for again, or one that has begun.
+
+A turn is only described here; ``answering`` runs it. Client ids made from the event are
+what lets another attempt find the turn of an earlier one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from accounts.secrets import Undecryptable
+from channels_app.bots import outbox, rooms
+from channels_app.bots.adapters import ChannelInfo
+from channels_app.bots.channels import info_of
+from channels_app.bots.incoming import Incoming
+from channels_app.bots.senders import Sender
+from channels_app.models import Channel, ChannelRoom, InboundEvent
+from channels_app.turn_requests import RetryRequest, TurnRequest
+from personas.models import Message, Persona
+
+CUT_OFF: Final = "internal"
+"""Error code of an interrupted answer that no person stopped: its process ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A turn answers the event."""
+
+    user_id: int
+    kind: str
+    room: int
+    """Primary key of the room."""
+    incoming: Incoming
+    alone: bool
+    request: TurnRequest | RetryRequest | None
+    """What starts the turn; ``None`` = it has begun before and is ``turn``."""
+    turn: UUID | None
+    channel: ChannelInfo | None
+    """What the adapter is given; ``None`` where its secrets cannot be read."""
+    key: UUID
+    """Id of the first part of the answer."""
+
+    @property
+    def is_sync(self) -> bool:
+        """The answer goes into the response to the event itself, and nowhere else."""
+        return is_sync(self.incoming)
+
+
+def is_sync(incoming: Incoming) -> bool:
+    """Say whether an event is answered within the response to it."""
+    return bool(incoming.extra.get("sync"))
+
+
+def first_id(event: InboundEvent) -> str:
+    """Return the client id of the turn that answers an event."""
+    return f"event-{event.pk}"
+
+
+def second_id(event: InboundEvent) -> str:
+    """Return that of the one more answer after Cortex itself cut the first off."""
+    return f"event-{event.pk}-again"
+
+
+def ask(
+    event: InboundEvent,
+    room: ChannelRoom,
+    incoming: Incoming,
+    sender: Sender,
+    persona: Persona,
+    text: str,
+) -> Ask:
+    """Describe the turn that answers an event, or find the one that has begun."""
+    channel = event.channel
+    request: TurnRequest | RetryRequest | None
+    request, turn = _go_on(event, alone=sender.alone)
+    if request is None and turn is None:
+        conversation = rooms.conversation_of(channel, room, persona, alone=sender.alone)
+        request = TurnRequest(
+            client_id=first_id(event),
+            text=text,
+            persona=persona.name,
+            conversation=conversation.pk if conversation else None,
+            channel=channel.kind,
+            alone=sender.alone,
+            author_name="" if sender.alone else sender.name,
+            from_guest=not sender.is_owner,
+        )
+    return Ask(
+        user_id=channel.owner_id,
+        kind=channel.kind,
+        room=room.pk,
+        incoming=incoming,
+        alone=sender.alone,
+        request=request,
+        turn=turn,
+        channel=_info(channel),
+        key=outbox.key_of(event),
+    )
+
+
+def _info(channel: Channel) -> ChannelInfo | None:
+    try:
+        return info_of(channel)
+    except Undecryptable:
+        return None
+
+
+def _go_on(
+    event: InboundEvent, *, alone: bool
+) -> tuple[RetryRequest | None, UUID | None]:
+    """Return what an earlier attempt left: an answer to ask for again, or the turn.
+
+    An answer that the end of Cortex cut off is asked for once more, as another answer
+    to the same message; what a person stopped, and what failed, stays as it is.
+    """
+    if event.attempts <= 1:
+        return None, None
+    answers = Message.objects.filter(
+        owner=event.channel.owner_id,
+        role=Message.Role.ASSISTANT,
+        client_id__in=[first_id(event), second_id(event)],
+    )
+    found = {answer.client_id: answer for answer in answers}
+    if (second := found.get(second_id(event))) is not None:
+        return None, second.pk
+    first = found.get(first_id(event))
+    if first is None:
+        return None, None
+    # A turn that ended while this process did has been taken off the event again.
+    cut_off = first.error_code == CUT_OFF or event.turn_id is None
+    if first.state == Message.State.INTERRUPTED and cut_off:
+        again = RetryRequest(
+            client_id=second_id(event),
+            message=first.pk,
+            channel=event.channel.kind,
+            alone=alone,
+        )
+        return again, None
+    return None, first.pk
