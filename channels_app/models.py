@@ -212,7 +212,17 @@ class InboundEvent(models.Model):
                 name="channels_event_open",
             ),
             models.Index(
+                fields=["channel", "room_id", "kind", "id"],
+                condition=Q(state__in=["received", "processing"]),
+                name="channels_event_lane",
+            ),
+            models.Index(
                 fields=["channel", "room_id", "received_at"], name="channels_event_room"
+            ),
+            models.Index(
+                fields=["channel", "received_at"],
+                condition=Q(guest=True),
+                name="channels_event_guest",
             ),
         ]
 
@@ -281,6 +291,16 @@ class OutboundReply(Delivery):
                 condition=Q(state__in=["pending", "sending"]),
                 name="channels_reply_open",
             ),
+            models.Index(
+                fields=["channel", "next_at"],
+                condition=Q(state__in=["pending", "sending"]),
+                name="channels_reply_place",
+            ),
+            models.Index(
+                fields=["channel", "room_id", "event"],
+                condition=Q(state__in=["pending", "sending"]),
+                name="channels_reply_order",
+            ),
             models.Index(fields=["created_at"], name="channels_reply_made"),
         ]
 
@@ -342,6 +362,11 @@ class WebhookDelivery(Delivery):
                 fields=["next_at"],
                 condition=Q(state__in=["pending", "sending"]),
                 name="channels_webhook_open",
+            ),
+            models.Index(
+                fields=["endpoint", "next_at"],
+                condition=Q(state__in=["pending", "sending"]),
+                name="channels_webhook_place",
             ),
             models.Index(fields=["created_at"], name="channels_webhook_made"),
         ]
