@@ -242,6 +242,9 @@ class Message(models.Model):
     alive_at = models.DateTimeField(
         null=True, help_text="Refreshed while a process is generating this answer."
     )
+    stop_asked = models.BooleanField(
+        default=False, help_text="Its person wants no more of it."
+    )
     created_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
 
