@@ -212,7 +212,7 @@ class InboundEvent(models.Model):
                 name="channels_event_open",
             ),
             models.Index(
-                fields=["channel", "room_id", "kind", "id"],
+                fields=["channel", "room_id", "kind", "id", "state"],
                 condition=Q(state__in=["received", "processing"]),
                 name="channels_event_lane",
             ),
