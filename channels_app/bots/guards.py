@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from accounts.transactions import quick_transaction
 from channels_app.bots.inbox import STOP
 from channels_app.models import Channel, InboundEvent
 
@@ -44,13 +45,36 @@ def _of_sender(event: InboundEvent) -> QuerySet[InboundEvent]:
     )
 
 
-def guests_are_over(channel: Channel, event: InboundEvent) -> bool:
-    """Say whether the guests of this UTC day have had what the owner allows them.
+def admit_guest(channel: Channel, event: InboundEvent) -> bool:
+    """Count a guest's event; ``False`` = this UTC day's guests have had their number.
 
-    An event that was counted before is not counted again.
+    It is counted before the others are, and taken back where they are too many: of two
+    that come at once in different rooms only one gets the last place. An event that
+    was counted before is not counted again.
     """
-    answered = _of_day(event).exclude(pk=event.pk).filter(guest=True)
-    return answered.count() >= channel.guest_daily_messages
+    if event.guest:
+        return True
+    with quick_transaction():
+        # PostgreSQL lets two who write at once not see each other; SQLite does.
+        Channel.objects.select_for_update(no_key=True).filter(pk=channel.pk).first()
+        _mark(event, guest=True)
+        others = _of_day(event).filter(guest=True).exclude(pk=event.pk)
+        limit = channel.guest_daily_messages
+        if others[:limit].count() >= limit:
+            _mark(event, guest=False)
+    return event.guest
+
+
+def no_guest(event: InboundEvent) -> None:
+    """Take back that a guest wrote: its sender has been linked meanwhile."""
+    if event.guest:
+        with quick_transaction():
+            _mark(event, guest=False)
+
+
+def _mark(event: InboundEvent, *, guest: bool) -> None:
+    event.guest = guest
+    event.save(update_fields=["guest"])
 
 
 def guests_were_told(event: InboundEvent) -> bool:

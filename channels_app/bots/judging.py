@@ -195,17 +195,16 @@ def _is_for_us(command: slash_commands.Command, sender: Sender) -> bool:
 
 
 def _judge_question(case: _Case, persona: Persona) -> Said | Ask:
-    event, is_guest = case.event, not case.sender.is_owner
-    if is_guest and guards.guests_are_over(case.channel, event):
-        text = "" if guards.guests_were_told(event) else GUESTS
-        return case.ignore(guards.GUESTS, text)
+    event = case.event
+    if case.sender.is_owner:
+        guards.no_guest(event)
+    elif not guards.admit_guest(case.channel, event):
+        told = guards.guests_were_told(event)
+        return case.ignore(guards.GUESTS, "" if told else GUESTS)
     try:
         text = checked_text(case.incoming.text)
     except TurnError as error:
         return case.close(State.DONE, error.code, error.message)
-    if is_guest != event.guest:
-        event.guest = is_guest
-        event.save(update_fields=["guest"])
     return asking.ask(event, case.room, case.incoming, case.sender, persona, text)
 
 

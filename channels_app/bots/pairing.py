@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
 from accounts.models import User
+from channels_app.bots.channel_rules import clean_identity_id
 from channels_app.bots.channel_settings import link_identity
 from channels_app.bots.incoming import Incoming
 from channels_app.bots.rooms import set_room
@@ -39,9 +40,12 @@ TOO_MANY = "Too many wrong codes were entered. Try again in an hour."
 def make_code(channel: Channel, incoming: Incoming) -> str | None:
     """Return a new code for the sender of a message, in two groups of four.
 
-    ``None`` while the sender has one already, or so many are open that no more are
-    given; nothing should be said then.
+    ``None`` while the sender has one already, so many are open that no more are
+    given, or nobody may be linked by such an id, as that of a guest; nothing should be
+    said then.
     """
+    if not _can_be_linked(channel, incoming.sender_id):
+        return None
     open_codes = PairingCode.objects.filter(
         channel=channel, used_at=None, expires_at__gt=timezone.now()
     )
@@ -59,6 +63,14 @@ def make_code(channel: Channel, incoming: Incoming) -> str | None:
     )
     half = LENGTH // 2
     return f"{code[:half]}-{code[half:]}"
+
+
+def _can_be_linked(channel: Channel, sender_id: str) -> bool:
+    """Say whether the owner could link this very id by hand."""
+    try:
+        return clean_identity_id(channel.kind, sender_id) == sender_id
+    except ValidationError:
+        return False
 
 
 def enter_code(

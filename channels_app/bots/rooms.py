@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.models import User
+from accounts.transactions import quick_transaction
 from channels_app.bots.incoming import Incoming
 from channels_app.models import Channel, ChannelRoom
 from personas.conversations import conversations_visible_to
@@ -75,19 +76,12 @@ def set_room(
 
 def see(channel: Channel, incoming: Incoming) -> ChannelRoom | None:
     """Return the room of an event, made on first sight; ``None`` = too many wait."""
+    name = " ".join(incoming.room_name.split())[:_NAME_CHARS]
     room = ChannelRoom.objects.filter(
         channel=channel, external_id=incoming.room_id
     ).first()
-    name = " ".join(incoming.room_name.split())[:_NAME_CHARS]
-    if room is None:
-        waiting = ChannelRoom.objects.filter(
-            channel=channel, state=ChannelRoom.State.WAITING
-        )
-        if waiting[:MAX_WAITING].count() >= MAX_WAITING:
-            return None
-        room, _ = ChannelRoom.objects.get_or_create(
-            channel=channel, external_id=incoming.room_id, defaults={"name": name}
-        )
+    if room is None and (room := _make(channel, incoming.room_id, name)) is None:
+        return None
     changed = []
     if name and name != room.name:
         room.name = name
@@ -99,7 +93,21 @@ def see(channel: Channel, incoming: Incoming) -> ChannelRoom | None:
         room.last_message_at = now
         changed.append("last_message_at")
     if changed:
-        room.save(update_fields=changed)
+        with quick_transaction():
+            room.save(update_fields=changed)
+    return room
+
+
+def _make(channel: Channel, room_id: str, name: str) -> ChannelRoom | None:
+    waiting = ChannelRoom.objects.filter(
+        channel=channel, state=ChannelRoom.State.WAITING
+    )
+    if waiting[:MAX_WAITING].count() >= MAX_WAITING:
+        return None
+    with quick_transaction():
+        room, _ = ChannelRoom.objects.get_or_create(
+            channel=channel, external_id=room_id, defaults={"name": name}
+        )
     return room
 
 
@@ -117,7 +125,8 @@ def no_longer_alone(room: ChannelRoom) -> None:
     """Take back that only the owner reads in a room: somebody else wrote there."""
     if room.alone:
         room.alone, room.conversation = False, None
-        room.save(update_fields=["alone", "conversation"])
+        with quick_transaction():
+            room.save(update_fields=["alone", "conversation"])
 
 
 def persona_of(channel: Channel, room: ChannelRoom) -> Persona | None:
@@ -130,14 +139,17 @@ def persona_of(channel: Channel, room: ChannelRoom) -> Persona | None:
 def conversation_of(
     channel: Channel, room: ChannelRoom, persona: Persona, *, alone: bool
 ) -> Conversation | None:
-    """Return the conversation that goes on in a room; ``None`` = a new one begins."""
+    """Return the conversation that goes on in a room; ``None`` = a new one begins.
+
+    What is private on the web is not carried to a platform by itself.
+    """
     if room.begins_new:
         return None
     mine = conversations_visible_to(channel.owner).filter(
         persona=persona, temporary=False, shared=not alone
     )
     if alone and channel.thread == Channel.Thread.WEB:
-        return mine.first()
+        return mine.filter(private=False).first()
     if room.conversation_id is None:
         return None
     return mine.filter(pk=room.conversation_id).first()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -103,6 +104,23 @@ def test_three_codes_are_open_and_one_for_each_sender(
     assert make_code(pairing_channel, stranger(4)) is None
     PairingCode.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     assert make_code(pairing_channel, stranger(4))
+
+
+@pytest.mark.parametrize(
+    ("kind", "sender"),
+    [
+        (Channel.Kind.NEXTCLOUD_TALK, "guests/0f3a"),
+        (Channel.Kind.NEXTCLOUD_TALK, "emails/0f3a"),
+        (Channel.Kind.NEXTCLOUD_TALK, "greta"),
+        (Channel.Kind.GOOGLE_CHAT, "users/app"),
+    ],
+)
+def test_who_could_not_be_linked_by_hand_gets_no_code(
+    persona: Persona, kind: str, sender: str
+) -> None:
+    channel = make_channel(persona, kind=kind, linked="")
+    assert make_code(channel, replace(stranger(), sender_id=sender)) is None
+    assert not PairingCode.objects.exists()
 
 
 def test_ten_wrong_codes_are_enough_for_an_hour(

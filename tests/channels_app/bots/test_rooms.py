@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.http import Http404
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import AuditEvent, User
@@ -267,6 +270,48 @@ async def test_guests_have_a_daily_number_and_are_told_once(
     assert len(platform.texts()) == 5
 
 
+async def test_guests_who_write_at_once_share_the_last_place(
+    platform: Platform, persona: Persona
+) -> None:
+    """However the threads meet, each sees what the others have counted."""
+    await run_in_db_pool(lambda: Channel.objects.update(guest_daily_messages=3))
+    channel = await run_in_db_pool(Channel.objects.get)
+    together = threading.Barrier(4)
+
+    def store(number: int) -> InboundEvent:
+        return InboundEvent.objects.create(
+            channel=channel, external_id=f"g{number}", room_id=f"g{number}"
+        )
+
+    def admit(event: InboundEvent) -> bool:
+        together.wait(10)
+        return guards.admit_guest(channel, event)
+
+    events = [await run_in_db_pool(store, number) for number in range(12)]
+    admitted = []
+    for start in range(0, len(events), 4):
+        some = [run_in_db_pool(admit, event) for event in events[start : start + 4]]
+        admitted += await asyncio.gather(*some)
+    assert admitted.count(True) == 3
+    counted = InboundEvent.objects.filter(guest=True).count
+    assert await run_in_db_pool(counted) == 3
+    first = next(event for event in events if event.guest)
+    assert await run_in_db_pool(guards.admit_guest, channel, first), "counted before"
+
+
+def test_guests_are_counted_from_their_own_index(platform: Platform) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL decides by its statistics, which a test has not")
+    event = InboundEvent.objects.create(channel=platform.channel, external_id="g")
+    with CaptureQueriesContext(connection) as queries:
+        guards.admit_guest(platform.channel, event)
+    (counting,) = [each["sql"] for each in queries if "COUNT(" in each["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {counting}")
+        plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
+    assert "channels_event_guest" in plan
+
+
 async def test_guests_give_no_commands_but_help(
     platform: Platform, shared: ChannelRoom, persona: Persona
 ) -> None:
@@ -355,6 +400,7 @@ async def test_a_channel_can_go_on_where_the_web_page_is(
     web = await run_in_db_pool(on_the_web)
     await run_in_db_pool(lambda: on_the_web(temporary=True))
     await run_in_db_pool(lambda: on_the_web(shared=True))
+    await run_in_db_pool(lambda: on_the_web(private=True))
     event = await platform.say("hello")
     answer = await run_in_db_pool(Message.objects.get, pk=event.turn_id)
     assert answer.conversation_id == web.pk
