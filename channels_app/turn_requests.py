@@ -16,6 +16,8 @@ from routing.backends.base import PromptMessage, ToolSpec
 
 MAX_TEXT_CHARS = 32_000
 MAX_CLIENT_ID_CHARS = 64
+OWN_ID = "\x1f"
+"""Begins the client ids that Cortex gives itself; no door takes it from a caller."""
 Tier = Literal["auto", 1, 2, 3]
 
 

@@ -22,6 +22,7 @@ from accounts.inserts import insert
 from accounts.models import User
 from accounts.transactions import quick_transaction
 from channels_app.errors import TurnError
+from channels_app.models import Channel
 from channels_app.turn_requests import (
     EditRequest,
     RetryRequest,
@@ -107,7 +108,7 @@ def begin(user_id: int, request: StartRequest) -> Beginning:
     try:
         return _store(user_id, request)
     except (IntegrityError, _Busy) as refusal:
-        earlier = _find_earlier(user_id, request.client_id)
+        earlier = _find_earlier(user_id, request)
         if earlier is not None:
             return earlier
         if isinstance(refusal, IntegrityError):
@@ -311,16 +312,25 @@ def tier_of(policy: int | None) -> Tier | None:
     return policy  # type: ignore[return-value]
 
 
-def _find_earlier(user_id: int, client_id: str) -> Beginning | None:
-    """Return the turn or message that the person began with this client id."""
+def _find_earlier(user_id: int, request: StartRequest) -> Beginning | None:
+    """Return the turn or message that the person began with this client id.
+
+    Raises ``TurnError`` (conflict) where a bot began it and no bot asks, or the other
+    way round: what was said alone is never answered to a room.
+    """
     messages = Message.objects.filter(
-        owner=user_id, client_id=client_id
+        owner=user_id, client_id=request.client_id
     ).select_related("conversation__persona")
     by_role = {message.role: message for message in messages}
     answer = by_role.get(Message.Role.ASSISTANT)
     message = answer or by_role.get(Message.Role.USER)
     if message is None:
         return None
+    bots = Channel.Kind.values
+    if (message.channel in bots) is not (request.channel in bots):
+        raise TurnError(
+            "conflict", "This client_id is in use elsewhere: choose another."
+        )
     asked = answer.parent_id if answer else message.pk
     assert asked is not None  # noqa: S101  an answer always has a parent
     return Beginning(
@@ -328,6 +338,6 @@ def _find_earlier(user_id: int, client_id: str) -> Beginning | None:
         user_message=asked,
         conversation=message.conversation_id,
         persona=message.conversation.persona.name,
-        client_id=client_id,
+        client_id=request.client_id,
         generating=message.state == Message.State.GENERATING,
     )

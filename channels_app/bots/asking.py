@@ -17,7 +17,7 @@ from channels_app.bots.channels import info_of
 from channels_app.bots.incoming import Incoming
 from channels_app.bots.senders import Sender
 from channels_app.models import Channel, ChannelRoom, InboundEvent
-from channels_app.turn_requests import RetryRequest, TurnRequest
+from channels_app.turn_requests import OWN_ID, RetryRequest, TurnRequest
 from personas.models import Message, Persona
 
 CUT_OFF: Final = "internal"
@@ -55,12 +55,12 @@ def is_sync(incoming: Incoming) -> bool:
 
 def first_id(event: InboundEvent) -> str:
     """Return the client id of the turn that answers an event."""
-    return f"event-{event.pk}"
+    return f"{OWN_ID}event-{event.pk}"
 
 
 def second_id(event: InboundEvent) -> str:
     """Return that of the one more answer after Cortex itself cut the first off."""
-    return f"event-{event.pk}-again"
+    return f"{OWN_ID}event-{event.pk}-again"
 
 
 def ask(

@@ -299,7 +299,7 @@ async def test_a_turn_found_running_is_followed(platform: Platform) -> None:
 async def test_a_turn_that_died_is_asked_for_once_more(platform: Platform) -> None:
     event_id = await _begun(platform)
     await _end_of_turns()
-    await run_in_db_pool(_die, event_id, "event-{}")
+    await run_in_db_pool(_die, event_id, "\x1fevent-{}")
     event = await _left(platform, event_id)
     assert (event.state, platform.texts()) == (State.DONE, ["hello"])
     states = await run_in_db_pool(
@@ -317,7 +317,7 @@ async def test_a_turn_that_is_found_dead_while_it_is_followed_is_asked_for_again
     """The worker looks at the event before its tick has found the dead answer."""
     event_id = await _begun(platform)
     await _end_of_turns()
-    await run_in_db_pool(_die, event_id, "event-{}", False)
+    await run_in_db_pool(_die, event_id, "\x1fevent-{}", False)
     await run_in_db_pool(_later, event_id)
     looking = asyncio.create_task(answering.process_left_over())
     async with asyncio.timeout(10):
@@ -334,7 +334,7 @@ async def test_a_turn_that_is_found_dead_while_it_is_followed_is_asked_for_again
 async def test_a_turn_that_died_twice_is_apologised_for(platform: Platform) -> None:
     event_id = await _begun(platform)
     await _end_of_turns()
-    await run_in_db_pool(_die, event_id, "event-{}")
+    await run_in_db_pool(_die, event_id, "\x1fevent-{}")
     await run_in_db_pool(_copy_as_second, event_id)
     count = len(calls)
     await _left(platform, event_id)
@@ -412,8 +412,8 @@ def _die(event_id: int, client_id: str, found: bool = True) -> None:
 
 
 def _copy_as_second(event_id: int) -> None:
-    row = Message.objects.get(role="assistant", client_id=f"event-{event_id}")
-    row.pk, row.client_id = uuid.uuid4(), f"event-{event_id}-again"
+    row = Message.objects.get(role="assistant", client_id=f"\x1fevent-{event_id}")
+    row.pk, row.client_id = uuid.uuid4(), f"\x1fevent-{event_id}-again"
     row.save(force_insert=True)
 
 
