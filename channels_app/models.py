@@ -273,6 +273,9 @@ class OutboundReply(Delivery):
     repeated = models.BooleanField(
         default=False, help_text="Sent again after an attempt that may have arrived."
     )
+    alone = models.BooleanField(
+        default=False, help_text="Sent only while nobody but the owner reads there."
+    )
     external_id = models.CharField(max_length=255, blank=True)
     extra = models.JSONField(
         default=dict, help_text="What only the adapter needs, from the event."

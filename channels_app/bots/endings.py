@@ -12,7 +12,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from accounts.transactions import quick_transaction
-from channels_app.bots import outbox
+from channels_app.bots import outbox, readers
 from channels_app.bots.adapters import adapter_for
 from channels_app.bots.asking import CUT_OFF, first_id
 from channels_app.bots.claims import Claim, held
@@ -24,6 +24,9 @@ SORRY: Final = "Sorry, I could not answer this message."
 STOPPED: Final = "(Stopped.)"
 BROKEN_OFF: Final = "(The answer breaks off here.)"
 EMPTY: Final = "(The answer was empty.)"
+ELSEWHERE: Final = (
+    "Others read here now, so the answer is not given here; it stands on the web page."
+)
 TOLD_TO_ALL: Final = frozenset({"too_long", "busy", "too_many", "refused"})
 """Reasons that others in a room may read; those about money and hosts they may not."""
 _REASON_CHARS = 200
@@ -51,11 +54,13 @@ def close(
     reason: str = "",
     text: str = "",
     external_id: str = "",
+    alone: bool = False,
 ) -> None:
     """End an event that this process has claimed, in one transaction.
 
     ``text`` is said in its room, unless the response to the event carries it.
     ``external_id``: the platform's message that stands there for it already.
+    ``alone``: nobody but the owner may read it.
 
     Raises:
         Lost: Somebody else has the event now; nothing was changed.
@@ -73,7 +78,13 @@ def close(
             claimed_at=None,
         )
         if parts:
-            outbox.add(event, parts, external_id=external_id, incoming=incoming)
+            outbox.add(
+                event,
+                parts,
+                external_id=external_id,
+                incoming=incoming,
+                alone=readers.depends_on_room(incoming, alone=alone),
+            )
 
 
 def _change(event: InboundEvent, **fields: Any) -> None:
@@ -116,7 +127,8 @@ def finish(
     """Close an event with the answer of its turn; ``None`` while that is written.
 
     Args:
-        alone: Only the owner reads the answer.
+        alone: The answer was made for the owner alone; where others read in the
+            room by now, or nobody is answered any more, it stands on the web page only.
         stopping: This process ends, and has perhaps cut the answer off.
         external_id: The platform's message that shows the answer already.
     """
@@ -133,7 +145,20 @@ def finish(
         if answer is None or answer.state == Message.State.FAILED:
             state = InboundEvent.State.FAILED
             reason = answer.error_code if answer else "deleted"
-        close(event, incoming, state, reason=reason, text=text, external_id=external_id)
+        if why := readers.objection_to_answer(event, incoming, alone=alone):
+            text, alone = (
+                (ELSEWHERE, False) if why == readers.NOT_ALONE else ("", False)
+            )
+            reason = why
+        close(
+            event,
+            incoming,
+            state,
+            reason=reason,
+            text=text,
+            external_id=external_id,
+            alone=alone,
+        )
     except Lost:
         return Ended(again=True)
     return Ended(text)

@@ -19,16 +19,11 @@ from django.utils import timezone
 
 from accounts.secrets import Undecryptable
 from channels_app import couriers, deliveries
-from channels_app.bots.adapters import (
-    Adapter,
-    ChannelInfo,
-    DeliveryError,
-    Outgoing,
-    adapter_for,
-)
+from channels_app.bots import readers
+from channels_app.bots.adapters import Adapter, ChannelInfo, Outgoing, adapter_for
 from channels_app.bots.channels import info_of
 from channels_app.bots.incoming import Incoming
-from channels_app.deliveries import OPEN, Claimed
+from channels_app.deliveries import Claimed, DeliveryError, OPEN
 from channels_app.models import Channel, InboundEvent, OutboundReply
 from channels_app.webhooks import announcing
 from routing.db_pool import run_in_db_pool
@@ -55,6 +50,7 @@ def add(
     *,
     external_id: str = "",
     incoming: Incoming | None = None,
+    alone: bool = False,
 ) -> int:
     """Store the answer to an event; return how many parts were new.
 
@@ -65,6 +61,7 @@ def add(
         parts: Texts as the adapter's ``split`` cut them; empty ones are left out.
         external_id: The platform's message that stands for the first part already.
         incoming: What the event's payload says, where it has been read before.
+        alone: It is sent only while nobody but the owner reads in the room.
     """
     came = incoming or Incoming.from_payload(event.payload)
     known = set(event.replies.values_list("part", flat=True))
@@ -80,6 +77,7 @@ def add(
             text=text,
             external_id="" if number else external_id,
             extra=came.extra,
+            alone=alone,
         )
         for number, text in enumerate(text for text in parts if text.strip())
         if number not in known
@@ -167,9 +165,18 @@ def _claim(channel_id: int, free: int) -> list[_Job]:
     adapter = adapter_for(channel.kind)
     return [
         _Job(each.row, info, adapter)
-        for each in claimed
+        for each in _welcome(claimed)
         if _may_send(channel, each, adapter)
     ]
+
+
+def _welcome(claimed: list[Claimed[OutboundReply]]) -> list[Claimed[OutboundReply]]:
+    """Return those whose room may still read them, and give the others up."""
+    objections = readers.objections([each.row for each in claimed])
+    for each in claimed:
+        if each.row.pk in objections:
+            _give_up(each.row, objections[each.row.pk])
+    return [each for each in claimed if each.row.pk not in objections]
 
 
 def _may_send(

@@ -6,6 +6,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from channels_app.bots import readers
 from channels_app.bots.outbox import EARLIER_FAILED
 from channels_app.models import OutboundReply
 
@@ -20,14 +21,22 @@ def can_be_sent_again(state: str, error: str) -> bool:
     return state in GIVEN_UP and error != EARLIER_FAILED
 
 
+def objection_to(reply: OutboundReply) -> str:
+    """Return why a reply may not be sent to its room now; empty = it may."""
+    return readers.objections([reply]).get(reply.pk, "")
+
+
 def send_again(reply: OutboundReply) -> bool:
     """Let a reply be delivered anew, with the parts that waited for it.
 
     Where an attempt may have arrived, the reader will see that it is a repetition.
 
     Returns:
-        Whether there was something to send; its text goes when it arrives.
+        Whether there was something to send; its text goes when it arrives. ``False``
+        too while ``objection_to`` has something against it.
     """
+    if objection_to(reply):
+        return False
     with transaction.atomic():
         unsure = reply.state == OutboundReply.State.UNKNOWN
         rows = OutboundReply.objects.filter(pk=reply.pk, state__in=GIVEN_UP)

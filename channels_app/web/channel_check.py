@@ -22,7 +22,7 @@ from channels_app.bots.channels import (
     info_of,
     is_set_up,
 )
-from channels_app.bots.resend import send_again
+from channels_app.bots.resend import objection_to, send_again
 from channels_app.models import Channel
 from channels_app.web.channel_room_forms import (
     TestForm,
@@ -74,5 +74,6 @@ def retry_reply(request: AuthenticatedHttpRequest, reply_id: UUID) -> HttpRespon
     if send_again(reply):
         messages.success(request, "The answer is sent again within seconds.")
     else:
-        messages.error(request, "There is nothing to send again.")
+        why = objection_to(reply)
+        messages.error(request, why or "There is nothing to send again.")
     return redirect("channel", kind=reply.channel.kind)
