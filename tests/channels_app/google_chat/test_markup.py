@@ -42,11 +42,25 @@ from channels_app.google_chat.markup import HIDDEN, MAX_BYTES, plain, split, to_
         ("~~~\n# code\n~~~", "```\n# code\n```"),
         ("````\n```\n````", "```\n```\n```"),
         ("```\nopen", "```\nopen\n```"),
+        (
+            "1. x\n\n    ```diff\n    + new\n    - old\n    ```",
+            "1. x\n\n```\n    + new\n    - old\n```",
+        ),
+        ("# C#", "*C#*"),
+        ("# a #b ## ", "*a #b*"),
+        ("`` a ` b `` c `d` e ``` f", "`` a ` b `` c `d` e ``` f"),
+        ("`a` *b* ``*c*", "`a` _b_ ``_c_"),
         ("", ""),
     ],
 )
 def test_markdown_becomes_chats_markup(markdown: str, chat: str) -> None:
     assert to_chat(markdown) == chat
+
+
+def test_one_long_cell_does_not_fill_the_other_rows_with_spaces() -> None:
+    table = "| a | b |\n|---|---|\n" + "| 1 | 2 |\n" * 4000 + f"| {'x' * 20_000} | 3 |"
+    said = to_chat(table)
+    assert f"{'x' * 20_000}  3" in said and len(said) < 8 * len(table)
 
 
 def test_a_table_stands_in_columns() -> None:
@@ -73,10 +87,58 @@ def test_a_model_can_mention_nobody(where: str, mark: str) -> None:
         "<mailto:a@b.example|c>",
         "[x](javascript:<https://evil.example|y>)",
         "[<https://evil.example|y>](https://x.org)",
+        r"\<https://evil.example|https://bank.example>",
+        r"<https:\//evil.example|https://bank.example>",
+        "<https://evil.example`|`https://bank.example>",
+        "<<https://evil.example>|https://bank.example>",
+        "<[https://evil.example](https://evil.example)|https://bank.example>",
+        "[y](https://evil.example/`|https://bank.example>`)",
+        "<https://evil.example[y](https://x.org)z>",
+        "[https://bank.example](https://evil.example)",
+        "[bank.example/login](https://evil.example)",
+        "[HTTPS://bank.example](https://bank.example.evil)",
+        "| a |\n|---|\n| <https://evil.example\\|https://bank.example> |",
     ],
 )
 def test_an_address_hides_only_behind_a_markdown_link(text: str) -> None:
-    assert "<https://evil" not in to_chat(text) and "<mailto" not in to_chat(text)
+    said = to_chat(text)
+    for hiding in ("<https://evil", "<mailto", "<https://bank.example.evil"):
+        assert hiding not in said
+    assert "https://" in said or "mailto:" in said, "it can be read all the same"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\<users/all>",
+        r"<users\/all>",
+        r"\<users\/all\>",
+        "<[](users/all)>",
+        "<[users/all](javascript:x)>",
+        "# <us**ers/all>",
+        "<us\3ers/all>",
+        "<us\4ers/all>",
+        "| a |\n|---|\n| <us*ers/all> |",
+        r"[\<users/all>](https://x.org)",
+    ],
+)
+def test_no_marks_within_let_a_model_mention_somebody(text: str) -> None:
+    said = to_chat(text)
+    assert "<users/" not in said and f"<{HIDDEN}users/" in said
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "[docs.x.org](https://docs.x.org/a_b)",
+        "[https://x.org/](https://x.org)",
+        "[e.g. this](https://x.org)",
+        "[a@x.org](mailto:a@x.org)",
+    ],
+)
+def test_words_that_name_their_own_address_are_a_link(link: str) -> None:
+    words, address = link[1:-1].split("](")
+    assert to_chat(link) == f"<{address}|{words}>"
 
 
 @pytest.mark.parametrize("text", ["\2", "\0030\003", "a\0031\003b", "\0039\003"])
@@ -110,6 +172,25 @@ def test_code_that_is_cut_is_closed_and_opened_again() -> None:
     for part in parts[:-1]:
         assert part.startswith("```py\n") and part.endswith("\n```")
     assert "".join(parts).count("x = 'é'") == 9000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# x" + " " * 200_000 + "y",
+        "# " + "x #" * 70_000 + "y",
+        "-" + " " * 200_000 + "y",
+        "a | b\n" + "--" + " " * 200_000 + "x|",
+        "[a](" + " " * 200_000 + "y z)",
+        "".join("x" + "`" * length for length in range(1, 600)),
+        "`` ` " * 40_000,
+        "[a](x '" * 20_000,
+    ],
+    ids=lambda text: text[:10],
+)
+def test_texts_made_to_cost_time_cost_no_more_than_others(text: str) -> None:
+    # Minutes where the time grows with the square: the limit of every test ends that.
+    assert to_chat(text)
 
 
 def test_short_texts_are_one_part_and_empty_ones_none() -> None:
