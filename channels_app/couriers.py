@@ -16,8 +16,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from django.db import Error as DatabaseError
 
-from channels_app.bots.adapters import DeliveryError
-from channels_app.deliveries import SEND_WITHIN_S
+from channels_app.deliveries import SEND_WITHIN_S, DeliveryError
 from routing.db_pool import run_in_db_pool
 
 logger = logging.getLogger(__name__)

@@ -57,25 +57,6 @@ class Outgoing:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-class DeliveryError(Exception):
-    """A message was not sent, or nobody knows; ``str()`` is one safe sentence."""
-
-    def __init__(
-        self,
-        sentence: str,
-        *,
-        status: int | None = None,
-        retryable: bool = False,
-        retry_after_s: float | None = None,
-        may_have_arrived: bool = False,
-    ) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.retryable = retryable
-        self.retry_after_s = retry_after_s
-        self.may_have_arrived = may_have_arrived
-
-
 @dataclass(frozen=True, slots=True)
 class TestStep:
     """One step of a self-test, in the order in which they were tried."""

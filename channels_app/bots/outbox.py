@@ -23,7 +23,7 @@ from channels_app.bots import readers
 from channels_app.bots.adapters import Adapter, ChannelInfo, Outgoing, adapter_for
 from channels_app.bots.channels import info_of
 from channels_app.bots.incoming import Incoming
-from channels_app.deliveries import Claimed, DeliveryError, OPEN
+from channels_app.deliveries import OPEN, Claimed, DeliveryError
 from channels_app.models import Channel, InboundEvent, OutboundReply
 from channels_app.webhooks import announcing
 from routing.db_pool import run_in_db_pool

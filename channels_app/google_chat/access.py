@@ -22,7 +22,8 @@ from urllib.parse import urlencode
 import jwt
 from django.conf import settings
 
-from channels_app.bots.adapters import ChannelInfo, DeliveryError
+from channels_app.bots.adapters import ChannelInfo
+from channels_app.deliveries import DeliveryError
 from routing import net
 from routing.addresses import origin_of
 from routing.errors import NetError

@@ -8,14 +8,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 from uuid import UUID
 
-from channels_app.bots.adapters import (
-    ChannelInfo,
-    DeliveryError,
-    Outgoing,
-    TestStep,
-    WorkSign,
-)
+from channels_app.bots.adapters import ChannelInfo, Outgoing, TestStep, WorkSign
 from channels_app.bots.incoming import Incoming
+from channels_app.deliveries import DeliveryError
 from channels_app.google_chat import client, markup, self_test, working
 from channels_app.streams import TurnStream
 

@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 
-from channels_app.bots.adapters import ChannelInfo, DeliveryError
+from channels_app.bots.adapters import ChannelInfo
+from channels_app.deliveries import DeliveryError
 from channels_app.google_chat import pace
 from channels_app.google_chat.access import access_token, account_of, forget
 from channels_app.google_chat.events import MESSAGE, SPACE, THREAD

@@ -11,7 +11,7 @@ import asyncio
 import time
 from typing import Final
 
-from channels_app.bots.adapters import DeliveryError
+from channels_app.deliveries import DeliveryError
 
 EVERY_S: Final = 1.02
 LONGEST_WAIT_S: Final = 20.0

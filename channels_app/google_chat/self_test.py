@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 from django.conf import settings
 
-from channels_app.bots.adapters import ChannelInfo, DeliveryError, TestStep
+from channels_app.bots.adapters import ChannelInfo, TestStep
 from channels_app.bots.channels import PATHS
+from channels_app.deliveries import DeliveryError
 from channels_app.google_chat import client
 from channels_app.google_chat.access import access_token, account_of
 from channels_app.google_chat.key_sets import KeysUnavailable, key_set

@@ -15,8 +15,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final
 from uuid import UUID
 
-from channels_app.bots.adapters import ChannelInfo, DeliveryError
+from channels_app.bots.adapters import ChannelInfo
 from channels_app.bots.incoming import Incoming
+from channels_app.deliveries import DeliveryError
 from channels_app.google_chat import client, markup, pace
 from channels_app.streams import TurnStream
 

@@ -14,15 +14,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 from uuid import UUID
 
-from channels_app.bots.adapters import (
-    ChannelInfo,
-    DeliveryError,
-    Outgoing,
-    TestStep,
-    WorkSign,
-)
+from channels_app.bots import splitting
+from channels_app.bots.adapters import ChannelInfo, Outgoing, TestStep, WorkSign
 from channels_app.bots.incoming import Incoming
-from channels_app.nextcloud_talk import self_test, splitting
+from channels_app.deliveries import DeliveryError
+from channels_app.nextcloud_talk import self_test
 from channels_app.nextcloud_talk.client import Room
 from channels_app.nextcloud_talk.events import clean
 from channels_app.streams import TurnStream

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
-from channels_app.bots.adapters import ChannelInfo, DeliveryError
+from channels_app.bots.adapters import ChannelInfo
+from channels_app.deliveries import DeliveryError
 from channels_app.nextcloud_talk.signature import SECRET_NAMES, signed_headers
 from routing import net
 from routing.backends.api_errors import seconds_of

@@ -24,8 +24,8 @@ from django.utils import timezone
 
 from accounts.secrets import Undecryptable
 from channels_app import couriers, deliveries
-from channels_app.bots.adapters import DeliveryError
 from channels_app.bots.channels import trusted_origins_for
+from channels_app.deliveries import DeliveryError
 from channels_app.models import WebhookDelivery, WebhookEndpoint
 from channels_app.webhooks import announcing, endpoints, signing
 from routing import net

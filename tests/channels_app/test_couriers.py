@@ -9,8 +9,8 @@ import pytest
 from django.db import OperationalError
 
 from channels_app import couriers
-from channels_app.bots.adapters import DeliveryError
 from channels_app.couriers import Couriers
+from channels_app.deliveries import DeliveryError
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -12,8 +12,13 @@ from django.utils import timezone
 
 from accounts.models import User
 from channels_app import deliveries
-from channels_app.bots.adapters import DeliveryError
-from channels_app.deliveries import BACKOFF, MAX_ATTEMPTS, claim_due, pause_s
+from channels_app.deliveries import (
+    BACKOFF,
+    MAX_ATTEMPTS,
+    DeliveryError,
+    claim_due,
+    pause_s,
+)
 from channels_app.models import (
     Channel,
     Delivery,

@@ -16,9 +16,9 @@ from django.utils import timezone
 from accounts.models import User
 from channels_app import couriers, deliveries
 from channels_app.bots import outbox
-from channels_app.bots.adapters import ChannelInfo, DeliveryError, Outgoing
+from channels_app.bots.adapters import ChannelInfo, Outgoing
 from channels_app.bots.incoming import Incoming
-from channels_app.deliveries import MAX_ATTEMPTS
+from channels_app.deliveries import MAX_ATTEMPTS, DeliveryError
 from channels_app.models import (
     Channel,
     InboundEvent,

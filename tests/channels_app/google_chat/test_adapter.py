@@ -13,13 +13,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from channels_app.bots.adapters import (
-    ChannelInfo,
-    DeliveryError,
-    Outgoing,
-    adapter_for,
-)
+from channels_app.bots.adapters import ChannelInfo, Outgoing, adapter_for
 from channels_app.bots.incoming import Incoming
+from channels_app.deliveries import DeliveryError
 from channels_app.google_chat import access, client, pace, working
 from channels_app.google_chat.adapter import GoogleChatAdapter
 from channels_app.streams import TurnStream

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from channels_app.bots.adapters import ChannelInfo, DeliveryError, Outgoing, adapter_for
+from channels_app.bots.adapters import ChannelInfo, Outgoing, adapter_for
 from channels_app.bots.incoming import Incoming
+from channels_app.deliveries import DeliveryError
 from channels_app.models import Channel
 from channels_app.nextcloud_talk.adapter import REPEATED, TalkAdapter
 from channels_app.nextcloud_talk.client import Room, certificate_sentence

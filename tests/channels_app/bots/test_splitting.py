@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from channels_app.nextcloud_talk.splitting import FENCE, split
+from channels_app.bots.splitting import FENCE, split
 
 WORDS = "Lorem ipsum dolor sit amet. "
 PIECES = st.one_of(
