@@ -17,6 +17,7 @@ from channels_app.models import Channel, InboundEvent
 LOOP_MESSAGES = 20
 LOOP_WITHIN = timedelta(seconds=60)
 LOOP = "loop"
+QUIET_LOOP = "loop among others"
 GUESTS = "guest_limit"
 """Reasons why an event was ignored."""
 

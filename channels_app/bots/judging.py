@@ -9,14 +9,15 @@ everything else is only read, without a lock. A turn is only described
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from accounts.transactions import quick_transaction
 from channels_app import slash_commands
-from channels_app.bots import asking, guards, pairing, rooms, senders
+from channels_app.bots import asking, guards, pairing, readers, rooms, senders
 from channels_app.bots.asking import Ask, is_sync
 from channels_app.bots.claims import MAX_ATTEMPTS, Claim, held
-from channels_app.bots.endings import SORRY, Lost, close
+from channels_app.bots.endings import ELSEWHERE, SORRY, Lost, close
 from channels_app.bots.incoming import Incoming
 from channels_app.bots.senders import Sender
 from channels_app.errors import TurnError
@@ -71,7 +72,8 @@ class _Case:
         stop: tuple[UUID, ...] = (),
     ) -> Said:
         """Close the event, with words for the room or without."""
-        close(self.event, self.incoming, state, reason=reason, text=text)
+        alone = self.sender.alone
+        close(self.event, self.incoming, state, reason=reason, text=text, alone=alone)
         return Said(text, stop, is_sync(self.incoming))
 
     def ignore(self, reason: str, text: str = "") -> Said:
@@ -169,10 +171,6 @@ def _judge_message(case: _Case) -> Said | Ask:
     event, incoming, sender = case.event, case.incoming, case.sender
     if not sender.is_owner:
         rooms.no_longer_alone(case.room)
-    if guards.is_loop(event):
-        told = guards.loop_was_told(event)
-        text = "" if told else LOOP.format(count=guards.LOOP_MESSAGES)
-        return case.ignore(guards.LOOP, text)
     persona = rooms.persona_of(case.channel, case.room)
     if persona is None:
         return case.ignore("no persona")
@@ -181,12 +179,23 @@ def _judge_message(case: _Case) -> Said | Ask:
         or incoming.names_bot
         or rooms.names_persona(incoming.text, persona)
     )
+    if guards.is_loop(event):
+        return _pause(case, named=named)
     command = slash_commands.parse(incoming.text)
     if command is not None and (named or _is_for_us(command, sender)):
         return _run_command(case, persona, command)
     if not named or not incoming.text.strip():
         return case.ignore("not named" if not named else "empty")
     return _judge_question(case, persona)
+
+
+def _pause(case: _Case, *, named: bool) -> Said:
+    """Answer a loop with one sentence; people among themselves may write fast."""
+    if not named:
+        return case.ignore(guards.QUIET_LOOP)
+    told = guards.loop_was_told(case.event)
+    text = "" if told else LOOP.format(count=guards.LOOP_MESSAGES)
+    return case.ignore(guards.LOOP, text)
 
 
 def _is_for_us(command: slash_commands.Command, sender: Sender) -> bool:
@@ -205,7 +214,8 @@ def _judge_question(case: _Case, persona: Persona) -> Said | Ask:
         text = checked_text(case.incoming.text)
     except TurnError as error:
         return case.close(State.DONE, error.code, error.message)
-    return asking.ask(event, case.room, case.incoming, case.sender, persona, text)
+    ask = asking.ask(event, case.room, case.incoming, case.sender, persona, text)
+    return ask or case.close(State.DONE, readers.NOT_ALONE, ELSEWHERE)
 
 
 # --- commands ---------------------------------------------------------------------
@@ -232,12 +242,17 @@ def _run_command(
 
 
 def _apply(result: slash_commands.Result, case: _Case) -> None:
-    """Let a command of the owner take effect in the room."""
-    room = case.room
+    """Let a command of the owner take effect in the room.
+
+    Only what it changes is stored: an answer may begin in the room at the same time.
+    """
+    changed: dict[str, Any] = {}
     if result.persona is not None:
-        room.persona = get_persona_for_user(case.channel.owner, result.persona)
+        owner = case.channel.owner
+        changed["persona"] = get_persona_for_user(owner, result.persona)
     if result.new_thread:
-        room.conversation, room.begins_new = None, True
+        changed |= {"conversation": None, "begins_new": True}
     if result.conversation is not None:
-        room.conversation_id, room.begins_new = result.conversation, False
-    room.save(update_fields=["persona", "conversation", "begins_new"])
+        changed |= {"conversation": result.conversation, "begins_new": False}
+    if changed:
+        ChannelRoom.objects.filter(pk=case.room.pk).update(**changed)

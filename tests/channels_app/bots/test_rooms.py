@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import AuditEvent, User
-from channels_app import turns
+from channels_app import slash_commands, turns
 from channels_app.bots import guards, rooms
 from channels_app.models import Channel, ChannelRoom, InboundEvent
 from channels_app.turn_requests import TurnRequest
@@ -386,6 +386,28 @@ async def test_stop_does_not_wait_for_what_it_stops(platform: Platform) -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ["/stop", "/help", "/cost"])
+async def test_a_command_leaves_what_a_room_got_meanwhile(
+    platform: Platform,
+    alice: User,
+    persona: Persona,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An answer that begins while a command runs gives the room its conversation."""
+    begun = await run_in_db_pool(start_conversation, alice, persona)
+    run = slash_commands.run
+
+    def meanwhile(*command: Any) -> slash_commands.Result:
+        ChannelRoom.objects.update(conversation=begun)
+        return run(*command)
+
+    monkeypatch.setattr(slash_commands, "run", meanwhile)
+    await platform.say(text)
+    room = await _room(platform)
+    assert room.conversation == begun
+
+
 # --- the same thread as on the web --------------------------------------------------
 
 
@@ -443,6 +465,20 @@ async def test_a_loop_is_stopped_and_told_once(platform: Platform) -> None:
     await run_in_db_pool(later)
     await platform.say("hello again", names_bot=True)
     assert "hello again" in platform.texts()[-1]
+
+
+async def test_people_who_talk_fast_among_themselves_are_left_alone(
+    platform: Platform, shared: ChannelRoom
+) -> None:
+    for number in range(guards.LOOP_MESSAGES + 2):
+        event = await platform.say(f"number {number}", **_here())
+    assert (event.state, event.reason) == (State.IGNORED, guards.QUIET_LOOP)
+    assert platform.texts() == []
+    for text in ("Inara, what do you say?", "Inara?"):
+        event = await platform.say(text, **_here())
+        assert event.reason == guards.LOOP
+    (text,) = platform.texts()
+    assert "in a minute" in text
 
 
 @pytest.mark.parametrize(
