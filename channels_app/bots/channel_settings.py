@@ -14,11 +14,12 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import Http404
+from yarl import URL
 
 from accounts import audit
 from accounts.models import User
 from channels_app.bots.channels import set_secrets
-from channels_app.models import Channel, LinkedIdentity
+from channels_app.models import Channel, ChannelRoom, LinkedIdentity
 from personas.models import Persona
 
 SECRET_BYTES = 32
@@ -67,7 +68,11 @@ def add_channel(user: User, kind: str, terms: ChannelTerms) -> Channel:
 
 
 def change_channel(channel: Channel, terms: ChannelTerms, *, actor: User) -> Channel:
-    """Change a channel to ``terms``; raises ``Http404`` if it is gone meanwhile."""
+    """Change a channel to ``terms``; raises ``Http404`` if it is gone meanwhile.
+
+    On another server the same ids belong to other accounts and rooms, so that its links
+    are taken back and its rooms wait to be allowed again.
+    """
     with transaction.atomic():
         row = _locked(channel)
         before = _plain(row)
@@ -78,7 +83,49 @@ def change_channel(channel: Channel, terms: ChannelTerms, *, actor: User) -> Cha
         if changed:
             _record("channel.changed", row, actor, fields=changed)
         _record_secrets(row, actor, terms.secrets)
+        if is_other_server(before.get("url"), after.get("url")):
+            _trust_nobody(row, actor)
     return row
+
+
+def is_other_server(before: str | None, after: str | None) -> bool:
+    """Say whether two addresses may be of different servers; ``None`` is none yet.
+
+    A change from ``http`` to ``https`` at the usual ports stays on the server.
+    """
+    if not before or not after:
+        return False
+    return _place(before) != _place(after)
+
+
+def _place(address: str) -> tuple[str | None, int | None, str]:
+    url = URL(address)
+    port = None if url.is_default_port() else url.explicit_port
+    return url.host, port, url.path.rstrip("/")
+
+
+def _trust_nobody(channel: Channel, actor: User) -> None:
+    """Take back all links, and who is answered in which room."""
+    for identity in channel.identities.select_related("channel"):
+        unlink_identity(identity, actor=actor)
+    channel.pairing_codes.all().delete()
+    rooms = channel.rooms.exclude(state=ChannelRoom.State.WAITING, alone=False)
+    for room in rooms:
+        _record(
+            "channel.room_changed",
+            channel,
+            actor,
+            room=room.external_id,
+            state=ChannelRoom.State.WAITING.value,
+            alone=False,
+        )
+    channel.rooms.update(
+        state=ChannelRoom.State.WAITING,
+        alone=False,
+        conversation=None,
+        begins_new=False,
+        told_at=None,
+    )
 
 
 def renew_secret(channel: Channel, *, actor: User) -> str:

@@ -71,7 +71,10 @@ class ChannelForm(RefusableForm):
     thread = forms.ChoiceField(
         label="Where my conversation goes on",
         choices=Channel.Thread.choices,
-        help_text="For rooms where nobody else reads; others have their own.",
+        help_text=(
+            "For rooms where nobody else reads; others have their own. A private chat "
+            "of the web, which local models alone may answer, does not go on there."
+        ),
     )
     strangers = forms.ChoiceField(
         label="Accounts that are not linked to me",

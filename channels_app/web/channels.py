@@ -36,8 +36,9 @@ WHAT_THEY_ARE = {
 }
 
 OTHER_SERVER = (
-    "The address is another one: where it is another server, its rooms and accounts "
-    "are others too. Check who is linked as you, and which rooms are answered."
+    "The address is another one, and on another server accounts and rooms are others "
+    "too: nobody is linked as you now, and no room is answered. Link yourself and "
+    "allow your rooms again."
 )
 
 
@@ -76,7 +77,8 @@ def channel(request: AuthenticatedHttpRequest, kind: str) -> HttpResponse:
     if row.pk:
         saved = channel_settings.change_channel(row, form.terms(), actor=request.user)
         messages.success(request, f"{row.get_kind_display()} is saved.")
-        if saved.settings.get("url") != row.settings.get("url"):
+        before, after = (each.settings.get("url") for each in (row, saved))
+        if channel_settings.is_other_server(before, after):
             messages.warning(request, OTHER_SERVER)
         return redirect("channel", kind=kind)
     try:

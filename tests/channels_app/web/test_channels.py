@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.http import Http404
 from django.test import Client
 
@@ -17,12 +18,16 @@ from channels_app.bots.channel_settings import (
     add_channel,
     change_channel,
     drop_previous,
+    link_identity,
     renew_secret,
 )
 from channels_app.bots.channels import find_channel, secret
-from channels_app.models import Channel
+from channels_app.bots.incoming import Incoming
+from channels_app.bots.pairing import enter_code, make_code
+from channels_app.bots.rooms import set_room
+from channels_app.models import Channel, ChannelRoom
 from channels_app.web.channels import OTHER_SERVER
-from personas.models import Persona
+from personas.models import Conversation, Persona
 from personas.personas import create_persona
 from tests.support import key_files
 
@@ -204,6 +209,45 @@ def test_another_server_is_said_to_have_other_people(hers: Client) -> None:
     page = answer.content.decode()
     assert OTHER_SERVER in page
     assert "Use <code>https:</code>" in page
+
+
+@pytest.mark.parametrize(
+    ("address", "is_other"),
+    [
+        ("http://cloud.example.org", False),
+        ("https://cloud.example.org:443/", False),
+        ("https://cloud.example.org:8443", True),
+        ("https://cloud.example.org/second", True),
+        ("https://other.example.org", True),
+    ],
+)
+def test_on_another_server_nobody_is_trusted(
+    hers: Client, alice: User, address: str, is_other: bool
+) -> None:
+    """The same ids belong to other accounts and rooms there."""
+    hers.post(TALK, talk_fields())
+    channel = talk_of(alice)
+    link_identity(channel, "users/alice", actor=alice)
+    set_room(alice, channel, "abc123de", ChannelRoom.State.ALLOWED, True)
+    started = Conversation.objects.create(owner=alice, persona=channel.persona)
+    channel.rooms.update(conversation=started)
+    stranger = Incoming("m", "message", room_id="r", sender_id="users/greta")
+    code = make_code(channel, stranger)
+    assert code is not None
+
+    page = hers.post(TALK, talk_fields(url=address), follow=True).content.decode()
+    assert (OTHER_SERVER in page) == is_other
+    assert channel.identities.exists() is not is_other
+    room = channel.rooms.get()
+    if not is_other:
+        assert (room.state, room.alone) == ("allowed", True)
+        assert room.conversation == started
+        return
+    assert (room.state, room.alone, room.conversation) == ("waiting", False, None)
+    with pytest.raises(ValidationError):
+        enter_code(alice, channel, code, True, True)
+    newest = AuditEvent.objects.order_by("-id").values_list("event", flat=True)
+    assert set(newest[:2]) == {"channel.unlinked", "channel.room_changed"}
 
 
 def test_a_channel_that_was_deleted_meanwhile_is_not_found(
