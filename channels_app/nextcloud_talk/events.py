@@ -118,7 +118,9 @@ def plain_text(content: Any) -> str:
     """Return a message's words; ``content`` is JSON within the JSON.
 
     ``{"message": "see {file}", "parameters": {"file": {"name": "a.pdf", …}}}`` gives
-    ``see a.pdf``. Without parameters PHP writes an empty list instead of an object.
+    ``see [a.pdf]``: whoever names a file or a card must not be able to say something
+    by it, such as a command. Without parameters PHP writes an empty list instead of an
+    object.
     """
     if not isinstance(content, str):
         return ""
@@ -143,8 +145,8 @@ def _word(key: str, parameter: dict[str, Any]) -> str:
         return f"@{name}"
     link = _text(parameter, "link")
     if link.startswith(("https://", "http://")):
-        return f"{name} ({link})"
-    return name
+        return f"[{name}] ({link})"
+    return f"[{name}]"
 
 
 def clean(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from channels_app import slash_commands
 from channels_app.bots.incoming import Incoming
 from channels_app.nextcloud_talk.events import incoming_of, plain_text
 from tests.channels_app.nextcloud_talk.test_signature import IN_BODY
@@ -48,10 +49,10 @@ def test_the_same_message_has_the_same_id_whatever_its_random() -> None:
         (
             "see {file}",
             {"file": {"type": "file", "name": "a.pdf", "link": "https://c.x/f/1"}},
-            "see a.pdf (https://c.x/f/1)",
+            "see [a.pdf] (https://c.x/f/1)",
         ),
-        ("{file}", {"file": {"name": "a.pdf", "link": "javascript:x"}}, "a.pdf"),
-        ("{file}", {"file": {"id": "7"}}, "7"),
+        ("{file}", {"file": {"name": "a.pdf", "link": "javascript:x"}}, "[a.pdf]"),
+        ("{file}", {"file": {"id": "7"}}, "[7]"),
         (
             "{mention-call1}!",
             {"mention-call1": {"type": "call", "id": "t", "name": "world"}},
@@ -96,7 +97,16 @@ def test_an_attachment_without_a_name_of_its_own_is_a_message() -> None:
     event = SERVER.message("{file}", parameters={"file": {"name": "photo.jpg"}})
     event["object"]["name"] = ""
     found = read(event)
-    assert (found.kind, found.text) == ("message", "photo.jpg")
+    assert (found.kind, found.text) == ("message", "[photo.jpg]")
+
+
+@pytest.mark.parametrize("key", ["object", "file", "mention-user1"])
+def test_the_name_of_what_is_shared_is_no_command(key: str) -> None:
+    """Others name files and cards; the owner who passes one on says nothing by it."""
+    parameters = {key: {"id": "7", "name": "/new", "link": "https://c.x/f/1"}}
+    found = read(SERVER.message(f"{{{key}}}", parameters=parameters))
+    assert "/new" in found.text
+    assert slash_commands.parse(found.text) is None
 
 
 def test_a_guest_is_a_sender_of_its_own() -> None:
