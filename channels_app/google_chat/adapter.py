@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -33,7 +34,8 @@ class GoogleChatAdapter:
             DeliveryError: It was not sent, or may not have been; again with the same
                 id it appears once.
         """
-        text = markup.to_chat(message.text) or message.text
+        # Markup that is nothing but marks costs a tenth of a second.
+        text = await asyncio.to_thread(markup.to_chat, message.text) or message.text
         if message.external_id:
             try:
                 await client.change(channel, message.external_id, text)

@@ -90,22 +90,26 @@ class Placeholder:
         """Wait for more of the answer and for the time, then show what is there."""
         await self._news.wait()
         await self._sleep(self._edited_at + EDIT_EVERY_S - time.monotonic())
-        self._news.clear()
-        text = self._text_so_far()
-        if text == self._shown or not await self._wait_until_free():
+        if not await self._wait_until_free():
             return
-        self._shown = self._text_so_far()
+        self._news.clear()
         self._edited_at = time.monotonic()
+        text = await self._text_so_far()
+        if text == self._shown or self._ended.is_set():
+            return
+        self._shown = text
         try:
             await client.change(self._channel, name, self._shown)
         except DeliveryError as error:
             if not error.retryable:
                 raise
 
-    def _text_so_far(self) -> str:
+    async def _text_so_far(self) -> str:
+        """Return the beginning that is shown, made beside the event loop."""
         text = self._stream.text("turn.delta") if self._stream else ""
-        parts = markup.split(text, markup.MAX_BYTES - ROOM_FOR_MARK)
-        return f"{markup.to_chat(parts[0])} {MARK}" if parts else self._shown
+        return await asyncio.to_thread(_beginning, text[: markup.MAX_BYTES]) or (
+            self._shown
+        )
 
     async def _wait_until_free(self) -> bool:
         """Wait for the space without queueing for it; ``False`` if the answer ended."""
@@ -130,6 +134,12 @@ async def placeholder(
         yield shown
     finally:
         await shown.end()
+
+
+def _beginning(text: str) -> str:
+    """Return what one message holds of a text, ``""`` where there is nothing yet."""
+    parts = markup.split(text, markup.MAX_BYTES - ROOM_FOR_MARK)
+    return f"{markup.to_chat(parts[0])} {MARK}" if parts else ""
 
 
 def _name(channel: ChannelInfo) -> str:

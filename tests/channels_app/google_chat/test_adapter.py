@@ -16,7 +16,7 @@ import pytest_asyncio
 from channels_app.bots.adapters import ChannelInfo, Outgoing, adapter_for
 from channels_app.bots.incoming import Incoming
 from channels_app.deliveries import DeliveryError
-from channels_app.google_chat import access, client, pace, working
+from channels_app.google_chat import access, client, markup, pace, working
 from channels_app.google_chat.adapter import GoogleChatAdapter
 from channels_app.streams import TurnStream
 from routing import net
@@ -425,6 +425,36 @@ async def test_a_growing_answer_stays_within_one_message(
         stream.finish()
         await following
     assert 28_000 < len(google.texts[0].encode()) <= 32_000
+
+
+async def test_of_a_growing_answer_only_what_is_shown_is_converted(
+    google: GoogleStandIn,
+    channel: ChannelInfo,
+    quick: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Anything else would hold up the event loop, again with every edit."""
+    monkeypatch.setattr(working, "EDIT_EVERY_S", 0.0)
+    converted: list[tuple[int, bool]] = []
+
+    def to_chat(text: str) -> str:
+        beside = threading.current_thread() is not threading.main_thread()
+        converted.append((len(text), beside))
+        return real(text)
+
+    real = markup.to_chat
+    monkeypatch.setattr(markup, "to_chat", to_chat)
+    stream = TurnStream(uuid.uuid4(), 1)
+    async with ADAPTER.showing_work(channel, incoming(), uuid.uuid4()) as sign:
+        following = asyncio.create_task(sign.follow(stream))
+        await until(lambda: google.messages)
+        stream.append_text("turn.delta", "words " * 100_000)
+        await until(lambda: google.texts[0].startswith("words"))
+        stream.finish()
+        await following
+    await ADAPTER.send(channel, outgoing("done"))
+    assert max(length for length, _ in converted) <= markup.MAX_BYTES
+    assert all(beside for _, beside in converted)
 
 
 @pytest.mark.parametrize("why", ["no account", "answered in the response"])
