@@ -2,7 +2,8 @@
 
 Everything fails closed: where no current keys can be had, nothing can be verified.
 A key id that is not in the set makes the set be fetched anew, at most once a minute,
-so that a stranger's tokens cannot make Cortex call Google as often as they like.
+and after a fetch that failed there is a pause, so that a stranger's tokens cannot make
+Cortex call Google as often as they like.
 
 Sources: developers.google.com/workspace/chat/verify-requests-from-chat; the files
 of keys are those of google-auth's ``verify_token`` and ``verify_oauth2_token``.
@@ -32,6 +33,8 @@ OIDC_PATH: Final = "/oauth2/v1/certs"
 MIN_KEPT_S: Final = 600.0
 MAX_KEPT_S: Final = 86_400.0
 REFETCH_EVERY_S: Final = 60.0
+PAUSE_S: Final = 5.0
+"""After a fetch that failed; whoever asks meanwhile gets the same refusal."""
 FETCH_WITHIN_S: Final = 5.0
 MAX_BYTES: Final = 256 * 1024
 MIN_KEY_BITS: Final = 2048
@@ -52,6 +55,8 @@ class KeySet:
         self._keys: Keys = {}
         self._fresh_until = 0.0
         self._may_refetch_at = 0.0
+        self._paused_until = 0.0
+        self._failure = ""
         self._fetching: asyncio.Task[None] | None = None
 
     async def key(self, kid: str) -> RSAPublicKey | None:
@@ -61,6 +66,8 @@ class KeySet:
             KeysUnavailable: Google's answer is needed and cannot be had.
         """
         if monotonic() >= self._fresh_until:
+            if monotonic() < self._paused_until:
+                raise KeysUnavailable(self._failure)
             await self.fetch()
         elif kid not in self._keys and monotonic() >= self._may_refetch_at:
             self._may_refetch_at = monotonic() + REFETCH_EVERY_S
@@ -70,7 +77,7 @@ class KeySet:
     async def fetch(self) -> int:
         """Fetch the keys now and return how many there are.
 
-        Callers at the same moment share one request.
+        Callers at the same moment share one request; no pause holds it up.
 
         Raises:
             KeysUnavailable: See ``key``. Keys that are still fresh stay.
@@ -83,6 +90,14 @@ class KeySet:
         return len(self._keys)
 
     async def _fetch(self) -> None:
+        try:
+            await self._load()
+        except KeysUnavailable as error:
+            self._failure = str(error)
+            self._paused_until = monotonic() + PAUSE_S
+            raise
+
+    async def _load(self) -> None:
         try:
             reply = await net.request(
                 "GET",

@@ -383,7 +383,8 @@ async def test_s28_without_googles_keys_nothing_is_believed(
     signed_for: str,
     trouble: int | str,
 ) -> None:
-    chat = await channel_for(signed_for)
+    chat, offset, real = await channel_for(signed_for), 0.0, time.monotonic
+    monkeypatch.setattr(key_sets, "monotonic", lambda: real() + offset)
     if trouble == "closed":
         settings.CORTEX_GOOGLE_CERTS_URL = "http://127.0.0.1:9"
     elif trouble == "empty":
@@ -398,7 +399,26 @@ async def test_s28_without_googles_keys_nothing_is_believed(
     assert (status, answer["error"]["code"]) == (503, "upstream_unavailable")
     assert await nothing_happened(seen)
     if isinstance(trouble, int):
+        offset = key_sets.PAUSE_S + 0.1
         assert await chat.send(Event()) == ACCEPTED, "it recovers by itself"
+
+
+async def test_s28_strangers_cause_no_storm_of_fetches_while_there_are_no_keys(
+    channel_for: Any, google: GoogleStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat, offset, real = await channel_for("project"), 0.0, time.monotonic
+    monkeypatch.setattr(key_sets, "monotonic", lambda: real() + offset)
+    google.fail("keys", 503, 503, 503)
+    stranger = signing_key("stranger").sign(claims_for("project", PROJECT))
+    for _ in range(20):
+        assert (await chat.send(Event(), token=stranger))[0] == 503
+    assert len(google.of("keys")) == 1
+    with pytest.raises(key_sets.KeysUnavailable):
+        await key_sets.key_set(key_sets.CHAT_PATH).fetch()
+    assert len(google.of("keys")) == 2, "the self-test asks at once"
+    offset = key_sets.PAUSE_S + 0.1
+    assert (await chat.send(Event(), token=stranger))[0] == 503
+    assert len(google.of("keys")) == 3
 
 
 @EACH
@@ -550,7 +570,7 @@ async def test_r16_an_answer_whose_post_was_not_acknowledged_appears_once(
         )
     )
     before = list(google.texts)
-    await outbox.deliver_due()
+    await outbox.deliver_due(chat.channel.pk)
     assert google.texts == before and len(google.messages) == 1
 
 
@@ -570,7 +590,7 @@ async def test_r16_the_other_sides_troubles_lose_nothing_and_double_nothing(
     await chat.say("again")
 
     async def sent() -> bool:
-        await outbox.deliver_due()
+        await outbox.deliver_due(chat.channel.pk)
         return bool(await seen(OutboundReply.objects.filter(state="sent").exists))
 
     async with asyncio.timeout(20):
