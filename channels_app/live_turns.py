@@ -35,8 +35,8 @@ class LiveTurn:
     """A turn that runs in this process; without a ``beginning`` it has no row."""
 
     __slots__ = (
-        "announced", "asked", "call", "chars", "conversation", "dispatch", "id",
-        "saved_at", "saved_chars", "saved_seams", "seams", "stop_asked", "stored",
+        "announced", "asked", "call", "chars", "conversation", "cut_off", "dispatch",
+        "id", "saved_at", "saved_chars", "saved_seams", "seams", "stop_asked", "stored",
         "stream", "task", "title",
     )  # fmt: skip
 
@@ -57,6 +57,8 @@ class LiveTurn:
         self.dispatch = dispatch
         self.task: asyncio.Task[None] | None = None
         self.stop_asked = False
+        self.cut_off = False
+        """Nobody asked for the stop: the process ends."""
         self.chars = 0
         self.seams: list[Seam] = []
         self.asked = ""
@@ -109,8 +111,12 @@ class LiveTurn:
             )
             spawn(note, "note of a new turn")
 
-    def stop(self) -> None:
-        """End the upstream call; the turn then ends by itself with the text it has."""
+    def stop(self, *, cut_off: bool = False) -> None:
+        """End the upstream call; the turn then ends by itself with the text it has.
+
+        ``cut_off``: nobody wants that, but this process ends.
+        """
+        self.cut_off = cut_off and not self.stop_asked
         self.stop_asked = True
         if self.dispatch is not None:
             self.dispatch.stop()

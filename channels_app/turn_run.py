@@ -35,6 +35,13 @@ MAX_ANSWER_CHARS = 8_000_000
 END_TRIES = 4
 """How often the end of a turn is offered to a database that refuses it."""
 END_PAUSE_S = 1.0
+CUT_OFF = Ending(
+    "interrupted",
+    "",
+    error_code="internal",
+    error_message="Cortex stopped while this answer was being written.",
+)
+"""How an answer ends whose process ends before it."""
 
 
 def prepare(call: Call, conversation: uuid.UUID | None) -> Dispatch | None:
@@ -72,12 +79,11 @@ def _dispatch_for(call: Call, conversation: uuid.UUID | None) -> Dispatch:
 
 async def run_to_the_end(live: LiveTurn) -> None:
     """Run a turn, save its end and send ``turn.finished``, whatever happens."""
-    ending = Ending(
-        "interrupted", "", error_code="internal", error_message="Cortex was stopped."
-    )
+    ending = CUT_OFF
     try:
         ending = await run_turn(live)
     except asyncio.CancelledError:
+        live.cut_off = live.cut_off or not live.stop_asked
         result: DispatchResult | None = getattr(live.dispatch, "result", None)
         if result is not None and result.attempts:
             ending = _ending(live, result)
@@ -201,6 +207,12 @@ def _ending(live: LiveTurn, result: DispatchResult) -> Ending:
         error_code=error.code if error else "",
         error_message=error.message if error else "",
     )
+    if live.cut_off and ending.outcome == CUT_OFF.outcome and not ending.error_code:
+        return replace(
+            ending,
+            error_code=CUT_OFF.error_code,
+            error_message=CUT_OFF.error_message,
+        )
     if live.stream.chars > MAX_ANSWER_CHARS:
         ending = replace(
             ending,

@@ -253,7 +253,7 @@ async def drain(grace_s: float = 14) -> None:
     stop_at = asyncio.get_running_loop().time() + grace_s
     await _wait_for_turns(stop_at)
     for live in list(RUNNING.values()):
-        live.stop()
+        live.stop(cut_off=True)
     await _wait_for_turns(stop_at + SETTLE_S / 2)
     for task in _tasks_of_turns():
         task.cancel()

@@ -132,6 +132,10 @@ class _Office:
     async def _ask(self, claim: Claim, ask: Ask) -> None:
         """Run the turn of an event, or find it, and close the event with its answer."""
         if ask.turn is not None:
+            if ask.conversation is not None:
+                await run_in_db_pool(
+                    endings.note_start, claim, ask.room, ask.turn, ask.conversation
+                )
             stream = await _stream_of(ask.user_id, ask.turn)
             await self._follow(claim, ask, ask.turn, stream)
             return
@@ -183,7 +187,6 @@ class _Office:
                 ask.incoming,
                 turn,
                 alone=ask.alone,
-                stopping=turns.draining(),
                 external_id=external_id,
             )
             if ended is not None:

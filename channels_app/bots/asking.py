@@ -37,6 +37,8 @@ class Ask:
     request: TurnRequest | RetryRequest | None
     """What starts the turn; ``None`` = it has begun before and is ``turn``."""
     turn: UUID | None
+    conversation: UUID | None
+    """That of ``turn``, where the room has not been told of it."""
     channel: ChannelInfo | None
     """What the adapter is given; ``None`` where its secrets cannot be read."""
     key: UUID
@@ -70,12 +72,26 @@ def ask(
     sender: Sender,
     persona: Persona,
     text: str,
-) -> Ask:
-    """Describe the turn that answers an event, or find the one that has begun."""
+) -> Ask | None:
+    """Describe the turn that answers an event, or find the one that has begun.
+
+    ``None``: it has begun where only the owner read, and now others read in the room.
+    """
     channel = event.channel
-    request: TurnRequest | RetryRequest | None
-    request, turn = _go_on(event, alone=sender.alone)
-    if request is None and turn is None:
+    request: TurnRequest | RetryRequest | None = None
+    before = _answer_before(event)
+    if before is not None and not (sender.alone or before.conversation.shared):
+        return None
+    if before is not None and can_be_asked_again(event, before):
+        request = RetryRequest(
+            client_id=second_id(event),
+            message=before.pk,
+            channel=channel.kind,
+            alone=sender.alone,
+        )
+    found = before if request is None else None
+    is_noted = found is not None and found.pk == event.turn_id
+    if before is None:
         conversation = rooms.conversation_of(channel, room, persona, alone=sender.alone)
         request = TurnRequest(
             client_id=first_id(event),
@@ -94,7 +110,8 @@ def ask(
         incoming=incoming,
         alone=sender.alone,
         request=request,
-        turn=turn,
+        turn=found.pk if found else None,
+        conversation=found.conversation_id if found and not is_noted else None,
         channel=_info(channel),
         key=outbox.key_of(event),
     )
@@ -107,35 +124,28 @@ def _info(channel: Channel) -> ChannelInfo | None:
         return None
 
 
-def _go_on(
-    event: InboundEvent, *, alone: bool
-) -> tuple[RetryRequest | None, UUID | None]:
-    """Return what an earlier attempt left: an answer to ask for again, or the turn.
-
-    An answer that the end of Cortex cut off is asked for once more, as another answer
-    to the same message; what a person stopped, and what failed, stays as it is.
-    """
+def _answer_before(event: InboundEvent) -> Message | None:
+    """Return the last answer that an earlier attempt has begun."""
     if event.attempts <= 1:
-        return None, None
+        return None
     answers = Message.objects.filter(
         owner=event.channel.owner_id,
         role=Message.Role.ASSISTANT,
         client_id__in=[first_id(event), second_id(event)],
     )
-    found = {answer.client_id: answer for answer in answers}
-    if (second := found.get(second_id(event))) is not None:
-        return None, second.pk
-    first = found.get(first_id(event))
-    if first is None:
-        return None, None
-    # A turn that ended while this process did has been taken off the event again.
-    cut_off = first.error_code == CUT_OFF or event.turn_id is None
-    if first.state == Message.State.INTERRUPTED and cut_off:
-        again = RetryRequest(
-            client_id=second_id(event),
-            message=first.pk,
-            channel=event.channel.kind,
-            alone=alone,
-        )
-        return again, None
-    return None, first.pk
+    found = {each.client_id: each for each in answers.select_related("conversation")}
+    return found.get(second_id(event)) or found.get(first_id(event))
+
+
+def can_be_asked_again(event: InboundEvent, answer: Message) -> bool:
+    """Say whether Cortex itself cut off an answer, for the first time.
+
+    It is asked for once more then, as another answer to the same message; what a person
+    stopped, and what failed, stays as it is.
+    """
+    return (
+        answer.state == Message.State.INTERRUPTED
+        and answer.error_code == CUT_OFF
+        and not answer.stop_asked
+        and answer.client_id == first_id(event)
+    )

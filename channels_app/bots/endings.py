@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.transactions import quick_transaction
 from channels_app.bots import outbox, readers
 from channels_app.bots.adapters import adapter_for
-from channels_app.bots.asking import CUT_OFF, first_id
+from channels_app.bots.asking import can_be_asked_again
 from channels_app.bots.claims import Claim, held
 from channels_app.bots.incoming import Incoming
 from channels_app.models import ChannelRoom, InboundEvent
@@ -121,7 +121,6 @@ def finish(
     turn: UUID,
     *,
     alone: bool,
-    stopping: bool,
     external_id: str = "",
 ) -> Ended | None:
     """Close an event with the answer of its turn; ``None`` while that is written.
@@ -129,7 +128,6 @@ def finish(
     Args:
         alone: The answer was made for the owner alone; where others read in the
             room by now, or nobody is answered any more, it stands on the web page only.
-        stopping: This process ends, and has perhaps cut the answer off.
         external_id: The platform's message that shows the answer already.
     """
     answer = Message.objects.filter(pk=turn).first()
@@ -137,7 +135,7 @@ def finish(
         return None
     try:
         event = _held_event(claim)
-        if answer is not None and _was_cut_off(event, answer, stopping=stopping):
+        if answer is not None and can_be_asked_again(event, answer):
             _leave_open(event)
             return Ended(again=True)
         text = words_of(answer, alone=alone)
@@ -172,21 +170,11 @@ def _held_event(claim: Claim) -> InboundEvent:
     return event
 
 
-def _was_cut_off(event: InboundEvent, answer: Message, *, stopping: bool) -> bool:
-    """Say whether Cortex itself cut off an answer that can be asked for once more."""
-    return (
-        answer.state == Message.State.INTERRUPTED
-        and answer.client_id == first_id(event)
-        and (stopping or answer.error_code == CUT_OFF)
-    )
-
-
 def _leave_open(event: InboundEvent) -> None:
-    """Leave an event to the next attempt, without the turn that was cut off."""
+    """Leave an event to the next attempt."""
     _change(
         event,
         state=InboundEvent.State.RECEIVED,
-        turn_id=None,
         claimed_at=None,
         next_at=timezone.now(),
     )

@@ -64,7 +64,9 @@ def _objection(room: ChannelRoom | None, *, alone: bool) -> str:
 
 def _is_hint(reply: OutboundReply, room: ChannelRoom | None) -> bool:
     """Say whether it tells how a room is allowed that still waits for it."""
-    if room is None or room.state != ChannelRoom.State.WAITING or reply.alone:
+    if room is None or room.state != ChannelRoom.State.WAITING:
+        return False
+    if reply.event_id is None:
         return False
     ignored = InboundEvent.objects.filter(
         pk=reply.event_id, state=InboundEvent.State.IGNORED

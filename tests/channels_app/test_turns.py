@@ -139,6 +139,7 @@ async def test_a_drain_stops_and_books_what_takes_too_long(alice: User) -> None:
         assert (await reading)["outcome"] == "interrupted"
     answer = await message(started.turn)
     assert (answer.state, answer.text) == ("interrupted", "one ")
+    assert (answer.error_code, answer.stop_asked) == ("internal", False)
     rows = await turns.run_in_db_pool(
         lambda: list(LedgerEntry.objects.values_list("kind", "outcome"))
     )
@@ -156,6 +157,7 @@ async def test_a_cancelled_turn_still_finishes_and_is_booked(alice: User) -> Non
     assert finished["outcome"] == "interrupted"
     answer = await message(started.turn)
     assert (answer.state, answer.model) == ("interrupted", "scripted")
+    assert answer.error_code == "internal"
     assert answer.output_tokens == finished["usage"]["output_tokens"] > 0
     closed = LedgerEntry.objects.filter(kind="settle", outcome="interrupted")
     assert await turns.run_in_db_pool(closed.count) == 1

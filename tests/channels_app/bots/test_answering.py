@@ -23,9 +23,10 @@ from channels_app.bots import (
     inbox,
     judging,
     outbox,
+    readers,
     rooms,
 )
-from channels_app.models import Channel, InboundEvent, OutboundReply
+from channels_app.models import Channel, ChannelRoom, InboundEvent, OutboundReply
 from channels_app.turn_requests import TurnRequest
 from personas.models import Message
 from personas.personas import create_persona
@@ -345,6 +346,67 @@ async def test_a_turn_that_died_twice_is_apologised_for(platform: Platform) -> N
     assert len(calls) == count
 
 
+async def test_a_room_is_told_of_the_conversation_of_a_turn_that_is_found(
+    platform: Platform,
+) -> None:
+    """The process died between the start of the turn and its note in the room."""
+    event_id = await _begun(platform, noted=False)
+    await _end_of_turns()
+    event = await _left(platform, event_id)
+    answer = await run_in_db_pool(Message.objects.get, role="assistant")
+    room = await run_in_db_pool(ChannelRoom.objects.get)
+    assert platform.texts() == ["hello"]
+    assert (event.turn_id, room.conversation_id) == (answer.pk, answer.conversation_id)
+
+
+@pytest.mark.parametrize("died", [True, False])
+async def test_what_was_begun_alone_is_not_told_where_others_read_by_then(
+    platform: Platform, died: bool
+) -> None:
+    """Between two attempts the owner takes back that only they read in the room."""
+    event_id = await _begun(platform, names_bot=True)
+    await _end_of_turns()
+    if died:
+        await run_in_db_pool(_die, event_id, "\x1fevent-{}")
+    await run_in_db_pool(ChannelRoom.objects.update, alone=False)
+    count = len(calls)
+    event = await _left(platform, event_id)
+    assert platform.texts() == [endings.ELSEWHERE]
+    assert (event.state, event.reason) == (State.DONE, readers.NOT_ALONE)
+    assert len(calls) == count
+
+
+async def test_an_answer_that_others_may_read_goes_on_where_they_read(
+    platform: Platform,
+) -> None:
+    await run_in_db_pool(ChannelRoom.objects.update, alone=False)
+    event_id = await _begun(platform, names_bot=True)
+    await _end_of_turns()
+    await run_in_db_pool(_die, event_id, "\x1fevent-{}")
+    await _left(platform, event_id)
+    assert platform.texts() == ["Alice: hello"]
+
+
+@pytest.mark.parametrize(
+    ("change", "texts", "reason"),
+    [
+        ({"alone": False}, [endings.ELSEWHERE], readers.NOT_ALONE),
+        ({"state": "refused"}, [], readers.NOT_ALLOWED),
+    ],
+)
+async def test_a_room_is_looked_at_again_when_its_answer_is_there(
+    platform: Platform, change: dict[str, Any], texts: list[str], reason: str
+) -> None:
+    with playing(scripted=[TextDelta("one "), 0.4, TextDelta("two"), Finished()]):
+        receipt = await platform.receive(platform.message("hello"))
+        await _writing()
+        await run_in_db_pool(lambda: ChannelRoom.objects.update(**change))
+        event = await platform.over(receipt.event_id or 0)
+    assert (platform.texts(), event.reason) == (texts, reason)
+    answer = await run_in_db_pool(Message.objects.get, pk=event.turn_id)
+    assert answer.text == "one two"
+
+
 async def test_the_answer_in_the_outbox_is_not_added_again(
     platform: Platform,
 ) -> None:
@@ -366,21 +428,23 @@ async def test_whoever_lost_the_claim_changes_nothing(platform: Platform) -> Non
     message = platform.message("hello")
     text = await run_in_db_pool(endings.refuse, claim, message, "busy", "No.")
     ended = await run_in_db_pool(
-        lambda: endings.finish(claim, message, uuid.uuid4(), alone=True, stopping=False)
+        lambda: endings.finish(claim, message, uuid.uuid4(), alone=True)
     )
     assert (text, ended) == ("", endings.Ended(again=True))
     assert platform.texts() == ["hello"]
 
 
-async def _begun(platform: Platform) -> int:
+async def _begun(platform: Platform, *, noted: bool = True, **fields: Any) -> int:
     """Claim an event and begin its turn, as a process does that dies right then."""
-    event_id = await _stored(platform)
+    event_id = await _stored(platform, **fields)
     (claim,) = await run_in_db_pool(claims.claim_due, {})
     ask = await run_in_db_pool(judging.judge, claim)
     assert isinstance(ask, asking.Ask)
     assert ask.request is not None
     started = await turns.start_turn(ask.user_id, ask.request)
     assert started.turn is not None
+    if not noted:
+        return event_id
     await run_in_db_pool(
         endings.note_start,
         claim,
@@ -445,7 +509,9 @@ async def test_an_answer_that_a_drain_cuts_off_is_left_to_another_process(
         await turns.drain(0.05)
         await answering.drain(2)
         event = await run_in_db_pool(InboundEvent.objects.get, pk=event_id)
-        assert (event.state, event.turn_id) == (State.RECEIVED, None)
+        cut_off = await run_in_db_pool(Message.objects.get, pk=event.turn_id)
+        assert event.state == State.RECEIVED
+        assert (cut_off.state, cut_off.error_code) == ("interrupted", "internal")
         assert event.payload["text"] == "hello"
         _new_process(monkeypatch)
         await _left(platform, event_id)
