@@ -11,8 +11,6 @@ from __future__ import annotations
 import functools
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import IntegrityError
 from django.http import Http404
@@ -23,6 +21,14 @@ from accounts.models import User
 from accounts.transactions import quick_transaction
 from channels_app.errors import TurnError
 from channels_app.models import Channel
+from channels_app.turn_place import (
+    Busy,
+    Place,
+    check,
+    existing_place,
+    new_conversation,
+    new_messages,
+)
 from channels_app.turn_requests import (
     EditRequest,
     RetryRequest,
@@ -30,23 +36,12 @@ from channels_app.turn_requests import (
     Tier,
     TurnRequest,
 )
-from channels_app.turn_sql import state_of_conversation, touch_conversation
+from channels_app.turn_sql import touch_conversation
 from ledger.types import Caller
 from personas import context
-from personas.conversations import (
-    NO_MESSAGE,
-    get_conversation_for_user,
-    get_message_for_user,
-    rename,
-    start_conversation,
-    title_from,
-)
+from personas.conversations import rename, title_from
 from personas.models import Conversation, Message, TierPolicy
-from personas.personas import get_persona_for_user
 from routing.planning import PromptBuilder
-
-ALIVE_WITHIN = timedelta(seconds=30)
-"""An answer whose process did not refresh it for so long is nobody's any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +84,6 @@ class Call:
     """Below the model's own limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a new message or answer goes: both are checked for their owner."""
-
-    conversation: Conversation
-    parent: uuid.UUID | None
-    """Parent of the new message, or of the new answer for a retry."""
-    is_new: bool = False
-
-
 def begin(user_id: int, request: StartRequest) -> Beginning:
     """Store what starts a turn, or find the turn that this request began before.
 
@@ -107,7 +92,7 @@ def begin(user_id: int, request: StartRequest) -> Beginning:
     """
     try:
         return _store(user_id, request)
-    except (IntegrityError, _Busy) as refusal:
+    except (IntegrityError, Busy) as refusal:
         earlier = _find_earlier(user_id, request)
         if earlier is not None:
             return earlier
@@ -122,27 +107,23 @@ def begin(user_id: int, request: StartRequest) -> Beginning:
         raise TurnError("not_found", str(error)) from None
 
 
-class _Busy(Exception):
-    """Another answer is being written in the conversation."""
-
-
 def _store(user_id: int, request: StartRequest) -> Beginning:
-    place = _existing_place(user_id, request)  # read before the lock is taken
+    place = existing_place(user_id, request)  # read before the lock is taken
     # The commit that makes it durable is the ledger's reservation, which comes before
     # the network call: a power cut in between loses what nobody has seen answered.
     with quick_transaction():
         if place is None:
-            place = _new_conversation(user_id, request)
+            place = new_conversation(user_id, request)
         conversation = place.conversation
         user = conversation.owner
         if not user.is_active:
             raise TurnError("unauthenticated", "You are signed out.")
         now = timezone.now()
-        messages = _new_messages(user, request, place, now)
+        messages = new_messages(user, request, place, now)
         # The update comes first: its row lock makes two starts take turns.
         touch_conversation(conversation.pk, leaf=messages[-1].pk, now=now)
         if not place.is_new:
-            _check(place, now)
+            check(place, now)
         insert(*messages)
         title = _title_begun(place, request)
     answer = messages[-1] if messages[-1].role == Message.Role.ASSISTANT else None
@@ -159,7 +140,7 @@ def _store(user_id: int, request: StartRequest) -> Beginning:
     )
 
 
-def _title_begun(place: _Place, request: StartRequest) -> str | None:
+def _title_begun(place: Place, request: StartRequest) -> str | None:
     """Return the title of a conversation whose first message this is, else ``None``.
 
     One that was begun by a command has none yet.
@@ -173,94 +154,6 @@ def _title_begun(place: _Place, request: StartRequest) -> str | None:
         return None
     rename(conversation, title_from(request.text))
     return conversation.title
-
-
-def _existing_place(user_id: int, request: StartRequest) -> _Place | None:
-    """Find the place in an existing conversation; ``None`` for a new one."""
-    user = User(pk=user_id)
-    if isinstance(request, TurnRequest):
-        if request.conversation is None:
-            return None
-        conversation = get_conversation_for_user(user, request.conversation)
-        return _Place(conversation, request.parent or conversation.current_message_id)
-    message = get_message_for_user(user, request.message)
-    if isinstance(request, EditRequest) and message.role != Message.Role.USER:
-        raise TurnError("bad_request", "Only your own messages can be edited.")
-    if isinstance(request, RetryRequest) and message.role == Message.Role.USER:
-        raise TurnError("bad_request", "Only an answer can be asked for again.")
-    return _Place(message.conversation, message.parent_id)
-
-
-def _new_conversation(user_id: int, request: StartRequest) -> _Place:
-    user = User.objects.filter(pk=user_id, is_active=True).first()
-    if user is None:
-        raise TurnError("unauthenticated", "You are signed out.")
-    assert isinstance(request, TurnRequest)  # noqa: S101  others have a conversation
-    if request.parent is not None:
-        raise Http404(NO_MESSAGE)
-    conversation = start_conversation(
-        user,
-        get_persona_for_user(user, request.persona),
-        first_text=request.text,
-        temporary=request.temporary,
-        shared=not request.alone,
-        policy=request.policy,
-    )
-    return _Place(conversation, None, is_new=True)
-
-
-def _check(place: _Place, now: datetime) -> None:
-    """Refuse a parent from elsewhere, and a second answer at the same time."""
-    holds_parent, busy = state_of_conversation(
-        place.conversation.pk, message=place.parent, alive_since=now - ALIVE_WITHIN
-    )
-    if place.parent is not None and not holds_parent:
-        raise Http404(NO_MESSAGE)
-    if busy:
-        raise _Busy
-
-
-def _new_messages(
-    user: User, request: StartRequest, place: _Place, now: datetime
-) -> list[Message]:
-    """Return the unsaved rows: the person's message, the answer, or both in order."""
-    messages: list[Message] = []
-    parent = place.parent
-    if not isinstance(request, RetryRequest):
-        asked = Message(
-            conversation=place.conversation,
-            owner=user,
-            parent_id=parent,
-            role=Message.Role.USER,
-            text=request.text,
-            channel=request.channel,
-            client_id=request.client_id,
-            created_at=now,
-            **_authorship(request),
-        )
-        messages.append(asked)
-        parent = asked.pk
-    if not isinstance(request, EditRequest) or request.answer:
-        answer = Message(
-            conversation=place.conversation,
-            owner=user,
-            parent_id=parent,
-            role=Message.Role.ASSISTANT,
-            state=Message.State.GENERATING,
-            channel=request.channel,
-            client_id=request.client_id,
-            created_at=now + timedelta(microseconds=1),
-            alive_at=now,
-        )
-        messages.append(answer)
-    return messages
-
-
-def _authorship(request: StartRequest) -> dict[str, Any]:
-    """Return the fields that say who wrote a message in a room of several."""
-    if not isinstance(request, TurnRequest):
-        return {}
-    return {"author_name": request.author_name, "from_guest": request.from_guest}
 
 
 def _call(
