@@ -21,8 +21,9 @@ from ledger import entries
 from ledger.errors import LedgerError
 from ledger.models import LedgerEntry
 from ledger.types import Settlement
-from personas.context import build_prompt, load_material
+from personas.context import load_material
 from personas.models import Message
+from personas.prompts import build_prompt
 from routing.attempt import prompt_tokens
 from routing.backends.base import BackendError
 from routing.registry import catalogue_for

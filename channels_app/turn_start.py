@@ -38,9 +38,10 @@ from channels_app.turn_requests import (
 )
 from channels_app.turn_sql import touch_conversation
 from ledger.types import Caller
-from personas import context
+from personas.context import load_material
 from personas.conversations import rename, title_from
 from personas.models import Conversation, Message, TierPolicy
+from personas.prompts import build_prompt
 from routing.planning import PromptBuilder
 
 
@@ -175,7 +176,7 @@ def _call(
         tier = tier_of(conversation.tier)
     private = conversation.is_private
     alone = request.alone and not conversation.shared
-    material = context.load_material(conversation, upto=Message(pk=asked), alone=alone)
+    material = load_material(conversation, upto=Message(pk=asked), alone=alone)
     return Call(
         user=user,
         caller=Caller(
@@ -186,7 +187,7 @@ def _call(
             channel=request.channel,
             turn_id=answer.pk,
         ),
-        build=functools.partial(context.build_prompt, material),
+        build=functools.partial(build_prompt, material),
         role=persona.model_role,
         model=model,
         tier=tier,

@@ -13,8 +13,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from personas.context import HistoryMessage, Material, compose
 from personas.errors import TooLong
+from personas.prompts import HistoryMessage, Material, compose
 from routing.backends.base import Prompt, PromptMessage, ToolSpec
 from routing.tokens import MESSAGE_OVERHEAD_TOKENS, estimate_tokens
 

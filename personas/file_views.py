@@ -23,13 +23,14 @@ from django.views.decorators.http import (
 
 from accounts.requests import AuthenticatedHttpRequest
 from personas import files
-from personas.context import compose, persona_material
+from personas.context import persona_material
 from personas.diffs import diff
 from personas.errors import EditConflict, FileRefused
 from personas.files import IDENTITY, MEMORY_FILES, SOUL, STANDARD_FILES, USER
 from personas.forms import FileForm, NewFileForm
 from personas.models import FileRevision, Persona, PersonaFile
 from personas.personas import get_persona_for_user
+from personas.prompts import compose
 from routing.tokens import BYTES_PER_TOKEN, estimate_tokens
 
 REVISIONS_PER_PAGE = 50

@@ -17,7 +17,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts.requests import AuthenticatedHttpRequest
-from personas.context import compose, persona_material
+from personas.context import persona_material
 from personas.errors import TooLong
 from personas.forms import NewPersonaForm, PersonaForm
 from personas.personas import (
@@ -25,6 +25,7 @@ from personas.personas import (
     get_persona_for_user,
     personas_visible_to,
 )
+from personas.prompts import compose
 
 BUDGETS = (
     (900, "the built-in model"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from personas.client_prompt import ClientMaterial, build_client_prompt
-from personas.context import FileText, Material
 from personas.errors import TooLong
+from personas.prompts import FileText, Material
 from routing.attempt import prompt_tokens
 from routing.backends.base import PromptMessage, ToolCall, ToolResult, ToolSpec
 from routing.tokens import estimate_tokens

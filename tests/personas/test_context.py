@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from personas.context import (
-    HISTORY_LIMIT,
+from personas.context import HISTORY_LIMIT, load_material, persona_material
+from personas.conversations import get_conversation_for_user, start_conversation
+from personas.errors import TooLong
+from personas.files import IDENTITY, SOUL, USER, save_file
+from personas.models import Conversation, Message, Persona
+from personas.prompts import (
     SMALL_MODEL_TOKENS,
     FileText,
     FileUse,
@@ -18,13 +22,7 @@ from personas.context import (
     Material,
     build_prompt,
     compose,
-    load_material,
-    persona_material,
 )
-from personas.conversations import get_conversation_for_user, start_conversation
-from personas.errors import TooLong
-from personas.files import IDENTITY, SOUL, USER, save_file
-from personas.models import Conversation, Message, Persona
 from routing.backends.base import ContextTooLong
 from routing.tokens import MESSAGE_OVERHEAD_TOKENS, estimate_tokens
 from tests.personas.trees import add, line, long_line
@@ -65,7 +63,7 @@ CURRENT_TOKENS = 1 + MESSAGE_OVERHEAD_TOKENS
 @pytest.fixture
 def small_budgets_are_usual(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let prompts of a few tokens be composed like those of large models."""
-    monkeypatch.setattr("personas.context.SMALL_MODEL_TOKENS", 0)
+    monkeypatch.setattr("personas.prompts.SMALL_MODEL_TOKENS", 0)
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ from django.urls import URLPattern, reverse
 
 from accounts.models import User
 from personas import conversations, files, urls
-from personas.context import build_prompt, load_material
+from personas.context import load_material
 from personas.files import IDENTITY, SOUL, save_file
 from personas.models import FileRevision, Persona, PersonaFile
 from personas.personas import create_persona
+from personas.prompts import build_prompt
 from tests.personas.trees import line
 
 # --- S1: outsiders get 404 -------------------------------------------------------
