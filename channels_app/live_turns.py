@@ -1,8 +1,8 @@
 """The turns that run in this process, and what keeps their rows fresh meanwhile.
 
 One keeper serves them all: once a second it saves the new text of every running
-answer in one transaction, every ten seconds it says in the database that this process
-is alive. It ends with the last turn.
+answer in one transaction and looks which of them are to be stopped, every ten seconds
+it says in the database that this process is alive. It ends with the last turn.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import Error as DatabaseError
@@ -71,6 +72,11 @@ class LiveTurn:
     def user_id(self) -> int:
         """The person whose turn it is."""
         return self.stream.owner_id
+
+    @property
+    def may_be_asked_to_stop(self) -> bool:
+        """Another process can say in its row that it is to be stopped."""
+        return self.stored and not self.stop_asked
 
     @property
     def text(self) -> str:
@@ -188,12 +194,24 @@ async def _keep() -> None:
 async def _save_texts(now: float) -> None:
     # More may come while this is being saved; that is due the next time.
     due = {live: live.chars for live in RUNNING.values() if live.save_due(now)}
-    if not due:
+    running = [live.id for live in RUNNING.values() if live.may_be_asked_to_stop]
+    if not (due or running):
         return
     progress = {live.id: live.progress() for live in due}
-    await run_in_db_pool(turn_rows.save_progress, progress)
+    asked = await run_in_db_pool(_save_and_look, progress, running)
     for live, chars in due.items():
         live.saved(progress[live.id], chars, now)
+    for turn in asked:
+        stop_local(turn)
+
+
+def _save_and_look(
+    progress: Mapping[uuid.UUID, Progress], running: list[uuid.UUID]
+) -> set[uuid.UUID]:
+    """Save texts and return which turns are to be stopped, in one crossing."""
+    if progress:
+        turn_rows.save_progress(progress)
+    return turn_rows.asked_to_stop(running)
 
 
 async def refresh_alive() -> None:

@@ -17,6 +17,7 @@ from uuid import UUID
 from accounts.models import User
 from channels_app.slash_cost import cost_report
 from channels_app.slash_model import choose_model
+from channels_app.turn_rows import ask_to_stop
 from personas.conversations import running_answers
 from personas.models import Conversation, Persona
 from personas.personas import personas_visible_to
@@ -212,6 +213,7 @@ def _stop(place: Place, argument: str) -> Result:
         )
     if not running:
         return Result("Nothing is being answered here.")
+    ask_to_stop(running)  # whichever process writes them
     return Result("Stopped; what was written so far stays.", stop=tuple(running))
 
 

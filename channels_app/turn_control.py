@@ -1,6 +1,7 @@
 """Stops and resumes turns, wherever they run. ``channels_app.turns`` is the door.
 
-Turns of this process are found at once; others are asked for over the hub.
+Turns of this process are found at once; others are asked for over the hub, and a stop
+is noted in the answer's row, which its process reads every second.
 """
 
 from __future__ import annotations
@@ -21,14 +22,21 @@ logger = logging.getLogger(__name__)
 async def stop_turn(user_id: int, turn: uuid.UUID) -> None:
     """Stop a person's turn wherever it runs; one that is over stays as it is.
 
-    Raises ``TurnError``: ``not_found``, or ``turn_gone`` when no process has it.
+    Raises ``TurnError``: ``not_found``, or ``turn_gone`` when its process has died.
     """
     live = RUNNING.get(turn)
     if live is not None and live.user_id == user_id:
         live.stop()
         return
-    state = await run_in_db_pool(turn_rows.state_for_user, user_id, turn)
-    if state == "generating" and not await hub().request_stop(turn):
+    alive = await run_in_db_pool(turn_rows.ask_to_stop_for_user, user_id, turn)
+    if alive is None:
+        return
+    try:
+        is_told = await hub().request_stop(turn)
+    except TurnError as error:
+        logger.warning("Turn %s will read that it is stopped: %s", turn, error)
+        is_told = False
+    if not (is_told or alive):
         raise TurnError(
             "turn_gone",
             "The process that wrote this answer is gone.",
@@ -39,7 +47,7 @@ async def stop_turn(user_id: int, turn: uuid.UUID) -> None:
 async def stop_all(ids: Iterable[uuid.UUID]) -> None:
     """Stop turns whose conversation goes, wherever they run; never fails.
 
-    One that cannot be told now is found by ``refresh_alive`` of its process.
+    One that cannot be told now is found by the keeper of its process, by its row.
     """
     for turn in ids:
         if live := RUNNING.get(turn):

@@ -18,6 +18,7 @@ from accounts.models import User
 from accounts.transactions import quick_transaction
 from channels_app import turn_sql
 from channels_app.errors import RETRYABLE, TurnError
+from channels_app.turn_place import ALIVE_WITHIN
 from ledger.money import format_usd
 from personas.conversations import get_message_for_user
 from personas.models import Message
@@ -115,15 +116,45 @@ def end(turn: uuid.UUID, ending: Ending) -> None:
     )
 
 
+def asked_to_stop(turns: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+    """Return which of these answers their people want no more of."""
+    asked = Message.objects.filter(pk__in=list(turns), stop_asked=True)
+    return set(asked.values_list("pk", flat=True))
+
+
+def ask_to_stop(turns: Iterable[uuid.UUID]) -> None:
+    """Note that answers are to be stopped; their process sees it within a second."""
+    written = Message.objects.filter(pk__in=list(turns))
+    written.filter(state=Message.State.GENERATING).update(stop_asked=True)
+
+
+def ask_to_stop_for_user(user_id: int, turn: uuid.UUID) -> bool | None:
+    """Note that a person's answer is to be stopped.
+
+    Returns whether its process lives, which sees that within a second; ``None`` where
+    the answer is over. Raises ``TurnError`` (not_found).
+    """
+    message = _answer_for_user(user_id, turn)
+    if message.state != Message.State.GENERATING:
+        return None
+    ask_to_stop([turn])
+    alive_at = message.alive_at
+    return alive_at is not None and timezone.now() - alive_at < ALIVE_WITHIN
+
+
 def state_for_user(user_id: int, turn: uuid.UUID) -> str:
     """Return the state of a person's answer; raises ``TurnError`` (not_found)."""
+    return _answer_for_user(user_id, turn).state
+
+
+def _answer_for_user(user_id: int, turn: uuid.UUID) -> Message:
     try:
         message = get_message_for_user(User(pk=user_id), turn)
     except Http404:
         message = None
     if message is None or message.role != Message.Role.ASSISTANT:
         raise TurnError("not_found", "There is no such answer.", turn=str(turn))
-    return message.state
+    return message
 
 
 def finished_fields(turn: uuid.UUID, ending: Ending) -> dict[str, Any]:

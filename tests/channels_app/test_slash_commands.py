@@ -206,6 +206,8 @@ def test_stop_names_the_answers_of_this_conversation(
     assert say("/stop", place) == Result("Nothing is being answered here.")
     answer = running_answer(conversation)
     assert say("/stop", place).stop == (answer.pk,)
+    asked = Message.objects.filter(stop_asked=True)
+    assert list(asked.values_list("pk", flat=True)) == [answer.pk]
     assert say("/stop", replace(place, conversation=None)).stop == ()
 
 

@@ -15,7 +15,7 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from accounts.models import User
-from channels_app import live_turns, turn_run, turns
+from channels_app import live_turns, turn_control, turn_run, turns
 from channels_app.abandoned import interrupt_abandoned
 from channels_app.errors import TurnError
 from channels_app.live_turns import RUNNING, LiveTurn
@@ -144,6 +144,32 @@ async def test_a_drain_stops_and_books_what_takes_too_long(alice: User) -> None:
         lambda: list(LedgerEntry.objects.values_list("kind", "outcome"))
     )
     assert rows == [("reserve", ""), ("settle", "interrupted")]
+
+
+async def test_what_runs_in_another_process_stops_by_its_row(
+    alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without Redis no process can be told; the one that writes looks by itself."""
+    monkeypatch.setattr(turn_control, "RUNNING", {})
+    with playing(scripted=LASTING):
+        started = await start(alice)
+        await first_text(started.stream)
+        assert started.turn is not None
+        await turns.stop_turn(alice.pk, started.turn)
+        finished = await end_of(started.stream)
+    assert (finished["outcome"], finished["error"]) == ("interrupted", None)
+    answer = await message(started.turn)
+    assert (answer.stop_asked, answer.error_code, answer.text) == (True, "", "one ")
+    await turns.stop_turn(alice.pk, started.turn)  # it is over: nothing to be said
+
+
+async def test_a_stop_says_so_where_the_process_is_gone(alice: User) -> None:
+    stale = timezone.now() - timedelta(seconds=31)
+    answer = await run_in_db_pool(lambda: abandoned(alice, alive_at=stale))
+    with pytest.raises(TurnError) as caught:
+        await turns.stop_turn(alice.pk, answer.pk)
+    assert caught.value.code == "turn_gone"
+    assert (await message(answer.pk)).stop_asked
 
 
 async def test_a_cancelled_turn_still_finishes_and_is_booked(alice: User) -> None:
