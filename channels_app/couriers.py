@@ -9,6 +9,7 @@ whoever has something new wakes it. Couriers belong to one event loop.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, TypeVar
@@ -70,15 +71,25 @@ class Couriers(Generic[Job]):
     def _courier(self, place: int) -> _Courier[Job]:
         runs = self._runs.setdefault(asyncio.get_running_loop(), {})
         courier = runs.get(place)
-        if courier is None:
+        if courier is None or courier.task.done():
+            # One that has just returned stands there until its callback runs.
             courier = runs[place] = _Courier(self, place)
-            courier.task.add_done_callback(lambda _: runs.pop(place, None))
+            courier.task.add_done_callback(functools.partial(_forget, runs, place))
         courier.asked.set()
         return courier
 
     def running(self) -> list[_Courier[Job]]:
         """Return the couriers that are under way in this loop."""
         return list(self._runs.get(asyncio.get_running_loop(), {}).values())
+
+
+def _forget(
+    runs: dict[int, _Courier[Job]], place: int, ended: asyncio.Task[int]
+) -> None:
+    """Take a courier off its place, unless another one stands there already."""
+    courier = runs.get(place)
+    if courier is not None and courier.task is ended:
+        del runs[place]
 
 
 _KINDS: WeakSet[Couriers[Any]] = WeakSet()

@@ -17,8 +17,10 @@ from typing import Final
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
+from django.db import DatabaseError
+
 from channels_app import turns
-from channels_app.bots import endings, judging, outbox
+from channels_app.bots import claims, endings, judging, outbox
 from channels_app.bots.adapters import adapter_for
 from channels_app.bots.asking import Ask
 from channels_app.bots.claims import Claim
@@ -47,6 +49,18 @@ def wake(channel_id: int) -> None:
     Call it in the event loop, after ``inbox.receive``.
     """
     _office().desk.wake()
+
+
+async def go_on() -> None:
+    """Let what came before this process began be answered; returns at once.
+
+    After a restart nothing else wakes it before the next event, or the worker comes by.
+    """
+    try:
+        if await run_in_db_pool(claims.some_are_due):
+            _office().desk.wake()
+    except DatabaseError as error:
+        logger.warning("Nobody looked for events: %s", type(error).__name__)
 
 
 async def answer_now(event_id: int, within_s: float) -> str | None:

@@ -29,6 +29,8 @@ LEASE: Final = timedelta(seconds=60)
 REFRESH_EVERY_S: Final = 20.0
 MAX_ATTEMPTS: Final = 5
 """After so many attempts that did not end, an event is given up."""
+SYNC_WITHIN: Final = timedelta(seconds=30)
+"""A response that carries the answer itself may still be waited for so long."""
 ROOMS_PER_CHANNEL: Final = 8
 """Rooms of one channel that are answered at the same moment in a process."""
 ROOMS_AT_ONCE: Final = 64
@@ -37,20 +39,21 @@ _LOOK_AT: Final = 256
 
 State = InboundEvent.State
 _EVENTS = InboundEvent._meta.db_table
-# Literal states, and a moment that is always before, let every database use the index
-# of open events, so that old ones cost nothing.
-_OPEN = (
-    f"state IN ('{State.RECEIVED.value}', '{State.PROCESSING.value}') "
-    "AND next_at > '2000-01-01'"
-)
+# Literal states let every database use the indexes of open events, so that old ones
+# cost nothing.
+_OPEN = f"state IN ('{State.RECEIVED.value}', '{State.PROCESSING.value}')"
+_LANES = f"""
+SELECT MIN(id) AS id FROM {_EVENTS} WHERE {_OPEN} AND kind <> '{STOP}'
+{{where}} GROUP BY channel_id, room_id
+UNION ALL SELECT MIN(id) FROM {_EVENTS} WHERE {_OPEN} AND kind = '{STOP}'
+{{where}} GROUP BY channel_id, room_id
+"""  # noqa: S608  nothing in it comes from outside
 _HEADS = f"""
 SELECT id, channel_id, room_id, kind, attempts FROM (
   SELECT event.id, event.channel_id, event.room_id, event.kind, event.attempts,
     ROW_NUMBER() OVER (PARTITION BY event.channel_id ORDER BY event.id) AS place
-  FROM {_EVENTS} AS event JOIN (
-    SELECT MIN(id) AS id FROM {_EVENTS} WHERE {_OPEN}
-    GROUP BY channel_id, room_id, CASE WHEN kind = '{STOP}' THEN 1 ELSE 0 END
-  ) AS head ON head.id = event.id
+  FROM {_EVENTS} AS event JOIN ({_LANES.format(where="")}) AS head
+    ON head.id = event.id
   WHERE (event.state = '{State.RECEIVED.value}' AND event.next_at <= %s)
     OR (event.state = '{State.PROCESSING.value}' AND event.claimed_at <= %s)
 ) AS due
@@ -58,15 +61,12 @@ WHERE place <= {ROOMS_PER_CHANNEL * 2}
 ORDER BY place, id LIMIT {_LOOK_AT}
 """  # noqa: S608  nothing in it comes from outside
 _SOME = f"""
-SELECT 1 FROM {_EVENTS} WHERE {_OPEN} AND (
+SELECT 1 FROM {_EVENTS} WHERE {_OPEN} AND next_at > '2000-01-01' AND (
   (state = '{State.RECEIVED.value}' AND next_at <= %s)
   OR (state = '{State.PROCESSING.value}' AND claimed_at <= %s)
 ) LIMIT 1
 """  # noqa: S608  nothing in it comes from outside
-_FIRST = f"""
-SELECT MIN(id) FROM {_EVENTS} WHERE {_OPEN} AND channel_id = %s AND room_id = %s
-GROUP BY CASE WHEN kind = '{STOP}' THEN 1 ELSE 0 END
-"""  # noqa: S608  nothing in it comes from outside
+_FIRST = _LANES.format(where="AND channel_id = %s AND room_id = %s")
 _DATETIME: DateTimeField[Any, Any] = DateTimeField()
 
 
@@ -112,7 +112,10 @@ def claim_due(
         waited: Leave what has become due more recently to whoever received it.
     """
     now = timezone.now()
-    heads = _chosen(_due_heads(now - waited, now - LEASE), running)
+    heads = _due_heads(now - waited, now - LEASE)
+    if waited and heads:
+        heads = _without_awaited(heads, now)
+    heads = _chosen(heads, running)
     if not heads:  # nobody takes a lock for nothing
         return []
     with quick_transaction():
@@ -123,7 +126,7 @@ def claim_next(channel_id: int, room_id: str) -> Claim | None:
     """Claim the event of a room whose turn it is now, if there is one."""
     now = timezone.now()
     with connection.cursor() as cursor:
-        cursor.execute(_FIRST, [channel_id, room_id])
+        cursor.execute(_FIRST, [channel_id, room_id] * 2)
         first = [pk for (pk,) in cursor.fetchall()]
     rows = InboundEvent.objects.filter(_due(now - LEASE, now), pk__in=first)
     columns = ("pk", "channel_id", "room_id", "kind", "attempts")
@@ -145,6 +148,17 @@ def _due_heads(due_at: datetime, lease_end: datetime) -> list[_Head]:
     with connection.cursor() as cursor:
         cursor.execute(_HEADS, _moments(due_at, lease_end))
         return [_Head(*row) for row in cursor.fetchall()]
+
+
+def _without_awaited(heads: list[_Head], now: datetime) -> list[_Head]:
+    """Leave out events for whose answer a response waits in another process."""
+    awaited = InboundEvent.objects.filter(
+        pk__in=[head.event_id for head in heads],
+        next_at__gt=now - SYNC_WITHIN,
+        payload__extra__sync=True,
+    )
+    theirs = set(awaited.values_list("pk", flat=True))
+    return [head for head in heads if head.event_id not in theirs]
 
 
 def _moments(*moments: datetime) -> list[Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ from channels_app.tasks import TaskSet
 from channels_app.turn_run import storable
 from routing.db_pool import run_in_db_pool
 
+logger = logging.getLogger(__name__)
+
 BATCH = 200
 """Most events of one transaction."""
 STOP = "stop"
@@ -47,7 +50,8 @@ class Receipt:
     """What became of an event that arrived."""
 
     event_id: int | None
-    """Row of the event, also of an earlier copy; ``None`` when its channel is gone."""
+    """Row of the event, also of an earlier copy; ``None`` when its channel is gone, or
+    when the database does not take it."""
     is_new: bool
     """False for a repetition, which has no effect."""
 
@@ -155,7 +159,9 @@ def store(arrivals: Sequence[Arrival]) -> list[Receipt]:
 def _store_alone(event: InboundEvent) -> Receipt:
     try:
         return _store_together([event])[0]
-    except IntegrityError:
+    except (IntegrityError, DataError) as error:
+        # The other side would send it again and again if it were refused.
+        logger.warning("An event was not kept: %s", type(error).__name__)
         return Receipt(None, False)
 
 

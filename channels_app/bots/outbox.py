@@ -7,10 +7,10 @@ that may have arrived is followed by at most one more, marked for the reader.
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from django.db import transaction
@@ -23,7 +23,7 @@ from channels_app.bots import readers
 from channels_app.bots.adapters import Adapter, ChannelInfo, Outgoing, adapter_for
 from channels_app.bots.channels import info_of
 from channels_app.bots.incoming import Incoming
-from channels_app.deliveries import OPEN, Claimed, DeliveryError
+from channels_app.deliveries import OPEN_LITERALLY, Claimed, DeliveryError
 from channels_app.models import Channel, InboundEvent, OutboundReply
 from channels_app.webhooks import announcing
 from routing.db_pool import run_in_db_pool
@@ -31,6 +31,8 @@ from routing.db_pool import run_in_db_pool
 AT_ONCE: Final = 16
 """So many messages of one channel may be under way."""
 KEYS: Final = uuid.UUID("6f1d2a34-0c0b-4a53-9c57-2b5c5d6a9a10")
+IN_ORDER_FOR: Final = timedelta(minutes=2)
+"""An answer that cannot be sent holds up later ones in its room for so long."""
 CUT_OFF: Final = "Cortex ended while it was being sent; it may have arrived."
 SWITCHED_OFF: Final = "The channel is switched off."
 EARLIER_FAILED: Final = "An earlier part of the answer could not be sent."
@@ -91,15 +93,18 @@ def wake(channel_id: int) -> None:
     COURIERS.wake(channel_id)
 
 
-async def deliver_due(channel_id: int | None = None) -> int:
-    """Send what is due for a channel, or for all; return how many parts arrived.
+async def deliver_due(channel_id: int) -> int:
+    """Send what is due for a channel; return how many parts arrived.
 
     Returns when nothing is left to be sent now. What failed is due again later.
     """
-    if channel_id is not None:
-        return await COURIERS.deliver(channel_id)
-    places = await run_in_db_pool(_channels_due)
-    return sum(await asyncio.gather(*map(COURIERS.deliver, places)))
+    return await COURIERS.deliver(channel_id)
+
+
+async def wake_due() -> None:
+    """Let what is due for every channel be sent; returns before it arrives."""
+    for channel_id in await run_in_db_pool(_channels_due):
+        COURIERS.wake(channel_id)
 
 
 # --- in the database ----------------------------------------------------------
@@ -115,14 +120,23 @@ class _Job:
 
 
 def _due(channel_id: int | None = None) -> QuerySet[OutboundReply]:
-    """Return what may be sent now; a part waits for those before it."""
+    """Return what may be sent now, in its turn.
+
+    A part waits for those before it, and for answers to earlier events of its room,
+    unless those have been tried in vain for a while.
+    """
     rows = OutboundReply.objects.all()
     if channel_id is not None:
         rows = rows.filter(channel_id=channel_id)
-    before = OutboundReply.objects.filter(
-        event=OuterRef("event"), part__lt=OuterRef("part"), state__in=OPEN
+    still_open = OutboundReply.objects.filter(state__in=OPEN_LITERALLY)
+    parts = still_open.filter(event=OuterRef("event"), part__lt=OuterRef("part"))
+    answers = still_open.filter(
+        channel=OuterRef("channel"),
+        room_id=OuterRef("room_id"),
+        event__lt=OuterRef("event"),
+        created_at__gt=timezone.now() - IN_ORDER_FOR,
     )
-    return rows.filter(~Exists(before))
+    return rows.filter(~Exists(parts), ~Exists(answers))
 
 
 def _channels_due() -> list[int]:
@@ -237,7 +251,8 @@ def _note_error(
     announcing.store(
         channel.owner_id,
         "reply.failed",
-        f"reply-{row.pk}",
+        # Sent again by hand, it may fail again: that is told, too.
+        f"reply-{row.pk}-{row.claimed_at:%Y%m%d%H%M%S%f}",
         {
             "reply": str(row.pk),
             "channel": channel.kind,

@@ -39,8 +39,12 @@ def run() -> int:
         drain=_drain,
     )
 
+    begun: list[asyncio.Task[None]] = []
+
     def ready() -> None:
-        lifeline.watch(asyncio.get_event_loop(), server.start_drain)
+        loop = asyncio.get_event_loop()
+        lifeline.watch(loop, server.start_drain)
+        begun.append(loop.create_task(answering.go_on(), name="events left before"))
         # What was loaded at the start need not be looked at by every later collection.
         gc.collect()
         gc.freeze()

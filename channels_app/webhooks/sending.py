@@ -61,12 +61,15 @@ async def announce(
         logger.exception("%s could not be announced", event)
 
 
-async def deliver_due(endpoint_id: int | None = None) -> int:
-    """Send what is due to an address, or to all; return how much arrived."""
-    if endpoint_id is not None:
-        return await COURIERS.deliver(endpoint_id)
-    places = await run_in_db_pool(_endpoints_due)
-    return sum(await asyncio.gather(*map(COURIERS.deliver, places)))
+async def deliver_due(endpoint_id: int) -> int:
+    """Send what is due to an address; return how much arrived."""
+    return await COURIERS.deliver(endpoint_id)
+
+
+async def wake_due() -> None:
+    """Let what is due to every address be sent; returns before it arrives."""
+    for endpoint_id in await run_in_db_pool(_endpoints_due):
+        COURIERS.wake(endpoint_id)
 
 
 async def deliver_within(endpoint_id: int, within_s: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.db import OperationalError
@@ -152,6 +153,29 @@ async def test_courier_that_had_to_give_up_begins_anew_when_it_is_woken(
     assert await depot.couriers.deliver(1) == 0
     assert "Tests to 1 stopped" in caplog.text
     assert await depot.couriers.deliver(1) == 1
+
+
+async def test_courier_that_has_just_returned_is_followed_by_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever wakes it after its last look must not be overheard."""
+    depot = Depot()
+
+    def somebody_comes() -> None:
+        depot.waiting[1] = ["new"]
+        depot.couriers.wake(1)
+
+    async def look(round_: Callable[..., list[str]], *args: Any) -> list[str]:
+        first = not depot.rounds
+        jobs = round_(*args)
+        if first:  # runs after the courier's last step, and before its callbacks
+            asyncio.get_running_loop().call_soon(somebody_comes)
+        return jobs
+
+    monkeypatch.setattr(couriers, "run_in_db_pool", look)
+    assert await depot.couriers.deliver(1) == 0
+    await until(lambda: ("new", "new arrived") in depot.ended)
+    await until(lambda: not depot.couriers.running())
 
 
 async def test_caller_that_leaves_stops_nothing() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections
 from django.utils import timezone
 
 from accounts.models import User
 from channels_app import deliveries
+from channels_app.bots import outbox
 from channels_app.deliveries import (
     BACKOFF,
     MAX_ATTEMPTS,
@@ -27,6 +29,7 @@ from channels_app.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
+from channels_app.webhooks import sending
 
 pytestmark = pytest.mark.django_db
 State = Delivery.State
@@ -133,6 +136,30 @@ def test_row_is_claimed_by_one_of_many(channel: Channel) -> None:
     assert len(claimed) + len(rest) == 12
 
 
+@pytest.mark.parametrize(
+    ("rows", "index"),
+    [
+        (lambda: OutboundReply.objects.filter(channel=1), "channels_reply_place"),
+        (lambda: outbox._due(1), "channels_reply_place"),
+        (lambda: outbox._due(1), "channels_reply_order"),
+        (lambda: outbox._due().order_by(), "channels_reply_open"),
+        (lambda: sending._due(1), "channels_webhook_place"),
+        (lambda: WebhookDelivery.objects.order_by(), "channels_webhook_open"),
+    ],
+)
+def test_what_was_sent_long_ago_costs_nothing(
+    rows: Callable[[], Any], index: str
+) -> None:
+    """Only indexes of what is open are read, however much has been sent."""
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL decides by its statistics, which a test has not")
+    query = deliveries.due(rows())
+    for each in (query, query.order_by("next_at")[:9]):
+        plan = each.explain()
+        assert index in plan
+        assert "SCAN" not in plan.replace("SCALAR", "")
+
+
 # --- settling -----------------------------------------------------------------
 
 NOBODY = DeliveryError("Nobody answers.", retryable=True)
@@ -227,3 +254,18 @@ def test_old_rows_are_removed_and_recent_ones_recognise_repetitions(
     assert set(WebhookDelivery.objects.values_list("subject", flat=True)) == {"99", "1"}
     with django_assert_num_queries(3):
         assert deliveries.purge_old() == 0
+
+
+def test_removing_many_takes_several_ticks(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "PURGED_AT_ONCE", 2)
+    then = timezone.now() - timedelta(days=101)
+    for number in range(3):
+        reply(channel, created_at=then)
+        InboundEvent.objects.create(
+            channel=channel, external_id=str(number), received_at=then
+        )
+    recent = reply(channel)
+    assert [deliveries.purge_old() for _ in range(3)] == [4, 2, 0]
+    assert OutboundReply.objects.get() == recent

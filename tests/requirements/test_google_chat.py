@@ -570,7 +570,7 @@ async def test_r16_an_answer_whose_post_was_not_acknowledged_appears_once(
         )
     )
     before = list(google.texts)
-    await outbox.deliver_due(chat.channel.pk)
+    await outbox.deliver_due(reply.channel_id)
     assert google.texts == before and len(google.messages) == 1
 
 
@@ -590,7 +590,7 @@ async def test_r16_the_other_sides_troubles_lose_nothing_and_double_nothing(
     await chat.say("again")
 
     async def sent() -> bool:
-        await outbox.deliver_due(chat.channel.pk)
+        await outbox.wake_due()
         return bool(await seen(OutboundReply.objects.filter(state="sent").exists))
 
     async with asyncio.timeout(20):

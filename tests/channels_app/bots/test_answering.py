@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import DataError, OperationalError, connection
 from django.utils import timezone
 
 from accounts.models import User
@@ -115,6 +115,25 @@ async def test_an_event_of_a_channel_that_is_gone_is_not_kept(
     assert (lost.event_id, lost.is_new) == (None, False)
 
 
+async def test_an_event_that_the_database_does_not_take_spoils_no_other(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert = inbox._insert
+
+    def picky(event: InboundEvent) -> inbox.Receipt:
+        if event.payload["text"] == "bad":
+            raise DataError("on purpose")
+        return insert(event)
+
+    monkeypatch.setattr(inbox, "_insert", picky)
+    texts = ("one", "bad", "two")
+    receipts = await asyncio.gather(
+        *[inbox.receive(platform.channel.pk, platform.message(text)) for text in texts]
+    )
+    assert [receipt.is_new for receipt in receipts] == [True, False, True]
+    assert receipts[1].event_id is None
+
+
 async def test_what_no_database_takes_is_replaced(platform: Platform) -> None:
     event = await platform.say(
         "a\0b\ud800c",
@@ -214,11 +233,72 @@ def test_old_events_cost_the_claim_nothing(platform: Platform) -> None:
     """Only the index of open events is read, however many are over."""
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL decides by its statistics, which a test has not")
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN QUERY PLAN {claims._HEADS}", ["", ""])
-        plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
-    assert "channels_event_open" in plan
-    assert "SCAN channels_app_inboundevent" not in plan
+    moments = ["", ""]
+    for statement, values, index in (
+        (claims._HEADS, moments, "COVERING INDEX channels_event_lane"),
+        (claims._SOME, moments, "INDEX channels_event_open"),
+        (claims._FIRST, [1, "room"] * 2, "INDEX channels_event_lane"),
+    ):
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+            plan = [str(row[-1]) for row in cursor.fetchall()]
+        assert any(index in step for step in plan)
+        rows = [step for step in plan if "channels_app_inboundevent" in step]
+        assert all("INDEX channels_event_" in step for step in rows)
+
+
+async def test_after_a_failure_what_works_for_others_takes_nothing_new(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: claims.Claim) -> None:
+        raise RuntimeError("on purpose")
+
+    for_others, woken = desk.Desk(fail), list[str]()
+    monkeypatch.setattr(desk, "FAILED_PAUSES_S", (0.0,))
+    monkeypatch.setattr(for_others, "wake", lambda: woken.append("wake"))
+    await run_in_db_pool(_later, await _stored(platform))
+    assert await for_others.work_off() >= 1
+    await asyncio.sleep(0.05)
+    assert woken == []
+
+
+async def test_events_that_came_before_the_start_are_answered_at_once(
+    platform: Platform,
+) -> None:
+    event_id = await _stored(platform)
+    await answering.go_on()
+    await platform.over(event_id)
+    assert platform.texts() == ["hello"]
+
+
+async def test_start_does_not_fail_with_the_database(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> bool:
+        raise OperationalError("away")
+
+    monkeypatch.setattr(claims, "some_are_due", away)
+    event_id = await _stored(platform)
+    await answering.go_on()
+    event = await run_in_db_pool(InboundEvent.objects.get, pk=event_id)
+    assert event.state == State.RECEIVED
+
+
+async def test_event_that_a_response_waits_for_is_left_to_its_process_for_longer(
+    platform: Platform,
+) -> None:
+    event_id = await _stored(platform, extra={"sync": True})
+    waited = timedelta(seconds=15)
+
+    async def left_for(seconds: int) -> list[int]:
+        then = timezone.now() - timedelta(seconds=seconds)
+        rows = InboundEvent.objects.filter(pk=event_id)
+        await run_in_db_pool(rows.update, next_at=then)
+        found = await run_in_db_pool(claims.claim_due, {}, waited=waited)
+        return [claim.event_id for claim in found]
+
+    assert await left_for(20) == []
+    assert await left_for(31) == [event_id]
 
 
 # --- processes that die -------------------------------------------------------------

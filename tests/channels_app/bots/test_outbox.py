@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -28,7 +28,7 @@ from channels_app.models import (
 )
 from personas.models import Persona
 from routing.db_pool import run_in_db_pool
-from tests.support.bots import make_channel
+from tests.support.bots import make_channel, make_room
 
 pytestmark = pytest.mark.django_db(transaction=True)
 State = OutboundReply.State
@@ -66,7 +66,9 @@ async def _couriers_end() -> AsyncIterator[None]:
 @pytest.fixture
 def channel(persona: Persona) -> Channel:
     """Alice's channel."""
-    return make_channel(persona)
+    channel = make_channel(persona)
+    make_room(channel, "room1")
+    return channel
 
 
 @pytest.fixture
@@ -105,6 +107,10 @@ async def now(query: Any, *args: Any, **options: Any) -> Any:
 
 def rows() -> list[OutboundReply]:
     return list(OutboundReply.objects.order_by("part"))
+
+
+def in_an_hour() -> datetime:
+    return timezone.now() + timedelta(hours=1)
 
 
 def make_due() -> None:
@@ -181,22 +187,70 @@ async def test_parts_go_out_in_order_and_leave_no_text_behind(
         assert row.external_id.startswith("message-") and row.sent_at
     await now(channel.refresh_from_db)
     assert channel.last_reply_at is not None
-    assert await outbox.deliver_due() == 0
+    assert await outbox.deliver_due(channel.pk) == 0
 
 
-async def test_answers_of_all_channels_go_out(
+async def test_answers_of_all_channels_are_begun_although_nobody_answers(
     channel: Channel, event: InboundEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     platform = use(Flaky(), monkeypatch)
 
     def another() -> None:
         other = Channel.objects.create(owner=channel.owner, kind="google_chat")
+        make_room(other, "room1")
         outbox.add(make_event(other, "m2"), ["to another"])
 
     await now(another)
     await now(outbox.add, event, ["one"])
-    assert await outbox.deliver_due() == 2
+    platform.gate.clear()
+    async with asyncio.timeout(5):
+        await outbox.wake_due()
+        while len(platform.tried) < 2:
+            await asyncio.sleep(0.001)
+    platform.gate.set()
+    assert await outbox.deliver_due(channel.pk) == 1
     assert {message.text for message in platform.tried} == {"one", "to another"}
+
+
+async def test_answers_of_a_room_wait_for_an_earlier_one_but_not_for_long(
+    channel: Channel, event: InboundEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = use(Flaky(AWAY), monkeypatch)
+
+    def add() -> None:
+        outbox.add(event, ["first"])
+        outbox.add(make_event(channel, "m2"), ["second"])
+        make_room(channel, "room2")
+        elsewhere = make_event(channel, "m3")
+        elsewhere.room_id = "room2"
+        outbox.add(elsewhere, ["elsewhere"])
+
+    def told() -> list[str]:
+        return [message.text for message in platform.tried]
+
+    await now(add)
+    later_ones = OutboundReply.objects.exclude(text="first")
+    await now(later_ones.update, next_at=in_an_hour())
+    await outbox.deliver_due(channel.pk)
+    await now(later_ones.update, next_at=timezone.now())
+    await outbox.deliver_due(channel.pk)
+    assert sorted(told()) == ["elsewhere", "first"], "second waits for its turn"
+    await now(make_due)
+    await outbox.deliver_due(channel.pk)
+    assert told()[-2:] == ["first", "second"]
+
+
+async def test_answer_that_fails_for_long_holds_up_its_room_no_more(
+    channel: Channel, event: InboundEvent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platform = use(Flaky(), monkeypatch)
+    await now(outbox.add, event, ["first"])
+    await now(outbox.add, await now(make_event, channel, "m2"), ["second"])
+    first = OutboundReply.objects.filter(text="first")
+    long_ago = timezone.now() - outbox.IN_ORDER_FOR
+    await now(first.update, next_at=in_an_hour(), created_at=long_ago)
+    assert await outbox.deliver_due(channel.pk) == 1
+    assert [message.text for message in platform.tried] == ["second"]
 
 
 async def test_next_part_waits_until_the_one_before_arrived(
@@ -430,6 +484,7 @@ async def test_channel_may_go_while_something_is_being_sent(
         mine = await now(Channel.objects.filter(pk=channel.pk).first)
         if mine is None:
             mine = await now(make_channel, await now(lambda: channel.persona))
+            await now(make_room, mine, "room1")
             event = await now(make_event, mine, "m9")
         await now(outbox.add, event, ["one"])
         outbox.wake(mine.pk)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from channels_app import webhooks
 from channels_app.bots import answering, outbox
 from channels_app.jobs import chores
 from channels_app.models import (
@@ -19,6 +17,7 @@ from channels_app.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
+from channels_app.webhooks import sending
 from routing.db_pool import run_in_db_pool
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,16 +35,13 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of those that were asked to work."""
     names: list[str] = []
 
-    def note(module: Any, function: str, name: str) -> None:
-        async def work() -> int:
-            names.append(name)
-            return 0
+    async def work() -> int:
+        names.append("events")
+        return 0
 
-        monkeypatch.setattr(module, function, work)
-
-    note(answering, "process_left_over", "events")
-    note(outbox, "deliver_due", "replies")
-    note(webhooks, "deliver_due", "webhooks")
+    monkeypatch.setattr(answering, "process_left_over", work)
+    monkeypatch.setattr(outbox.COURIERS, "wake", lambda _: names.append("replies"))
+    monkeypatch.setattr(sending.COURIERS, "wake", lambda _: names.append("webhooks"))
     return names
 
 
