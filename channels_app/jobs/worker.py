@@ -23,12 +23,13 @@ from routing.db_pool import run_in_db_pool
 
 logger = logging.getLogger("cortex.worker")
 
-GRACE_S = 12.0
+GRACE_S = 8.0
 """Answers that are being written when the worker is asked to stop get this long."""
 SEND_GRACE_S = 1.5
 """Answers get this long to be stored then, and as long to be sent.
 
-The supervisor ends everything after 20 s.
+The supervisor ends everything after 20 s; with ``turns.SETTLE_S`` all this takes 14 s,
+and the rest is for a database that is slow and a machine that is busy.
 """
 
 

@@ -18,8 +18,9 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from channels_app import turns
-from channels_app.jobs import chores, tick
+from channels_app.jobs import chores, tick, worker
 from channels_app.jobs.worker import Worker
+from cortex_site import supervisor
 from ledger import entries
 from personas.models import Message, Persona
 from routing import discovery
@@ -248,6 +249,11 @@ async def test_worker_lets_running_turns_end(monkeypatch: pytest.MonkeyPatch) ->
     worker.stop()
     await worker.run()
     assert order == ["turns", "deliveries"]
+
+
+def test_worker_ends_well_before_its_supervisor_ends_it() -> None:
+    longest = worker.GRACE_S + turns.SETTLE_S + 2 * worker.SEND_GRACE_S
+    assert longest <= supervisor.DRAIN_S - 5
 
 
 def thread_name() -> str:
