@@ -36,6 +36,8 @@ class ChannelInfo:
     secrets: dict[str, str] = field(repr=False)
     trusted_origins: frozenset[str] = frozenset()
     """Origins that may be called although they are not public."""
+    address: str = ""
+    """Where the other side must call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,15 @@ class WorkSign(Protocol):
 
     async def follow(self, stream: TurnStream) -> None:
         """Show the growing answer until its end where the platform can; else wait."""
+
+
+class Patience:
+    """The sign of work of a platform that cannot show a growing answer."""
+
+    async def follow(self, stream: TurnStream) -> None:
+        """Wait for the end of the answer."""
+        async for _ in stream.read():
+            pass
 
 
 def adapter_for(kind: str) -> Adapter:

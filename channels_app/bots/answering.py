@@ -173,7 +173,7 @@ class _Office:
         self, claim: Claim, ask: Ask, turn: UUID, stream: TurnStream | None
     ) -> None:
         """Show that somebody works at it, wait for the end and hand the answer over."""
-        if stream is None or ask.channel is None or ask.is_sync:
+        if ask.channel is None or ask.is_sync:
             await _end_of(stream)
             await self._finish(claim, ask, turn)
             return
@@ -181,7 +181,10 @@ class _Office:
         adapter = adapter_for(ask.kind)
         try:
             async with adapter.showing_work(ask.channel, ask.incoming, ask.key) as sign:
-                await sign.follow(stream)
+                # Without a stream another process may have left its sign there, which
+                # goes with this one.
+                if stream is not None:
+                    await sign.follow(stream)
                 await self._finish(claim, ask, turn, getattr(sign, "external_id", ""))
                 finished = True
         except Exception:

@@ -133,6 +133,7 @@ def info_of(channel: Channel) -> ChannelInfo:
         settings=dict(channel.settings),
         secrets={name: secret(channel, name) for name in channel.secrets},
         trusted_origins=trusted_origins_for(channel.owner, channel.settings.get("url")),
+        address=public_address(channel),
     )
 
 

@@ -9,11 +9,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 from uuid import UUID
 
-from channels_app.bots.adapters import ChannelInfo, Outgoing, TestStep, WorkSign
+from channels_app.bots.adapters import (
+    ChannelInfo,
+    Outgoing,
+    Patience,
+    TestStep,
+    WorkSign,
+)
 from channels_app.bots.incoming import Incoming
 from channels_app.deliveries import DeliveryError
 from channels_app.google_chat import client, markup, self_test, working
-from channels_app.streams import TurnStream
 
 GONE: Final = 404
 
@@ -58,18 +63,10 @@ class GoogleChatAdapter:
         return await self_test.run(channel, room_id)
 
 
-class _Patience:
-    """Without a service account nothing can be shown before the answer."""
-
-    async def follow(self, stream: TurnStream) -> None:
-        """Wait for the end of the answer."""
-        async for _ in stream.read():
-            pass
-
-
 @asynccontextmanager
 async def _nothing() -> AsyncIterator[WorkSign]:
-    yield _Patience()
+    """Show nothing: without a service account nothing can be, before the answer."""
+    yield Patience()
 
 
 async def _post(channel: ChannelInfo, message: Outgoing, text: str) -> str:

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from channels_app.turn_run import storable
+
 Dialect = Literal["classic", "addon"]
 What = Literal["message", "added", "removed", "command", "click", "other"]
 Json = dict[str, Any]
@@ -107,7 +109,7 @@ def _parameters(common: Json, action: Json) -> Mapping[str, str]:
     }
     found |= dict_of(common, "parameters")
     return {
-        clean(name): clean(value)
+        storable(name): storable(value)
         for name, value in found.items()
         if isinstance(value, str) and value.strip()
     }
@@ -124,7 +126,7 @@ def words(thing: Json, name: str) -> str:
 def raw(thing: Json, name: str) -> str:
     """Return a text, ``""`` where there is none."""
     value = thing.get(name)
-    return clean(value) if isinstance(value, str) else ""
+    return storable(value) if isinstance(value, str) else ""
 
 
 def dict_of(thing: Json, name: str) -> Json:
@@ -138,8 +140,3 @@ def list_of(thing: Json, name: str) -> list[Json]:
     value = thing.get(name)
     listed = value if isinstance(value, list) else []
     return [each for each in listed if isinstance(each, dict)]
-
-
-def clean(text: str) -> str:
-    """Return a text without what no database takes: NUL and halves of characters."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")

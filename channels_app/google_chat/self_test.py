@@ -13,18 +13,13 @@ from __future__ import annotations
 
 import uuid
 from typing import Final
-from urllib.parse import quote
-
-from django.conf import settings
 
 from channels_app.bots.adapters import ChannelInfo, TestStep
-from channels_app.bots.channels import PATHS
 from channels_app.deliveries import DeliveryError
 from channels_app.google_chat import client
 from channels_app.google_chat.access import access_token, account_of
 from channels_app.google_chat.key_sets import KeysUnavailable, key_set
 from channels_app.google_chat.tokens import expected_of
-from channels_app.models import Channel
 from routing import net
 from routing.addresses import origin_of
 from routing.errors import NetError
@@ -50,12 +45,6 @@ async def run(channel: ChannelInfo, room_id: str) -> list[TestStep]:
     return steps
 
 
-def own_address(channel: ChannelInfo) -> str:
-    """Return the address that Google must call."""
-    path = PATHS[Channel.Kind.GOOGLE_CHAT] + quote(channel.owner_name)
-    return settings.CORTEX_PUBLIC_URL.rstrip("/") + path
-
-
 def _settings(channel: ChannelInfo) -> TestStep:
     expected = expected_of(channel.settings)
     if expected is None:
@@ -65,7 +54,7 @@ def _settings(channel: ChannelInfo) -> TestStep:
             "Choose the audience as in Google's console, and fill in "
             "what belongs to it.",
         )
-    address = own_address(channel)
+    address = channel.address
     if channel.settings.get("audience") != "project" and expected.audience != address:
         return TestStep(
             SETTINGS,
@@ -78,7 +67,7 @@ def _settings(channel: ChannelInfo) -> TestStep:
 
 
 async def _own_address(channel: ChannelInfo, room_id: str) -> TestStep:
-    address = own_address(channel)
+    address = channel.address
     try:
         reply = await net.request(
             "POST",

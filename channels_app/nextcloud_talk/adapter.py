@@ -9,24 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final
 from uuid import UUID
 
 from channels_app.bots import splitting
-from channels_app.bots.adapters import ChannelInfo, Outgoing, TestStep, WorkSign
+from channels_app.bots.adapters import (
+    ChannelInfo,
+    Outgoing,
+    Patience,
+    TestStep,
+    WorkSign,
+)
 from channels_app.bots.incoming import Incoming
 from channels_app.deliveries import DeliveryError
 from channels_app.nextcloud_talk import self_test
 from channels_app.nextcloud_talk.client import Room
-from channels_app.nextcloud_talk.events import clean
 from channels_app.streams import TurnStream
+from channels_app.turn_run import storable
 
 logger = logging.getLogger(__name__)
 
 SEEN: Final = "👀"
 REACT_WITHIN_S: Final = 10.0
+REMOVE_PAUSES_S: Final = (1.0, 4.0)
+"""Pauses before 👀 is tried to be taken off once more."""
+REMOVED_WITHIN_S: Final = 2.0
+"""How long an answer waits for 👀 to be taken off."""
 REPEATED: Final = "*(Sent again, because the first time may not have arrived.)*"
 
 
@@ -45,7 +55,7 @@ class TalkAdapter:
         Raises:
             DeliveryError: It was not sent, or may not have been.
         """
-        text = clean(message.text).strip()
+        text = storable(message.text).strip()
         if message.repeated:
             text = f"{REPEATED}\n\n{text}"
         room = Room(channel, message.room_id, signed_with=_signed_with(message.extra))
@@ -63,20 +73,70 @@ class TalkAdapter:
         return await self_test.run(channel, room_id)
 
 
-class _Patience:
-    """Talk cannot show a growing answer."""
+class _Eyes(Patience):
+    """👀 on one message, put on and taken off beside the work.
+
+    It is taken off when the answer is written and before that is noted: where Cortex
+    ends after that, nobody would come back to the message.
+    """
+
+    def __init__(self, room: Room, message_id: str) -> None:
+        self._room, self._message_id = room, message_id
+        self._pauses_s: tuple[float, ...] = REMOVE_PAUSES_S
+        self._putting_on = asyncio.create_task(
+            self._quietly(room.react), name="sign of work"
+        )
+        self._taking_off: asyncio.Task[None] | None = None
 
     async def follow(self, stream: TurnStream) -> None:
-        """Wait for the end of the answer."""
-        async for _ in stream.read():
-            pass
+        """Wait for the end of the answer, and a moment for 👀 to go."""
+        await super().follow(stream)
+        await asyncio.wait({self._removal()}, timeout=REMOVED_WITHIN_S)
+
+    async def end(self) -> None:
+        """Wait until 👀 is gone or cannot be taken off."""
+        await self._removal()
+
+    def hurry(self) -> None:
+        """Try to take it off once only: the process ends."""
+        self._pauses_s = ()
+
+    def _removal(self) -> asyncio.Task[None]:
+        if self._taking_off is None:
+            self._taking_off = asyncio.create_task(
+                self._take_off(), name="end of a sign of work"
+            )
+        return self._taking_off
+
+    async def _take_off(self) -> None:
+        # The one must have ended before the other begins, or it would stay.
+        error = await self._putting_on
+        if error is not None and not error.may_have_arrived:
+            return
+        tries = 0
+        while error := await self._quietly(self._room.unreact):
+            if not error.retryable or tries >= len(self._pauses_s):
+                return
+            await asyncio.sleep(self._pauses_s[tries])
+            tries += 1
+
+    async def _quietly(
+        self, request: Callable[[str, str], Awaitable[None]]
+    ) -> DeliveryError | None:
+        """Send a request whose failure matters to nobody; return the failure."""
+        try:
+            await request(self._message_id, SEEN)
+        except DeliveryError as error:
+            logger.info("no sign of work: %s", error)
+            return error
+        return None
 
 
 @asynccontextmanager
 async def _eyes(channel: ChannelInfo, event: Incoming) -> AsyncIterator[WorkSign]:
-    """Show the reaction beside the work: nobody waits for it before the answer."""
+    """Show the reaction while the context lasts, or until the answer is written."""
     if not event.reply_to:
-        yield _Patience()
+        yield Patience()
         return
     room = Room(
         channel,
@@ -84,25 +144,14 @@ async def _eyes(channel: ChannelInfo, event: Incoming) -> AsyncIterator[WorkSign
         signed_with=_signed_with(event.extra),
         timeout_s=REACT_WITHIN_S,
     )
-    putting_on = asyncio.create_task(
-        _quietly(room.react(event.reply_to, SEEN)), name="sign of work"
-    )
+    eyes = _Eyes(room, event.reply_to)
     try:
-        yield _Patience()
+        yield eyes
+    except asyncio.CancelledError:
+        eyes.hurry()
+        raise
     finally:
-        # The one must have ended before the other begins, or it would stay.
-        if await putting_on:
-            await _quietly(room.unreact(event.reply_to, SEEN))
-
-
-async def _quietly(request: Coroutine[Any, Any, None]) -> bool:
-    """Await a request whose failure matters to nobody; say whether it had an effect."""
-    try:
-        await request
-    except DeliveryError as error:
-        logger.info("no sign of work: %s", error)
-        return error.may_have_arrived
-    return True
+        await eyes.end()
 
 
 def _signed_with(extra: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from channels_app.bots.incoming import EventKind, Incoming
+from channels_app.turn_run import storable
 from routing.net import parse_json
 
 PLACEHOLDER: Final = re.compile(r"\{([\w.:-]{1,100})\}")
@@ -127,9 +128,9 @@ def plain_text(content: Any) -> str:
     try:
         found = parse_json(content)
     except ValueError:
-        return clean(content).strip()
+        return storable(content).strip()
     if not isinstance(found, dict):
-        return clean(content).strip()
+        return storable(content).strip()
     parameters = _dict(found, "parameters")
 
     def word(match: re.Match[str]) -> str:
@@ -147,11 +148,6 @@ def _word(key: str, parameter: dict[str, Any]) -> str:
     if link.startswith(("https://", "http://")):
         return f"[{name}] ({link})"
     return f"[{name}]"
-
-
-def clean(text: str) -> str:
-    """Return a text without what no database takes: NUL and halves of characters."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 # --- parts of an event ---------------------------------------------------------------
@@ -186,4 +182,4 @@ def _dict(event: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _text(event: dict[str, Any], name: str) -> str:
     value = event.get(name)
-    return clean(value) if isinstance(value, str) else ""
+    return storable(value) if isinstance(value, str) else ""

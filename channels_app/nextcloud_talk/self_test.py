@@ -13,14 +13,9 @@ from __future__ import annotations
 import json
 import secrets as random_source
 from typing import Any, Final
-from urllib.parse import quote
-
-from django.conf import settings
 
 from channels_app.bots.adapters import ChannelInfo, TestStep
-from channels_app.bots.channels import PATHS
 from channels_app.deliveries import DeliveryError
-from channels_app.models import Channel
 from channels_app.nextcloud_talk import client
 from channels_app.nextcloud_talk.signature import (
     BACKEND_HEADER,
@@ -62,7 +57,7 @@ def _settings(channel: ChannelInfo) -> TestStep:
 
 async def _own_address(channel: ChannelInfo, room_id: str) -> TestStep:
     """Send a signed Join to ourselves, by the address that Nextcloud calls."""
-    address = own_address(channel)
+    address = channel.address
     body, headers = signed_join(channel, room_id)
     try:
         reply = await net.request(
@@ -180,12 +175,6 @@ async def _why_refused(room: client.Room) -> str:
 
 
 # --- the request to ourselves --------------------------------------------------------
-
-
-def own_address(channel: ChannelInfo) -> str:
-    """Return the address that Nextcloud calls."""
-    path = PATHS[Channel.Kind.NEXTCLOUD_TALK] + quote(channel.owner_name)
-    return str(settings.CORTEX_PUBLIC_URL).rstrip("/") + path
 
 
 def signed_join(channel: ChannelInfo, room_id: str) -> tuple[bytes, dict[str, str]]:

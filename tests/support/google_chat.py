@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.conf import settings
 from django.test import AsyncClient
 
 from channels_app.bots.adapters import ChannelInfo
@@ -74,6 +75,7 @@ def google_info(google: GoogleStandIn, **secrets: str) -> ChannelInfo:
         persona_name="Inara",
         settings={"audience": "project", "project_number": PROJECT},
         secrets=secrets or {"service_account": google.service_account()},
+        address=f"{settings.CORTEX_PUBLIC_URL}{ADDRESS}",
     )
 
 

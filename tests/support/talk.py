@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from django.conf import settings
 
 from channels_app.bots.adapters import ChannelInfo
 from channels_app.bots.channels import set_secrets
@@ -48,6 +49,7 @@ def info_for(nextcloud: Nextcloud, **secrets: str) -> ChannelInfo:
         settings={"url": nextcloud.url},
         secrets=secrets or {"secret": nextcloud.bot.secret},
         trusted_origins=frozenset({origin_of(nextcloud.url)}),
+        address=f"{settings.CORTEX_PUBLIC_URL}/webhook/nextcloud/alice",
     )
 
 

@@ -203,8 +203,8 @@ def test_names_that_could_lead_elsewhere_are_no_names(write: Any, name: Any) -> 
     assert "/../" not in incoming.thread and "?" not in incoming.thread
 
 
-def test_what_no_database_takes_is_left_out() -> None:
+def test_what_no_database_takes_is_replaced() -> None:
     incoming = hear(
         json.dumps(classic(Event(text="a\0b\ud800c", name="N\0"))).encode(), {}
     ).incoming
-    assert incoming.text == "ab?c" and incoming.sender_name == "N"
+    assert incoming.text == "a\ufffdb\ufffdc" and incoming.sender_name == "N\ufffd"

@@ -15,6 +15,7 @@ from channels_app.bots.adapters import ChannelInfo, Outgoing, adapter_for
 from channels_app.bots.incoming import Incoming
 from channels_app.deliveries import DeliveryError
 from channels_app.models import Channel
+from channels_app.nextcloud_talk import adapter
 from channels_app.nextcloud_talk.adapter import REPEATED, TalkAdapter
 from channels_app.nextcloud_talk.client import Room, certificate_sentence
 from channels_app.streams import TurnStream
@@ -51,7 +52,7 @@ async def test_a_message_arrives_signed_over_its_text_alone(
     text = "Hello **Alice** \N{EN DASH} 2+2=4 ✅ \ud83d\0"
     sent = message(text, reply_to=str(number))
     assert await ADAPTER.send(talk_info, sent) == ""
-    clean = "Hello **Alice** \N{EN DASH} 2+2=4 ✅ ?"
+    clean = "Hello **Alice** \N{EN DASH} 2+2=4 ✅ \ufffd\ufffd"
     assert nextcloud.posts == [
         Post(number + 1, ROOM, clean, number, KEY.hex, silent=False)
     ]
@@ -263,9 +264,35 @@ async def test_eyes_stay_while_the_answer_grows(
         assert not following.done()
         stream.finish()
         await following
-        assert nextcloud.reactions == [(ROOM, number, "👀")]
+        assert nextcloud.reactions == [], "gone before anything is noted of the end"
     assert nextcloud.reactions == []
     assert [change[0] for change in nextcloud.reaction_log] == ["+", "-"]
+
+
+async def test_eyes_are_taken_off_by_another_try(
+    nextcloud: Nextcloud, talk_info: ChannelInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "REMOVE_PAUSES_S", (0.01, 0.01))
+    nextcloud.behave("ok", "status-503", "status-500", "ok")
+    number = nextcloud.new_message_id()
+    async with ADAPTER.showing_work(talk_info, event(number), KEY):
+        pass
+    assert nextcloud.reactions == []
+    assert [call.method for call in nextcloud.calls] == ["POST", *["DELETE"] * 3]
+
+
+async def test_an_answer_does_not_wait_for_eyes_that_do_not_go(
+    nextcloud: Nextcloud, talk_info: ChannelInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "REMOVED_WITHIN_S", 0.01)
+    nextcloud.behave("ok", "slow-0.5")
+    number = nextcloud.new_message_id()
+    stream = TurnStream(uuid.uuid4(), 1)
+    stream.finish()
+    async with ADAPTER.showing_work(talk_info, event(number), KEY) as sign_of_work:
+        await sign_of_work.follow(stream)
+        assert nextcloud.reactions == [(ROOM, number, "👀")]
+    assert nextcloud.reactions == []
 
 
 async def test_eyes_are_removed_when_the_work_fails_at_once(

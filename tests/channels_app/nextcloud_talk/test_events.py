@@ -68,7 +68,7 @@ def test_the_same_message_has_the_same_id_whatever_its_random() -> None:
             "@{mention-user2} @Bea",
         ),
         ("{a}", {"a": "no object"}, "{a}"),
-        ("nul \0 and half \ud83d", {}, "nul  and half ?"),
+        ("nul \0 and half \ud83d", {}, "nul \ufffd and half \ufffd"),
         (["no text"], {}, ""),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from django.conf import settings as django_settings
 
 from channels_app.bots.adapters import ChannelInfo, TestStep
 from channels_app.nextcloud_talk import self_test
@@ -44,7 +45,8 @@ async def ourselves(settings: Any) -> Any:
 
 
 async def run(info: ChannelInfo, room: str = ROOM) -> list[TestStep]:
-    return await TalkAdapter().self_test(info, room)
+    address = f"{django_settings.CORTEX_PUBLIC_URL}/webhook/nextcloud/alice"
+    return await TalkAdapter().self_test(replace(info, address=address), room)
 
 
 def said(steps: list[TestStep]) -> str:
