@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from accounts import audit
@@ -29,6 +29,8 @@ ADMIN_SCOPE = "admin"
 ALL_SCOPES = (*SCOPES, ADMIN_SCOPE)
 MAX_DAYS = 36_500
 MAX_NAME_CHARS = 64
+MAX_OPEN = 50
+"""How many tokens of one person may be valid at the same time."""
 _PREFIX = "ctx"
 _MAX_LENGTH = 200
 _LAST_USED_EVERY = datetime.timedelta(hours=1)
@@ -67,7 +69,8 @@ def create_token(
 
     Raises:
         ValidationError: Unknown or no scopes, a scope that the person does not have,
-            too few or too many days, a name that is too long, or a deactivated person.
+            too few or too many days, a name that is too long, a deactivated person,
+            or one who has ``MAX_OPEN`` valid tokens.
     """
     wanted = sorted(set(scopes))
     _check_scopes(user, wanted)
@@ -79,6 +82,10 @@ def create_token(
     if len(name) > MAX_NAME_CHARS or not name.isprintable():
         raise ValidationError(
             f"A name has at most {MAX_NAME_CHARS} characters on one line."
+        )
+    if _open_tokens(user).count() >= MAX_OPEN:
+        raise ValidationError(
+            f"There are {MAX_OPEN} valid tokens already. Revoke one that is not needed."
         )
     secret = secrets.token_urlsafe(32)
     token = ApiToken.objects.create(
@@ -155,6 +162,11 @@ def grant_of(raw: str) -> Grant | None:
 def tokens_visible_to(user: User) -> QuerySet[ApiToken]:
     """Return the person's tokens that are not revoked, newest first."""
     return ApiToken.objects.filter(user=user, revoked_at=None).order_by("-created_at")
+
+
+def _open_tokens(user: User) -> QuerySet[ApiToken]:
+    ends_later = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    return tokens_visible_to(user).filter(ends_later)
 
 
 def revoke_token(token: ApiToken, *, actor: User) -> None:

@@ -19,7 +19,11 @@ from ninja.parser import Parser
 
 from channels_app.api import chat, ledger, openai_completions, openai_models, task
 from channels_app.api.complaints import sentence_of
-from channels_app.api.errors import error_response, turn_error_response
+from channels_app.api.errors import (
+    OPENAI_PREFIX,
+    error_response,
+    turn_error_response,
+)
 from channels_app.errors import TurnError, internal_error
 
 logger = logging.getLogger(__name__)
@@ -27,11 +31,27 @@ logger = logging.getLogger(__name__)
 NOT_FOUND = "There is nothing at this address, or it is not yours to see."
 
 
+MAX_BODY_BYTES = 512 * 1024
+"""One message, however it is escaped, fits with room to spare."""
+MAX_CONVERSATION_BYTES = 4 * 1024 * 1024
+"""What clients of OpenAI's API may bring; reading more would hold up everybody else."""
+
+
 class StrictParser(Parser):
     """Reads JSON whatever the content type says; numbers that are none are refused."""
 
     def parse_body(self, request: HttpRequest) -> Any:
-        """Return the decoded body; anything that is not JSON raises ``ValueError``."""
+        """Return the decoded body; anything that is not JSON raises ``ValueError``.
+
+        Raises:
+            TurnError: ``too_long``. The framework wraps it into an ``HttpError``.
+        """
+        brings_all = request.path.startswith(OPENAI_PREFIX)
+        limit = MAX_CONVERSATION_BYTES if brings_all else MAX_BODY_BYTES
+        if len(request.body) > limit:
+            raise TurnError(
+                "too_long", f"At most {limit // 1024:,} KB fit into this request."
+            )
         return json.loads(request.body, parse_constant=_refuse_constant)
 
 
@@ -39,17 +59,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-class CortexAPI(NinjaAPI):
-    """The API, whose answers no cache keeps."""
-
-    def create_temporal_response(self, request: HttpRequest) -> HttpResponse:
-        """Return the beginning of every answer that is no stream and no error."""
-        response = super().create_temporal_response(request)
-        response.headers["Cache-Control"] = "no-store"
-        return response
-
-
-api = CortexAPI(
+api = NinjaAPI(
     title="Cortex",
     urls_namespace="api",
     openapi_url=None,
@@ -78,7 +88,9 @@ def _on_wrong_fields(request: HttpRequest, error: ValidationError) -> HttpRespon
 
 @api.exception_handler(HttpError)
 def _on_http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
-    """Answer what the framework itself refuses: only a body that is not JSON."""
+    """Answer for a body that could not be read: too large, or not JSON."""
+    if isinstance(error.__cause__, TurnError):
+        return turn_error_response(request, error.__cause__)
     return error_response(request, "bad_request", "The body is not valid JSON.")
 
 

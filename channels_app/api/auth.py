@@ -11,7 +11,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.middleware.csrf import CsrfViewMiddleware
 
 from accounts import tokens
@@ -21,6 +21,8 @@ from channels_app.errors import TurnError
 from channels_app.web.identity import user_of_cookies
 from routing.db_pool import run_in_db_pool
 
+TOKENS_AT_ONCE = 5
+"""All tokens of a person together may ask so many times as often as one alone."""
 _CSRF = CsrfViewMiddleware(lambda request: HttpResponse())
 
 
@@ -95,13 +97,15 @@ def _recognise(raw: str | None, cookies: dict[str, str]) -> ApiCaller | None:
     if grant is None:
         return None
     count_request(f"token:{grant.token_id.hex}")
+    count_request(f"tokens-of:{grant.user.pk}", times=TOKENS_AT_ONCE)
     return ApiCaller(grant.user, grant.scopes, grant.token_id)
 
 
 def _check_csrf(request: HttpRequest) -> None:
     """Demand the CSRF token of a request that changes something."""
-    # Django looks for the token in a form too, which would use up the body.
-    _ = request.body
+    # Django looks for the token in a form too. The header is the only way in here, and
+    # a body that calls itself a form may be none, which only reading it would show.
+    request.POST = QueryDict()
     _CSRF.process_request(request)
     if _CSRF.process_view(request, _no_view, (), {}) is not None:
         raise TurnError(

@@ -27,7 +27,8 @@ of this installation may use the session cookie; with it, everything that change
 something needs the CSRF token too.
 
 Errors are `{"error": {"code", "message"}}`: the code is for programs, the message is
-one sentence for people. After 429, `Retry-After` says how many seconds to wait.
+one sentence for people. Below `/v1/` they have the shape of OpenAI's instead, with
+`type` and `param` too. After 429, `Retry-After` says how many seconds to wait.
 """
 SCHEMES: dict[str, Any] = {
     "token": {

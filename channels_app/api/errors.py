@@ -1,8 +1,10 @@
 """Answers of the API that are no success: JSON with one code and one sentence.
 
 Doors of other makers have shapes of their own: below ``/v1/`` the error is written as
-OpenAI's clients read it.
-Source: OpenAI, API reference, "Error codes".
+OpenAI's clients read it, and a header tells them whether the same request is worth
+another try; without it they ask again after every status from 500 on.
+Source: OpenAI, API reference, "Error codes"; openai-python, ``_should_retry`` in
+``_base_client.py``.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any
 
 from django.http import HttpRequest, JsonResponse
 
-from channels_app.errors import CODES, TurnError
+from channels_app.errors import CODES, RETRYABLE, TurnError
 
 OPENAI_PREFIX = "/v1/"
 RETRY_AFTER_S = 1
@@ -49,20 +51,31 @@ def error_body(request: HttpRequest, status: int, code: str, message: str) -> An
 
 
 def error_response(
-    request: HttpRequest, code: str, message: str, *, status: int | None = None
+    request: HttpRequest,
+    code: str,
+    message: str,
+    *,
+    status: int | None = None,
+    retryable: bool | None = None,
 ) -> JsonResponse:
-    """Return an error as JSON; the status is that of the code unless given."""
+    """Return an error as JSON; unless given, status and more follow from the code."""
     status = status or CODES[code]
+    if retryable is None:
+        retryable = code in RETRYABLE
     response = JsonResponse(error_body(request, status, code, message), status=status)
     response.headers["Cache-Control"] = "no-store"
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if request.path.startswith(OPENAI_PREFIX):
+        response.headers["X-Should-Retry"] = "true" if retryable else "false"
     return response
 
 
 def turn_error_response(request: HttpRequest, error: TurnError) -> JsonResponse:
     """Return the answer to a request that started nothing."""
-    response = error_response(request, error.code, error.message)
+    response = error_response(
+        request, error.code, error.message, retryable=error.retryable
+    )
     if error.status == 429:
         wait_s = getattr(error, "retry_after_s", RETRY_AFTER_S)
         response.headers["Retry-After"] = str(max(1, math.ceil(wait_s)))

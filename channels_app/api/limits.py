@@ -1,4 +1,4 @@
-"""How often a token, or a person in the browser, may ask within a minute.
+"""How often a token, or a person, may ask within a minute.
 
 Counted in Django's cache: with Redis for all processes together, without it for this
 process alone. Minutes are those of the clock, so a caller never waits longer than one.
@@ -16,8 +16,8 @@ from channels_app.api.errors import TooMany
 WINDOW_S = 60
 
 
-def count_request(key: str) -> None:
-    """Count one request of ``key``; raises ``TooMany`` beyond the limit.
+def count_request(key: str, *, times: int = 1) -> None:
+    """Count one request of ``key``; raises ``TooMany`` beyond ``times`` the limit.
 
     Synchronous, because the cache may be across the network.
     """
@@ -29,8 +29,9 @@ def count_request(key: str) -> None:
         count = cache.incr(name)
     except ValueError:  # thrown out of a full cache in between
         return
-    if count > settings.CORTEX_API_PER_MINUTE:
+    limit = times * settings.CORTEX_API_PER_MINUTE
+    if count > limit:
         raise TooMany(
-            f"More than {settings.CORTEX_API_PER_MINUTE:,} requests in a minute.",
+            f"More than {limit:,} requests in a minute.",
             retry_after_s=(window + 1) * WINDOW_S - now,
         )

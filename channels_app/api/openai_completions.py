@@ -22,7 +22,12 @@ from channels_app import turns
 from channels_app.api import openai_messages
 from channels_app.api.auth import Auth, caller_of
 from channels_app.api.openai_answers import Answer, whole
-from channels_app.api.openai_errors import UnknownModel, failing, refusal
+from channels_app.api.openai_errors import (
+    UnknownModel,
+    checked_name,
+    failing,
+    refusal,
+)
 from channels_app.api.openai_requests import CompletionRequest
 from channels_app.api.openai_stream import stream_response
 from channels_app.api.stop_words import StopWords
@@ -39,6 +44,8 @@ CHANNEL = "openai"
 """Channel of messages and ledger rows; what came by it is never distilled."""
 CONVERSATION = "X-Cortex-Conversation"
 NEW = "new"
+LARGE_BODY_BYTES = 64 * 1024
+"""Conversations in larger bodies are read on a thread, so that nobody waits."""
 EVENTS = {
     "description": "The answer, or its events where `stream` is true.",
     "content": {
@@ -135,16 +142,20 @@ async def _response(
     except asyncio.CancelledError:  # the client has gone
         running.left()
         raise
-    response.headers["Cache-Control"] = "no-store"
     return response
 
 
 async def _start(request: HttpRequest, body: CompletionRequest) -> Running:
     """Begin the turn; raises ``TurnError``."""
     user = caller_of(request).user
+    checked_name(body.model)
     place = request.headers.get(CONVERSATION)
     if place is None:
-        return await _start_unstored(user, body)
+        if len(request.body) > LARGE_BODY_BYTES:
+            wish = await asyncio.to_thread(_wish, body)
+        else:
+            wish = _wish(body)
+        return await _start_unstored(user, wish)
     for name in ("tools", "stop"):
         if getattr(body, name):
             raise TurnError(
@@ -153,8 +164,8 @@ async def _start(request: HttpRequest, body: CompletionRequest) -> Running:
     return await _start_stored(user, place.strip(), body)
 
 
-async def _start_unstored(user: User, body: CompletionRequest) -> Running:
-    wish = UnstoredRequest(
+def _wish(body: CompletionRequest) -> UnstoredRequest:
+    return UnstoredRequest(
         messages=openai_messages.messages_of(body),
         persona=body.model,
         system=openai_messages.system_of(body),
@@ -162,6 +173,9 @@ async def _start_unstored(user: User, body: CompletionRequest) -> Running:
         channel=CHANNEL,
         max_output_tokens=body.most_tokens,
     )
+
+
+async def _start_unstored(user: User, wish: UnstoredRequest) -> Running:
     try:
         return Running(await turns.start_unstored(user.pk, wish))
     except TurnError as error:

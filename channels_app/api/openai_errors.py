@@ -1,16 +1,17 @@
 """Errors as clients of OpenAI's API know them, with the codes that they look for.
 
-Source: OpenAI, "Error codes"; openai-python, ``_exceptions.py``, and ``_should_retry``
-in ``_base_client.py``.
+Source: OpenAI, "Error codes"; openai-python, ``_exceptions.py``.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Schema
 
+from accounts.names import NAME_PATTERN
 from channels_app.api.errors import error_body, error_response, turn_error_response
 from channels_app.errors import TurnError
 
@@ -20,6 +21,16 @@ class UnknownModel(TurnError):
 
     def __init__(self) -> None:
         super().__init__("not_found", "You have no persona of this name.")
+
+
+def checked_name(model: str) -> str:
+    """Return what a client calls a model; raises ``UnknownModel`` where none can be.
+
+    Names are asked of the database, which does not take every character.
+    """
+    if not re.match(NAME_PATTERN, model):
+        raise UnknownModel
+    return model
 
 
 class OpenAIFault(Schema):
@@ -37,25 +48,18 @@ class OpenAIErrorOut(Schema):
     error: OpenAIFault
 
 
-def failing(*statuses: int) -> dict[int, Any]:
-    """Return the responses of a route for its document; the success has no shape."""
+def failing(*statuses: int, ok: Any = None) -> dict[int, Any]:
+    """Return the responses of a route for its document; ``None`` = it has no shape."""
     errors = sorted({*statuses, 401, 403, 429, 500})
-    return {200: None} | dict.fromkeys(errors, OpenAIErrorOut)
+    return {200: ok} | dict.fromkeys(errors, OpenAIErrorOut)
 
 
 def refusal(request: HttpRequest, error: TurnError) -> HttpResponse:
-    """Return the answer to a request that failed before its first word.
-
-    A header tells clients what is worth another try; without it they ask again after
-    every status from 500 on.
-    """
+    """Return the answer to a request that failed before its first word."""
     code, status = _code_and_status(error)
     if code == error.code:
-        response = turn_error_response(request, error)
-    else:
-        response = error_response(request, code, error.message, status=status)
-    response.headers["X-Should-Retry"] = "true" if error.retryable else "false"
-    return response
+        return turn_error_response(request, error)
+    return error_response(request, code, error.message, status=status)
 
 
 def body_of(request: HttpRequest, error: TurnError) -> Any:

@@ -5,14 +5,20 @@ Source: OpenAI API reference, "Models".
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from ninja import Router
+from ninja import Router, Schema
+from pydantic import Field
 
 from accounts.models import User
 from channels_app.api.auth import Auth, caller_of
-from channels_app.api.openai_errors import UnknownModel, failing, refusal
+from channels_app.api.openai_errors import (
+    UnknownModel,
+    checked_name,
+    failing,
+    refusal,
+)
 from personas.models import Persona
 from personas.personas import get_persona_for_user, personas_visible_to
 from routing.db_pool import run_in_db_pool
@@ -20,7 +26,28 @@ from routing.db_pool import run_in_db_pool
 router = Router(tags=["OpenAI clients"], auth=Auth("chat"))
 
 
-@router.get("/v1/models", response=failing(), summary="List your personas as models")
+class ModelOut(Schema):
+    """A persona as a model."""
+
+    id: str = Field(description="What `model` takes.")
+    object: Literal["model"]
+    created: int = Field(description="When, in seconds since 1970.")
+    owned_by: str
+    name: str = Field(description="What the persona is called on the pages.")
+
+
+class ModelsOut(Schema):
+    """One's personas as models."""
+
+    object: Literal["list"]
+    data: list[ModelOut]
+
+
+@router.get(
+    "/v1/models",
+    response=failing(ok=ModelsOut),
+    summary="List your personas as models",
+)
 async def list_models(request: HttpRequest) -> HttpResponse:
     """List the caller's personas; their names are what `model` takes."""
     found = await run_in_db_pool(_models, caller_of(request).user)
@@ -28,13 +55,16 @@ async def list_models(request: HttpRequest) -> HttpResponse:
 
 
 @router.get(
-    "/v1/models/{model}", response=failing(404), summary="Show a persona as a model"
+    "/v1/models/{model}",
+    response=failing(404, ok=ModelOut),
+    summary="Show a persona as a model",
 )
 async def show_model(request: HttpRequest, model: str) -> HttpResponse:
     """Show one of the caller's personas."""
     try:
-        found = await run_in_db_pool(_model, caller_of(request).user, model)
-    except Http404:
+        name = checked_name(model)
+        found = await run_in_db_pool(_model, caller_of(request).user, name)
+    except (UnknownModel, Http404):
         return refusal(request, UnknownModel())
     return JsonResponse(found)
 

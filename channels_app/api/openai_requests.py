@@ -11,9 +11,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from ninja import Schema
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    field_validator,
+)
 
+MAX_MESSAGES = 4_000
+MAX_CALLS = 128
+"""Calls of tools in one message."""
 MAX_STOPS = 4
 MAX_STOP_CHARS = 200
 MAX_TOOLS = 128
@@ -56,7 +65,7 @@ _CONTENT_SCHEMA: dict[str, Any] = {
 }
 
 
-class _Sent(Schema):
+class _Sent(BaseModel):
     """What a client sends, taken literally."""
 
     model_config = ConfigDict(strict=True)
@@ -84,7 +93,7 @@ class ChatMessage(_Sent):
     content: Annotated[str | None, BeforeValidator(_text_of)] = Field(
         None, json_schema_extra=_CONTENT_SCHEMA
     )
-    tool_calls: list[CallOfTool] | None = None
+    tool_calls: list[CallOfTool] | None = Field(None, max_length=MAX_CALLS)
     tool_call_id: str | None = None
 
 
@@ -127,7 +136,7 @@ class CompletionRequest(_Sent):
     """The body of ``POST /v1/chat/completions``."""
 
     model: str = Field(min_length=1, max_length=64, description="Name of a persona.")
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)

@@ -12,9 +12,8 @@ from contextlib import aclosing, suppress
 
 from django.http import HttpRequest, StreamingHttpResponse
 
-from channels_app.api import openai_errors
+from channels_app.api import openai_errors, sse
 from channels_app.api.openai_answers import Answer, chunks
-from channels_app.api.sse import COMMENT_EVERY_S
 from channels_app.api.stop_words import StopWords
 from channels_app.streams import Frame, TurnStream
 
@@ -105,17 +104,5 @@ async def _batches(
     if first:
         after = first[-1].seq
         yield first
-    reading = stream.read(after)
-    while True:
-        try:
-            async with asyncio.timeout(COMMENT_EVERY_S):
-                frames = await anext(reading, None)
-        except TimeoutError:
-            # The timeout has ended the reader; a new one begins where it stood.
-            reading = stream.read(after)
-            yield None
-            continue
-        if frames is None:
-            return
-        after = frames[-1].seq
+    async for frames in sse.batches(stream, after):
         yield frames

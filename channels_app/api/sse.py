@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -56,23 +56,34 @@ def _response(events: AsyncIterator[str]) -> StreamingHttpResponse:
     )
 
 
-async def _events(stream: TurnStream, after: int) -> AsyncIterator[str]:
-    """Yield the events after ``after`` until the turn has finished."""
+async def batches(
+    stream: TurnStream, after: int
+) -> AsyncIterator[Sequence[Frame] | None]:
+    """Yield the frames after ``after``; ``None`` when nothing came for a while."""
     reading = stream.read(after)
     while True:
         try:
             async with asyncio.timeout(COMMENT_EVERY_S):
-                batch = await anext(reading, None)
+                frames = await anext(reading, None)
         except TimeoutError:
             # The timeout has ended the reader; a new one begins where it stood.
             reading = stream.read(after)
+            yield None
+            continue
+        if frames is None:
+            return
+        after = frames[-1].seq
+        yield frames
+
+
+async def _events(stream: TurnStream, after: int) -> AsyncIterator[str]:
+    """Yield the events after ``after`` until the turn has finished."""
+    async for frames in batches(stream, after):
+        if frames is None:
             yield COMMENT
             continue
-        if batch is None:
-            return
-        yield "".join(_event(stream.turn, frame) for frame in batch)
-        after = batch[-1].seq
-        if batch[-1].type == "turn.finished":
+        yield "".join(_event(stream.turn, frame) for frame in frames)
+        if frames[-1].type == "turn.finished":
             return
 
 

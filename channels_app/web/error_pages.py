@@ -6,9 +6,10 @@ the session or the database does not.
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
+from channels_app.api import errors
 from channels_app.web.page import chosen_theme
 
 API_PREFIXES = (
@@ -69,12 +70,12 @@ def wants_json(request: HttpRequest) -> bool:
 def error_response(
     request: HttpRequest, status: int, sentence: str = "", code: str = ""
 ) -> HttpResponse:
-    """Return a page or ``{"error": {"code", "message"}}`` with the status."""
+    """Return a page, or an error as programs at this address read it."""
     message = sentence or _SENTENCES[status]
     if wants_json(request):
-        code = code or _CODES[status]
-        error = {"code": code, "message": message}
-        return JsonResponse({"error": error}, status=status)
+        return errors.error_response(
+            request, code or _CODES[status], message, status=status
+        )
     context = {
         "status": status,
         "title": _TITLES[status],

@@ -74,6 +74,8 @@ async def _secured(
     secured: HttpResponseBase = security.process_response(
         request, cast("HttpResponse", response)
     )
+    # What a program is answered is for its person alone, and no cache's to keep.
+    secured.headers.setdefault("Cache-Control", "no-store")
     return secured
 
 

@@ -110,3 +110,22 @@ def test_presented_token(headers: dict[str, str], expected: str | None) -> None:
     request.META = headers
 
     assert tokens.presented_token(request.headers) == expected
+
+
+@pytest.mark.django_db
+def test_a_person_has_so_many_valid_tokens_and_no_more(
+    alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokens, "MAX_OPEN", 2)
+    for _ in range(2):
+        tokens.create_token(alice, days=1)
+    with pytest.raises(ValidationError, match="2 valid tokens"):
+        tokens.create_token(alice)
+    tokens.create_token(bob)
+
+    tokens.revoke_token(tokens.tokens_visible_to(alice)[0], actor=alice)
+    tokens.create_token(alice)
+    ApiToken.objects.filter(user=alice).exclude(expires_at=None).update(
+        expires_at=timezone.now()
+    )
+    tokens.create_token(alice)

@@ -432,6 +432,18 @@ async def test_each_token_may_ask_so_often_in_a_minute(alice: User) -> None:
 
 
 @pytest.mark.usefixtures("transactional_db", "two_a_minute")
+async def test_many_tokens_of_a_person_are_counted_together(
+    alice: User, bob: User
+) -> None:
+    codes = [
+        (await (await api_of(alice)).get("/ledger")).status_code for _ in range(12)
+    ]
+
+    assert codes == [200] * 2 * auth.TOKENS_AT_ONCE + [429] * 2
+    assert (await (await api_of(bob)).get("/ledger")).status_code == 200
+
+
+@pytest.mark.usefixtures("transactional_db", "two_a_minute")
 async def test_sessions_are_counted_by_person(
     alice: User, bob: User, seen: Any
 ) -> None:

@@ -81,6 +81,20 @@ def test_streams_and_error_codes_are_described(document: dict[str, Any]) -> None
 
 
 @pytest.mark.django_db
+def test_lists_of_models_and_both_shapes_of_errors_are_described(
+    document: dict[str, Any],
+) -> None:
+    for path, fields in {
+        "/v1/models": {"object", "data"},
+        "/v1/models/{model}": {"id", "object", "created", "owned_by", "name"},
+    }.items():
+        taken = document["paths"][path]["get"]["responses"]["200"]
+        name = taken["content"]["application/json"]["schema"]["$ref"].split("/")[-1]
+        shape = document["components"]["schemas"][name]
+        assert set(shape["properties"]) == set(shape["required"]) == fields
+    assert "/v1/" in document["info"]["description"]
+
+
 def test_the_document_needs_no_sign_in() -> None:
     response = Client().get("/api/openapi.json")
 

@@ -10,7 +10,7 @@ import pytest
 
 from accounts.models import User
 from channels_app import turns
-from channels_app.api import openai_stream
+from channels_app.api import openai_stream, sse
 from channels_app.live_turns import RUNNING
 from personas.personas import create_persona
 from routing.backends.base import (
@@ -66,7 +66,7 @@ async def test_the_stream_is_not_kept_anywhere(alice: User) -> None:
 async def test_silence_is_filled_with_comments(
     alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openai_stream, "COMMENT_EVERY_S", 0.02)
+    monkeypatch.setattr(sse, "COMMENT_EVERY_S", 0.02)
     script = [TextDelta("one "), 0.3, TextDelta("two"), Finished()]
     with playing(scripted=script):
         text = await whole(await ask(await api_of(alice)))
