@@ -110,6 +110,25 @@ async def test_r08_another_process_stops_the_turn(
     assert (call.disconnected_ns - pressed_ns) / 1e6 <= 250
 
 
+async def test_r08_another_process_stops_the_turn_without_redis(
+    start_server: Callable[..., ServerProcess], upstream: Upstream
+) -> None:
+    one, other = start_server("serve", REDIS_URL=""), start_server("web", REDIS_URL="")
+    seeded = seed(one, upstream.base_url, [LONG], "alice")
+    async with (
+        chatting(one, seeded, "alice") as here,
+        chatting(other, seeded, "alice") as there,
+    ):
+        turn = (await here.say("count", model=LONG))["turn"]
+        await first_text(here, turn)
+        await send(there, "turn.stop", turn=turn)
+        finished = await here.until("turn.finished", turn)
+        assert (finished["outcome"], finished["error"]) == ("interrupted", None)
+        # It was no mistake to ask there: the next answer is not an error.
+        await send(there, "ping")
+        assert (await answer_of(there))["type"] == "pong"
+
+
 async def test_r26_chat_goes_on_while_redis_is_down(
     two: tuple[ServerProcess, ServerProcess, Seed], own_redis: RedisServer
 ) -> None:
