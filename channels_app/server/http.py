@@ -14,6 +14,7 @@ from typing import Any
 
 from daphne.http_protocol import HTTPFactory, WebRequest
 from twisted.internet import reactor as installed_reactor
+from twisted.web import http
 
 from channels_app.server.flow import Flow
 from channels_app.web.csp import OTHER_HEADERS
@@ -23,6 +24,8 @@ BODY_LIMIT_BYTES = 25 * 1024 * 1024
 HEADERS_LIMIT_BYTES = 96 * 1024
 """All headers together; with more a connection is closed without an answer. Room for
 a nonsense of 64 KB as a token, which shall be refused like every other one."""
+http.RESPONSES.setdefault(429, b"Too Many Requests")
+http.RESPONSES.setdefault(422, b"Unprocessable Content")
 LINGER_S = 10.0
 """How long a refused body is read and dropped, so that the client sees the answer."""
 IDLE_TIMEOUT_S = 60.0

@@ -56,6 +56,20 @@ def test_host_model_and_chain_are_set_up(alice: User) -> None:
     assert not Host.objects.exists()
 
 
+def test_models_of_servers_can_call_tools_unless_it_is_denied(alice: User) -> None:
+    registry("add-host", "box", "http://127.0.0.1:11434/v1", "--local")
+    registry("add-model", "box", "able")
+    registry("add-model", "box", "unable", "--no-tools")
+    registry("add-host", "claude", "--type", "anthropic_api")
+    registry("add-model", "claude", "claude-haiku-4-5")
+    tags = {model.label: model.tags for model in Model.objects.filter(host__owner=None)}
+    assert (tags["able"], tags["unable"]) == (["tools"], [])
+    assert tags["claude-haiku-4-5"] == []
+    abilities = {model.label: model.abilities for model in catalogue_for(alice).models}
+    assert "tools" in abilities["able"]
+    assert "tools" not in abilities["unable"]
+
+
 def test_key_is_read_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("sk-canary\n"))
     shown = registry(

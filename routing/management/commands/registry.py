@@ -92,6 +92,7 @@ class Command(BaseCommand):
         sub.add_argument("--tier", type=int, choices=[1, 2, 3], default=1)
         sub.add_argument("--context", type=int, default=8192, help="in tokens")
         sub.add_argument("--max-output", type=int, default=2048, help="in tokens")
+        sub.add_argument("--no-tools", action="store_true", help="cannot call tools")
         for price in ("input", "output", "cache-read", "cache-write"):
             sub.add_argument(f"--{price}-price", help="USD per million tokens")
         verb("remove-model", "remove a model").add_argument("label")
@@ -182,13 +183,17 @@ class Command(BaseCommand):
                 raise CommandError(
                     f"--{option} is a number of tokens from 1 to {MOST_TOKENS:,}."
                 )
+        host = self._host(owner, options["host"])
+        # As the page suggests it: most models of servers can; vendors' are known.
+        takes_tools = host.type == Host.Type.LOCAL_OPENAI and not options["no_tools"]
         model = Model(
-            host=self._host(owner, options["host"]),
+            host=host,
             name=options["name"],
             label=options["label"] or options["name"],
             tier=options["tier"],
             context_tokens=options["context"],
             max_output_tokens=options["max_output"],
+            tags=["tools"] if takes_tools else [],
             input_price_nano_usd_per_mtok=_nano(options["input_price"]),
             output_price_nano_usd_per_mtok=_nano(options["output_price"]),
             cache_read_price_nano_usd_per_mtok=_nano(options["cache_read_price"]),
