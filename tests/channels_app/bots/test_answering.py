@@ -233,11 +233,10 @@ def test_old_events_cost_the_claim_nothing(platform: Platform) -> None:
     """Only the index of open events is read, however many are over."""
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL decides by its statistics, which a test has not")
-    moments = ["", ""]
     for statement, values, index in (
-        (claims._HEADS, moments, "COVERING INDEX channels_event_lane"),
-        (claims._SOME, moments, "INDEX channels_event_open"),
-        (claims._FIRST, [1, "room"] * 2, "INDEX channels_event_lane"),
+        (claims._HEADS, ["", ""], "COVERING INDEX channels_event_lane"),
+        (claims._SOME, ["", ""], "INDEX channels_event_open"),
+        (claims._FIRST, ["1", "room"] * 2, "INDEX channels_event_lane"),
     ):
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values)
@@ -423,6 +422,22 @@ async def test_a_turn_that_died_twice_is_apologised_for(platform: Platform) -> N
         "half an\n\n(The answer breaks off here.) "
         "Cortex stopped while this answer was being written."
     ]
+    assert len(calls) == count
+
+
+async def test_what_its_owner_wanted_no_more_of_is_not_asked_for_again(
+    platform: Platform,
+) -> None:
+    """The process died before it saw that the answer was to be stopped."""
+    event_id = await _begun(platform)
+    await _end_of_turns()
+    await run_in_db_pool(_die, event_id, "\x1fevent-{}")
+    answers = Message.objects.filter(role="assistant")
+    await run_in_db_pool(answers.update, stop_asked=True)
+    count = len(calls)
+    await _left(platform, event_id)
+    (text,) = platform.texts()
+    assert text.startswith("half an\n\n(The answer breaks off here.)")
     assert len(calls) == count
 
 
