@@ -16,6 +16,7 @@ The pauses follow the Standard Webhooks specification ("Delivery", "Retry schedu
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
@@ -79,12 +80,13 @@ class Claimed(Generic[Row]):
     """Somebody else had claimed it and never said how it ended."""
 
 
-def due(rows: QuerySet[Row]) -> QuerySet[Row]:
+def due(rows: QuerySet[Row], now: datetime | None = None) -> QuerySet[Row]:
     """Return those of ``rows`` that somebody should send now.
 
     A row that is ``sending`` holds the end of its lease in ``next_at``.
     """
-    return rows.filter(state__in=OPEN_LITERALLY, next_at__lte=timezone.now())
+    now = now or timezone.now()
+    return rows.filter(state__in=OPEN_LITERALLY, next_at__lte=now)
 
 
 def claim_due(rows: QuerySet[Row], limit: int) -> list[Claimed[Row]]:
@@ -94,19 +96,23 @@ def claim_due(rows: QuerySet[Row], limit: int) -> list[Claimed[Row]]:
     """
     if limit <= 0:
         return []
-    now = timezone.now()
     with transaction.atomic():
         # Rows are chosen without a join, so that a lock concerns them alone.
-        found = list(
-            due(rows).select_for_update(skip_locked=True).order_by("next_at")[:limit]
-        )
-        rows.model._default_manager.filter(pk__in=[row.pk for row in found]).update(
+        waiting = due(rows).select_for_update(skip_locked=True).order_by("next_at")
+        return claim(list(waiting[:limit]))
+
+
+def claim(rows: Sequence[Row]) -> list[Claimed[Row]]:
+    """Claim rows that were found due and locked in this transaction."""
+    now = timezone.now()
+    if rows:
+        type(rows[0])._default_manager.filter(pk__in=[row.pk for row in rows]).update(
             state=State.SENDING,
             claimed_at=now,
             next_at=now + LEASE,
             attempts=F("attempts") + 1,
         )
-    return [_claimed(row, now) for row in found]
+    return [_claimed(row, now) for row in rows]
 
 
 def _claimed(row: Row, now: datetime) -> Claimed[Row]:

@@ -10,29 +10,27 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from accounts.secrets import Undecryptable
 from channels_app import couriers, deliveries
-from channels_app.bots import readers
+from channels_app.bots import readers, reply_queue
 from channels_app.bots.adapters import Adapter, ChannelInfo, Outgoing, adapter_for
 from channels_app.bots.channels import info_of
 from channels_app.bots.incoming import Incoming
-from channels_app.deliveries import OPEN_LITERALLY, Claimed, DeliveryError
+from channels_app.deliveries import Claimed, DeliveryError
 from channels_app.models import Channel, InboundEvent, OutboundReply
 from channels_app.webhooks import announcing
+from personas.prepared import Prepared
 from routing.db_pool import run_in_db_pool
 
-AT_ONCE: Final = 16
+AT_ONCE: Final = reply_queue.MOST
 """So many messages of one channel may be under way."""
 KEYS: Final = uuid.UUID("6f1d2a34-0c0b-4a53-9c57-2b5c5d6a9a10")
-IN_ORDER_FOR: Final = timedelta(minutes=2)
-"""An answer that cannot be sent holds up later ones in its room for so long."""
 CUT_OFF: Final = "Cortex ended while it was being sent; it may have arrived."
 SWITCHED_OFF: Final = "The channel is switched off."
 EARLIER_FAILED: Final = "An earlier part of the answer could not be sent."
@@ -103,7 +101,7 @@ async def deliver_due(channel_id: int) -> int:
 
 async def wake_due() -> None:
     """Let what is due for every channel be sent; returns before it arrives."""
-    for channel_id in await run_in_db_pool(_channels_due):
+    for channel_id in await run_in_db_pool(reply_queue.channels_due):
         COURIERS.wake(channel_id)
 
 
@@ -119,36 +117,18 @@ class _Job:
     adapter: Adapter
 
 
-def _due(channel_id: int | None = None) -> QuerySet[OutboundReply]:
-    """Return what may be sent now, in its turn.
-
-    A part waits for those before it, and for answers to earlier events of its room,
-    unless those have been tried in vain for a while.
-    """
-    rows = OutboundReply.objects.all()
-    if channel_id is not None:
-        rows = rows.filter(channel_id=channel_id)
-    still_open = OutboundReply.objects.filter(state__in=OPEN_LITERALLY)
-    parts = still_open.filter(event=OuterRef("event"), part__lt=OuterRef("part"))
-    answers = still_open.filter(
-        channel=OuterRef("channel"),
-        room_id=OuterRef("room_id"),
-        event__lt=OuterRef("event"),
-        created_at__gt=timezone.now() - IN_ORDER_FOR,
-    )
-    return rows.filter(~Exists(parts), ~Exists(answers))
+def _channel(channel_id: int) -> QuerySet[Channel]:
+    return Channel.objects.filter(pk=channel_id).select_related("owner", "persona")
 
 
-def _channels_due() -> list[int]:
-    rows = deliveries.due(_due()).order_by()
-    return list(rows.values_list("channel_id", flat=True).distinct())
+_CHANNEL: Final = Prepared(_channel, [(Channel._meta.pk, -1)])
 
 
 def _round(
     channel_id: int, ended: list[tuple[_Job, str | DeliveryError]], free: int
 ) -> list[_Job]:
     """Write how attempts ended and claim the next ones."""
-    if not ended and not (free and deliveries.due(_due(channel_id)).exists()):
+    if not ended and not (free and reply_queue.is_due(channel_id)):
         return []
     with transaction.atomic():
         for job, how in ended:
@@ -162,10 +142,11 @@ def _round(
 
 
 def _claim(channel_id: int, free: int) -> list[_Job]:
-    claimed = deliveries.claim_due(_due(channel_id), free)
-    if not claimed:
-        return []
-    channel = Channel.objects.select_related("owner", "persona").get(pk=channel_id)
+    found = reply_queue.lock_due(channel_id)[:free] if free else []
+    claimed = deliveries.claim(found)
+    channel = _CHANNEL.first(channel_id) if claimed else None
+    if channel is None:
+        return []  # a channel that goes takes its rows with it
     if not (channel.enabled and channel.owner.is_active):
         for each in claimed:
             _give_up(each.row, SWITCHED_OFF)

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from channels_app import couriers, deliveries
-from channels_app.bots import outbox
+from channels_app.bots import outbox, reply_queue
 from channels_app.bots.adapters import ChannelInfo, Outgoing
 from channels_app.bots.incoming import Incoming
 from channels_app.deliveries import MAX_ATTEMPTS, DeliveryError
@@ -247,7 +247,7 @@ async def test_answer_that_fails_for_long_holds_up_its_room_no_more(
     await now(outbox.add, event, ["first"])
     await now(outbox.add, await now(make_event, channel, "m2"), ["second"])
     first = OutboundReply.objects.filter(text="first")
-    long_ago = timezone.now() - outbox.IN_ORDER_FOR
+    long_ago = timezone.now() - reply_queue.IN_ORDER_FOR
     await now(first.update, next_at=in_an_hour(), created_at=long_ago)
     assert await outbox.deliver_due(channel.pk) == 1
     assert [message.text for message in platform.tried] == ["second"]
