@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.http import Http404
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import AuditEvent, User
 from channels_app import slash_commands, turns
-from channels_app.bots import guards, rooms
+from channels_app.bots import rooms
 from channels_app.models import Channel, ChannelRoom, InboundEvent
 from channels_app.turn_requests import TurnRequest
 from personas.conversations import start_conversation
@@ -37,11 +34,13 @@ def shared(platform: Platform) -> ChannelRoom:
     return make_room(platform.channel, SHARED, alone=False)
 
 
-def _here(**fields: Any) -> dict[str, Any]:
+def here(**fields: Any) -> dict[str, Any]:
+    """Say that a message is written where others read."""
     return {"room_id": SHARED} | fields
 
 
-def _guest(**fields: Any) -> dict[str, Any]:
+def by_guest(**fields: Any) -> dict[str, Any]:
+    """Say that a guest writes there, to the bot."""
     return {
         "room_id": SHARED,
         "sender_id": GUEST,
@@ -132,10 +131,10 @@ async def test_in_a_shared_room_a_persona_answers_when_it_is_named(
     platform: Platform, shared: ChannelRoom
 ) -> None:
     for text in ("hello all", "inarable things", "my inara2"):
-        event = await platform.say(text, **_here())
+        event = await platform.say(text, **here())
         assert (event.state, event.reason) == (State.IGNORED, "not named")
-    await platform.say("what do you say, INARA?", **_here())
-    await platform.say("and now", **_here(names_bot=True))
+    await platform.say("what do you say, INARA?", **here())
+    await platform.say("and now", **here(names_bot=True))
     assert platform.texts() == [
         "Alice: what do you say, INARA?",
         "Alice: and now",
@@ -148,7 +147,7 @@ async def test_private_files_stay_out_of_a_shared_room_at_every_door(
     await run_in_db_pool(
         lambda: save_file(persona, "USER.md", "Alice has a cello.", author=alice)
     )
-    await platform.say("hello", **_here(names_bot=True))
+    await platform.say("hello", **here(names_bot=True))
     assert "cello" not in calls[-1].prompt.system
     assert "Several people write here" in calls[-1].prompt.system
     room = await _room(platform, SHARED)
@@ -171,8 +170,8 @@ async def _ask_on_the_web(user: User, conversation: Conversation) -> None:
 async def test_who_wrote_stands_before_each_message(
     platform: Platform, shared: ChannelRoom
 ) -> None:
-    await platform.say("hello", **_here(names_bot=True, sender_name="Al\nice"))
-    await platform.say("hi", **_guest(sender_name="Alice"))
+    await platform.say("hello", **here(names_bot=True, sender_name="Al\nice"))
+    await platform.say("hi", **by_guest(sender_name="Alice"))
     texts = [message.text for message in calls[-1].prompt.messages]
     assert texts[0] == "Al ice: hello"
     assert texts[-1] == "Alice (guest): hi"
@@ -193,7 +192,7 @@ async def test_a_guest_in_a_room_for_one_makes_it_a_room_of_several(
     before = await _room(platform)
     assert before.conversation is not None
     assert not before.conversation.shared
-    await platform.say("what was it, inara?", **_guest(room_id=ROOM))
+    await platform.say("what was it, inara?", **by_guest(room_id=ROOM))
     after = await _room(platform)
     assert not after.alone
     assert after.conversation is not None
@@ -235,96 +234,29 @@ async def test_only_the_owner_of_a_channel_changes_its_rooms(
 async def test_what_the_platform_vouches_for_counts_as_alone(
     platform: Platform, shared: ChannelRoom
 ) -> None:
-    await platform.say("hello", **_here(is_direct=True))
+    await platform.say("hello", **here(is_direct=True))
     room = await _room(platform, SHARED)
     assert room.conversation is not None
     assert not room.conversation.shared
-    await platform.say("hello", **_guest(is_direct=True))
+    await platform.say("hello", **by_guest(is_direct=True))
     room = await _room(platform, SHARED)
     assert room.conversation is not None
     assert room.conversation.shared
 
 
-# --- guests -------------------------------------------------------------------------
-
-
-async def test_guests_have_a_daily_number_and_are_told_once(
-    platform: Platform, shared: ChannelRoom
-) -> None:
-    await run_in_db_pool(lambda: Channel.objects.update(guest_daily_messages=2))
-    events = [await platform.say("hi", **_guest()) for _ in range(4)]
-    assert [event.guest for event in events] == [True, True, False, False]
-    assert [event.reason for event in events[2:]] == [guards.GUESTS] * 2
-    texts = platform.texts()
-    assert len(texts) == 3
-    assert texts[2].startswith("I have answered as many guests")
-    await platform.say("hi", **_here(names_bot=True))
-    assert len(platform.texts()) == 4
-
-    def yesterday() -> None:
-        past = timezone.now() - timedelta(days=1)
-        InboundEvent.objects.update(received_at=past)
-
-    await run_in_db_pool(yesterday)
-    await platform.say("hi", **_guest())
-    assert len(platform.texts()) == 5
-
-
-async def test_guests_who_write_at_once_share_the_last_place(
-    platform: Platform, persona: Persona
-) -> None:
-    """However the threads meet, each sees what the others have counted."""
-    await run_in_db_pool(lambda: Channel.objects.update(guest_daily_messages=3))
-    channel = await run_in_db_pool(Channel.objects.get)
-    together = threading.Barrier(4)
-
-    def store(number: int) -> InboundEvent:
-        return InboundEvent.objects.create(
-            channel=channel, external_id=f"g{number}", room_id=f"g{number}"
-        )
-
-    def admit(event: InboundEvent) -> bool:
-        together.wait(10)
-        return guards.admit_guest(channel, event)
-
-    events = [await run_in_db_pool(store, number) for number in range(12)]
-    admitted = []
-    for start in range(0, len(events), 4):
-        some = [run_in_db_pool(admit, event) for event in events[start : start + 4]]
-        admitted += await asyncio.gather(*some)
-    assert admitted.count(True) == 3
-    counted = InboundEvent.objects.filter(guest=True).count
-    assert await run_in_db_pool(counted) == 3
-    first = next(event for event in events if event.guest)
-    assert await run_in_db_pool(guards.admit_guest, channel, first), "counted before"
-
-
-def test_guests_are_counted_from_their_own_index(platform: Platform) -> None:
-    if connection.vendor != "sqlite":
-        pytest.skip("PostgreSQL decides by its statistics, which a test has not")
-    event = InboundEvent.objects.create(channel=platform.channel, external_id="g")
-    with CaptureQueriesContext(connection) as queries:
-        guards.admit_guest(platform.channel, event)
-    (counting,) = [each["sql"] for each in queries if "COUNT(" in each["sql"]]
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN QUERY PLAN {counting}")
-        plan = "\n".join(str(row[-1]) for row in cursor.fetchall())
-    assert "channels_event_guest" in plan
-
-
 async def test_guests_give_no_commands_but_help(
     platform: Platform, shared: ChannelRoom, persona: Persona
 ) -> None:
-    await platform.say("hello", **_here(names_bot=True))
+    await platform.say("hello", **here(names_bot=True))
     before = await _room(platform, SHARED)
     for text in ("/new", "/persona tina", "/model other", "/stop", "/cost"):
-        await platform.say(text, **_guest())
+        await platform.say(text, **by_guest())
         assert platform.texts()[-1] == (
             "Commands are for the owner of this persona alone."
         )
-    await platform.say("/help", **_guest())
+    await platform.say("/help", **by_guest())
     assert "/cost" not in platform.texts()[-1]
-    await platform.say("/new", **_guest(names_bot=False))
+    await platform.say("/new", **by_guest(names_bot=False))
     assert len(platform.texts()) == 7
     after = await _room(platform, SHARED)
     assert (after.conversation_id, after.persona_id, after.begins_new) == (
@@ -361,9 +293,9 @@ async def test_persona_lets_another_one_answer(platform: Platform, alice: User) 
 async def test_in_a_shared_room_most_commands_are_not_answered(
     platform: Platform, shared: ChannelRoom
 ) -> None:
-    await platform.say("/cost", **_here())
+    await platform.say("/cost", **here())
     assert platform.texts()[-1].startswith("Others read here")
-    await platform.say("/nonsense", **_here())
+    await platform.say("/nonsense", **here())
     assert len(platform.texts()) == 1
 
 
@@ -441,44 +373,9 @@ async def test_a_shared_room_never_joins_the_thread_of_the_web(
 ) -> None:
     await run_in_db_pool(lambda: Channel.objects.update(thread=Channel.Thread.WEB))
     web = await run_in_db_pool(start_conversation, alice, persona)
-    event = await platform.say("hello", **_here(names_bot=True))
+    event = await platform.say("hello", **here(names_bot=True))
     answer = await run_in_db_pool(Message.objects.get, pk=event.turn_id)
     assert answer.conversation_id != web.pk
-
-
-# --- loops --------------------------------------------------------------------------
-
-
-async def test_a_loop_is_stopped_and_told_once(platform: Platform) -> None:
-    for number in range(guards.LOOP_MESSAGES + 3):
-        await platform.say(f"number {number}")
-    texts = platform.texts()
-    assert len(texts) == guards.LOOP_MESSAGES + 1
-    assert "in a minute" in texts[-1]
-    await platform.say("hello", sender_id="users/bob", names_bot=True)
-    assert len(platform.texts()) == guards.LOOP_MESSAGES + 2
-
-    def later() -> None:
-        past = timezone.now() - timedelta(minutes=2)
-        InboundEvent.objects.update(received_at=past)
-
-    await run_in_db_pool(later)
-    await platform.say("hello again", names_bot=True)
-    assert "hello again" in platform.texts()[-1]
-
-
-async def test_people_who_talk_fast_among_themselves_are_left_alone(
-    platform: Platform, shared: ChannelRoom
-) -> None:
-    for number in range(guards.LOOP_MESSAGES + 2):
-        event = await platform.say(f"number {number}", **_here())
-    assert (event.state, event.reason) == (State.IGNORED, guards.QUIET_LOOP)
-    assert platform.texts() == []
-    for text in ("Inara, what do you say?", "Inara?"):
-        event = await platform.say(text, **_here())
-        assert event.reason == guards.LOOP
-    (text,) = platform.texts()
-    assert "in a minute" in text
 
 
 @pytest.mark.parametrize(
