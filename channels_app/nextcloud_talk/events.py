@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from channels_app.bots.incoming import EventKind, Incoming
+from channels_app.nextcloud_talk.own_actor import is_own
 from channels_app.turn_run import storable
 from routing.net import parse_json
 
@@ -27,14 +28,20 @@ LONGEST_ID: Final = 200
 LONGEST_NAME: Final = 200
 MAX_EXTERNAL_ID: Final = 255
 
+Reader = Callable[[dict[str, Any], str], dict[str, Any]]
+"""Reads an event of one type; the text is the bot's own name, if it is known."""
 
-def incoming_of(body: bytes, nonce: str, extra: dict[str, Any]) -> Incoming:
+
+def incoming_of(
+    body: bytes, nonce: str, extra: dict[str, Any], bot: str = ""
+) -> Incoming:
     """Return the event in a verified request.
 
     Args:
         body: The raw body.
         nonce: The random text of the request.
         extra: What the adapter must know to answer.
+        bot: The bot's own name in Nextcloud, where it is known.
     """
     try:
         event = parse_json(body)
@@ -42,7 +49,7 @@ def incoming_of(body: bytes, nonce: str, extra: dict[str, Any]) -> Incoming:
         event = None
     kind = event.get("type") if isinstance(event, dict) else None
     reader = _READERS.get(kind) if isinstance(kind, str) else None
-    found = reader(event) if reader and isinstance(event, dict) else {}
+    found = reader(event, bot) if reader and isinstance(event, dict) else {}
     if not found.get("external_id"):
         word = kind.lower() if reader and isinstance(kind, str) else "unknown"
         found["external_id"] = f"{word}/{sha256(nonce.encode()).hexdigest()}"
@@ -53,7 +60,7 @@ def incoming_of(body: bytes, nonce: str, extra: dict[str, Any]) -> Incoming:
 # --- one reader for each type of event ----------------------------------------------
 
 
-def _create(event: dict[str, Any]) -> dict[str, Any]:
+def _create(event: dict[str, Any], bot: str) -> dict[str, Any]:
     """Read a message that somebody wrote."""
     note = _dict(event, "object")
     found = _place_and_actor(event, _dict(event, "target"))
@@ -69,11 +76,11 @@ def _create(event: dict[str, Any]) -> dict[str, Any]:
         "reply_to": number,
         # There is no other way to address a bot: it takes no part in a room, so it
         # cannot be mentioned.
-        "names_bot": _text(quoted, "id").startswith("bots/"),
+        "names_bot": is_own(_text(quoted, "id"), bot),
     }
 
 
-def _activity(event: dict[str, Any]) -> dict[str, Any]:
+def _activity(event: dict[str, Any], bot: str) -> dict[str, Any]:
     """Read a system message, such as that somebody joined the call."""
     found = _place_and_actor(event, _dict(event, "target"))
     number = _id(_dict(event, "object"))
@@ -82,17 +89,17 @@ def _activity(event: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _room_event(kind: EventKind) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _room_event(kind: EventKind) -> Reader:
     """Return the reader of Join or Leave, where ``object`` is the room itself."""
 
-    def read(event: dict[str, Any]) -> dict[str, Any]:
+    def read(event: dict[str, Any], bot: str) -> dict[str, Any]:
         found = _place_and_actor(event, _dict(event, "object"))
         return found | {"kind": kind} if found["room_id"] else found
 
     return read
 
 
-def _reaction(event: dict[str, Any]) -> dict[str, Any]:
+def _reaction(event: dict[str, Any], bot: str) -> dict[str, Any]:
     """Read Like or Undo.
 
     Some versions name the author of the message here instead of the person who
@@ -102,7 +109,7 @@ def _reaction(event: dict[str, Any]) -> dict[str, Any]:
     return found | {"kind": "reaction", "sender_id": "", "sender_name": ""}
 
 
-_READERS: Final[dict[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+_READERS: Final[dict[str, Reader]] = {
     "Create": _create,
     "Activity": _activity,
     "Join": _room_event("joined"),

@@ -23,6 +23,7 @@ from channels_app.bots.channels import find_channel, secret
 from channels_app.bots.incoming import Incoming
 from channels_app.models import Channel
 from channels_app.nextcloud_talk.events import incoming_of
+from channels_app.nextcloud_talk.own_actor import learn, own_actor
 from channels_app.nextcloud_talk.signature import (
     BACKEND_HEADER,
     RANDOM_HEADER,
@@ -55,6 +56,8 @@ class _Found:
     channel_id: int
     url: str
     signed_with: str | None
+    bot: str
+    """The bot's own name in Nextcloud, empty while it is not known."""
 
 
 @csrf_exempt
@@ -85,9 +88,11 @@ async def talk_webhook(request: HttpRequest, username: str) -> HttpResponseBase:
             extra={"channel": found.channel_id},
         )
         extra["backend"] = "other"
-    receipt = await _store(found.channel_id, incoming_of(body, random, extra))
+    incoming = incoming_of(body, random, extra, found.bot)
+    receipt = await _store(found.channel_id, incoming)
     if receipt.is_new:
         answering.wake(found.channel_id)
+        await learn(found.channel_id, incoming, found.bot)
     return JsonResponse({"status": "ok"})
 
 
@@ -116,6 +121,7 @@ def _find(username: str, random: bytes, given: bytes, body: bytes) -> _Found | N
         channel.pk,
         str(channel.settings.get("url", "")),
         matching_secret(secrets, random, given, body),
+        own_actor(channel.settings),
     )
 
 

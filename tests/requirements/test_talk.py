@@ -20,6 +20,7 @@ from accounts.models import User
 from channels_app.bots import answering, inbox
 from channels_app.bots.channels import set_secrets
 from channels_app.models import Channel, InboundEvent, OutboundReply
+from channels_app.nextcloud_talk import self_test
 from routing.models import Model
 from tests.channels_app.nextcloud_talk.test_signature import (
     IN_BODY,
@@ -30,10 +31,11 @@ from tests.channels_app.nextcloud_talk.test_signature import SECRET as VECTOR_SE
 from tests.support.certificates import self_signed
 from tests.support.chat_fixtures import *  # noqa: F403
 from tests.support.nextcloud import ROOM, SECRET, Nextcloud, deliver, php_json, sign
+from tests.support.nextcloud_events import new_random
 from tests.support.processes import ServerProcess
 from tests.support.seeding import seed
 from tests.support.talk import *  # noqa: F403
-from tests.support.talk import PREVIOUS, make_talk_channel
+from tests.support.talk import PREVIOUS, info_for, make_talk_channel
 from tests.support.upstream import Upstream
 
 ADDRESS = "/webhook/nextcloud/alice"
@@ -265,6 +267,29 @@ async def test_s26_a_replay_is_answered_and_has_no_effect(
     assert len(await seen(stored)) == 2
 
 
+@pytest.mark.usefixtures("woken")
+async def test_a_bot_knows_itself_once_it_was_enabled_in_a_room(
+    hers: Channel, nextcloud: Nextcloud, seen: Any
+) -> None:
+    events, other, own = nextcloud, "https://other.test", "https://cortex.test"
+
+    async def send(event: dict[str, Any]) -> None:
+        assert (await post_signed(php_json(event), new_random())).status_code == 200
+
+    async def reply_names_bot(url: str) -> bool:
+        await send(events.message("And then?", reply_to_bot=True, bot_url=url))
+        return bool((await seen(stored))[-1].payload["names_bot"])
+
+    assert await reply_names_bot(own) and await reply_names_bot(other)
+    await send(events.join(bot_url=other))
+    await send(events.join(bot_url=own))
+    body, _ = self_test.signed_join(info_for(events), ROOM)
+    assert (await post_signed(body, new_random())).status_code == 200
+    assert await reply_names_bot(own)
+    assert not await reply_names_bot(other)
+    assert (await seen(lambda: Channel.objects.get(pk=hers.pk))).settings["url"]
+
+
 @pytest.mark.usefixtures("hers", "woken")
 async def test_s26_a_replay_is_known_after_its_event_is_done(seen: Any) -> None:
     await post()
@@ -396,7 +421,7 @@ async def test_a_message_with_what_no_database_takes_is_stored(seen: Any) -> Non
     event = Nextcloud().message("nul \0 half \ud83d", name="A\0\ud83d")
     assert (await post_signed(php_json(event))).status_code == 200
     (row,) = await seen(stored)
-    assert row.payload["text"] == "nul  half ?"
+    assert row.payload["text"] == "nul \ufffd half \ufffd"
 
 
 @pytest.mark.usefixtures("hers", "woken")

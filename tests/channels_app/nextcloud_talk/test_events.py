@@ -12,6 +12,7 @@ from channels_app.bots.incoming import Incoming
 from channels_app.nextcloud_talk.events import incoming_of, plain_text
 from tests.channels_app.nextcloud_talk.test_signature import IN_BODY
 from tests.support.nextcloud import Nextcloud, php_json
+from tests.support.nextcloud_events import bot_actor
 
 SERVER = Nextcloud()
 """Never started: it only makes events."""
@@ -91,6 +92,14 @@ def test_a_reply_to_a_bot_names_it() -> None:
     event["object"]["inReplyTo"]["actor"]["id"] = "users/bob"
     assert not read(event).names_bot
     assert not read(SERVER.message("@Bot hello")).names_bot
+
+
+def test_a_reply_to_another_bot_does_not_name_it_once_its_name_is_known() -> None:
+    reply = php_json(SERVER.message("And then?", reply_to_bot=True, bot_url="a"))
+    own, other = (bot_actor(url)["id"] for url in ("a", "b"))
+    assert incoming_of(reply, "n", {}, own).names_bot
+    assert not incoming_of(reply, "n", {}, other).names_bot
+    assert not incoming_of(php_json(SERVER.message("hi")), "n", {}, own).names_bot
 
 
 def test_an_attachment_without_a_name_of_its_own_is_a_message() -> None:
