@@ -97,6 +97,13 @@ def is_set_up(channel: Channel) -> bool:
     return bool(channel.secrets.get("secret"))
 
 
+def can_post(channel: Channel) -> bool:
+    """Say whether messages can be sent to the other side, beside its own requests."""
+    return (
+        channel.kind != Channel.Kind.GOOGLE_CHAT or "service_account" in channel.secrets
+    )
+
+
 def public_address(channel: Channel) -> str:
     """Return the address that the other side must call."""
     path = PATHS[Channel.Kind(channel.kind)] + quote(channel.owner.username)

@@ -116,8 +116,9 @@ async def _account(channel: ChannelInfo, room_id: str) -> TestStep:
         return TestStep(
             ACCOUNT,
             True,
-            "There is none: answers must be ready within 25 seconds, later ones stand "
-            "on the web page only.",
+            "There is none, so that nothing can be posted and no message was tried: "
+            "answers must be ready within 25 seconds, later ones stand on the web page "
+            "only.",
         )
     try:
         account = account_of(channel)

@@ -17,6 +17,7 @@ from accounts.requests import AuthenticatedHttpRequest
 from accounts.secrets import Undecryptable
 from channels_app.bots.adapters import TestStep, adapter_for
 from channels_app.bots.channels import (
+    can_post,
     get_channel_for_user,
     get_reply_for_user,
     info_of,
@@ -39,7 +40,13 @@ def test_channel(request: AuthenticatedHttpRequest, kind: str) -> HttpResponse:
     room = form.cleaned_data["room"] if form.is_valid() else None
     steps = _before(channel) or _steps(channel, room.external_id if room else "")
     failed = next((step for step in steps if not step.ok), None)
-    context = {"channel": channel, "steps": steps, "failed": failed, "room": room}
+    context = {
+        "channel": channel,
+        "steps": steps,
+        "failed": failed,
+        "room": room,
+        "both_ways": room is not None and can_post(channel),
+    }
     return render(request, "channels/test.html", context)
 
 

@@ -38,7 +38,8 @@ AUDIENCES: Final = (
     (
         "url",
         "Chat app, audience “HTTP endpoint URL”",
-        "Requests are signed by Google Chat for the address.",
+        "Requests are signed by Google Chat for the address. They do not say which "
+        "project they come from: “Project number” is safer where you can choose.",
     ),
     (
         "project",

@@ -16,7 +16,9 @@ from django.shortcuts import render
 
 from accounts.requests import AuthenticatedHttpRequest
 from accounts.zones import zone_of
+from channels_app import slash_commands
 from channels_app.bots.channels import public_address
+from channels_app.google_chat import events as google_events
 from channels_app.models import Channel, ChannelRoom
 from channels_app.web.channel_forms import ChannelForm, form_for
 from channels_app.web.channel_lines import deliveries_of, state_of
@@ -37,6 +39,11 @@ _TEMPLATES = {
     Channel.Kind.NEXTCLOUD_TALK: "channels/talk.html",
     Channel.Kind.GOOGLE_CHAT: "channels/google.html",
 }
+GOOGLE_COMMANDS = [
+    (number, word, slash_commands.COMMANDS[word.removeprefix("/")].help)
+    for number, word in google_events.COMMANDS.items()
+]
+"""Id, name and meaning of each command that Google's console is to be told."""
 _ROOM_ORDER = (
     ChannelRoom.State.WAITING,
     ChannelRoom.State.ALLOWED,
@@ -92,6 +99,7 @@ def _of_saved(channel: Channel, shown: Shown) -> dict[str, Any]:
         "commands": commands_for(channel, shown.secret or SECRET_SHOWN_ELSEWHERE),
         "has_previous": "previous" in channel.secrets,
         "has_service_account": "service_account" in channel.secrets,
+        "google_commands": GOOGLE_COMMANDS,
     }
 
 

@@ -326,6 +326,33 @@ def test_the_test_shows_each_step(
     assert "A message arrives" in page
 
 
+class Deaf:
+    async def self_test(self, channel: ChannelInfo, room_id: str) -> list[TestStep]:
+        return [TestStep("Our own address", True, room_id)]
+
+
+@pytest.mark.parametrize("posts", [True, False])
+def test_without_a_service_account_nothing_is_said_of_both_ways(
+    hers: Client, channel: Channel, monkeypatch: pytest.MonkeyPatch, posts: bool
+) -> None:
+    monkeypatch.setitem(adapters.ADAPTERS, "google_chat", f"{__name__}.Deaf")
+    google = Channel(
+        owner=channel.owner,
+        kind="google_chat",
+        persona=channel.persona,
+        settings={"audience": "project", "project_number": "123"},
+    )
+    set_secrets(google, {"service_account": "{}" if posts else ""})
+    google.save()
+    space = google.rooms.create(external_id="spaces/A", name="A", state="allowed")
+    page = text_of(
+        hers.post("/settings/channels/google-chat/test/", {"room": space.pk})
+    )
+    assert "spaces/A" in page
+    assert ("It works both ways." in page) is posts
+    assert ("What could be tested works." in page) is not posts
+
+
 def test_a_room_that_is_not_allowed_gets_no_test_message(
     hers: Client, room: ChannelRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,7 @@ from channels_app.bots.channels import find_channel, secret
 from channels_app.bots.incoming import Incoming
 from channels_app.bots.pairing import enter_code, make_code
 from channels_app.bots.rooms import set_room
+from channels_app.google_chat.events import COMMANDS
 from channels_app.models import Channel, ChannelRoom
 from channels_app.web.channels import OTHER_SERVER
 from personas.models import Conversation, Persona
@@ -229,6 +230,7 @@ def test_on_another_server_nobody_is_trusted(
     channel = talk_of(alice)
     link_identity(channel, "users/alice", actor=alice)
     set_room(alice, channel, "abc123de", ChannelRoom.State.ALLOWED, True)
+    assert channel.persona is not None
     started = Conversation.objects.create(owner=alice, persona=channel.persona)
     channel.rooms.update(conversation=started)
     stranger = Incoming("m", "message", room_id="r", sender_id="users/greta")
@@ -399,6 +401,13 @@ def test_a_key_file_is_not_sent_back_and_must_be_pasted_again(
     text = hers.post(GOOGLE, fields).content.decode()
     assert "PRIVATE KEY" not in text
     assert "Paste the file again" in text
+
+
+def test_googles_page_lists_the_ids_of_the_commands(hers: Client) -> None:
+    hers.post(GOOGLE, google_fields())
+    page = hers.get(GOOGLE).content.decode()
+    for number, word in COMMANDS.items():
+        assert f"<dt>{number} <code>{word}</code></dt>" in page
 
 
 def test_google_has_no_secret_of_ours(hers: Client, alice: User) -> None:
