@@ -28,6 +28,7 @@ def said(room: Conversation, client_id: str, **fields: object) -> Message:
     """Return a message that somebody wrote in a room; its answer is over."""
     request = TurnRequest(client_id, "hello", conversation=room.pk, **fields)  # type: ignore[arg-type]
     begun = begin(room.owner_id, request)
+    assert begun.turn is not None
     Message.objects.filter(pk=begun.turn).update(state=Message.State.COMPLETE)
     return Message.objects.get(pk=begun.user_message)
 
