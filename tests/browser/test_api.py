@@ -105,3 +105,22 @@ def test_without_scripts_the_page_can_be_read(
     expect(page.get_by_text("Say something to a persona")).to_be_visible()
     expect(page.locator("#api-token")).to_be_hidden()
     assert page.get_by_role("button", name="Send").count() == 0
+
+
+def test_a_token_is_revoked_on_a_phone_without_scrolling_sideways(
+    open_page: Callable[..., Any], site: Any
+) -> None:
+    page, seen = open_page("alice", viewport=PHONE)
+    page.goto(f"{site.url}/settings/tokens/")
+    page.fill("[name=name]", "A script with quite a long name on the old laptop")
+    page.get_by_role("button", name="Create token").click()
+
+    revoke = page.get_by_role("button", name=re.compile("^Revoke A script"))
+    expect(revoke).to_be_visible()
+    box = revoke.bounding_box()
+    assert box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"]
+    frame = page.locator(".table-scroll")
+    assert frame.evaluate("each => each.scrollWidth <= each.clientWidth")
+    revoke.click()
+    expect(page.get_by_text("is revoked")).to_be_visible()
+    seen.assert_clean()

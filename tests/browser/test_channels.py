@@ -231,7 +231,7 @@ def test_administrators_see_figures_and_the_pages_belong_together(
     row = page.get_by_role("row").filter(has=page.get_by_text("Nextcloud Talk"))
     expect(row).to_contain_text("alice")
     expect_fits(page)
-    for name in ("Access tokens", "Webhooks", "Channels"):
+    for name in ("Access tokens", "Webhooks", "For programs", "Channels"):
         tabs = page.get_by_role("navigation", name="Connections")
         tabs.get_by_role("link", name=name, exact=True).click()
         tabs = page.get_by_role("navigation", name="Connections")
