@@ -209,8 +209,9 @@ def tier_of(policy: int | None) -> Tier | None:
 def _find_earlier(user_id: int, request: StartRequest) -> Beginning | None:
     """Return the turn or message that the person began with this client id.
 
-    Raises ``TurnError`` (conflict) where a bot began it and no bot asks, or the other
-    way round: what was said alone is never answered to a room.
+    Raises ``TurnError`` (conflict) where it stands for another text, and where a bot
+    began it and no bot asks, or the other way round: what was said alone is never
+    answered to a room.
     """
     messages = Message.objects.filter(
         owner=user_id, client_id=request.client_id
@@ -224,6 +225,11 @@ def _find_earlier(user_id: int, request: StartRequest) -> Beginning | None:
     if (message.channel in bots) is not (request.channel in bots):
         raise TurnError(
             "conflict", "This client_id is in use elsewhere: choose another."
+        )
+    said = by_role.get(Message.Role.USER)
+    if said is not None and said.text != getattr(request, "text", said.text):
+        raise TurnError(
+            "conflict", "This client_id stands for another message: choose a new one."
         )
     asked = answer.parent_id if answer else message.pk
     assert asked is not None  # noqa: S101  an answer always has a parent

@@ -87,7 +87,7 @@ def _session_of(cookies: dict[str, str]) -> tuple[User, str] | None:
     not renew the session key either.
     """
     key = cookies.get(settings.SESSION_COOKIE_NAME)
-    if not key:
+    if not key or "\0" in key:  # which PostgreSQL refuses to look up
         return None
     store = import_module(settings.SESSION_ENGINE).SessionStore(key)
     try:
