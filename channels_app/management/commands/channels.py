@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Count
 
 from accounts.commands import person_named
 from accounts.models import User
@@ -99,6 +100,11 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(value) if self.as_json else "\n".join(lines))
 
 
+def _by_state(rows: Any) -> dict[str, int]:
+    """Return how many there are of each state."""
+    return dict(rows.order_by().values_list("state").annotate(Count("pk")))
+
+
 def _row(channel: Channel) -> dict[str, Any]:
     """Return a channel without secrets and without texts."""
     rooms = list(channel.rooms.values_list("state", flat=True))
@@ -112,6 +118,8 @@ def _row(channel: Channel) -> dict[str, Any]:
         "rooms_allowed": rooms.count(ChannelRoom.State.ALLOWED),
         "rooms_waiting": rooms.count(ChannelRoom.State.WAITING),
         "linked": list(channel.identities.values_list("external_id", flat=True)),
+        "events": _by_state(channel.events),
+        "replies": _by_state(channel.replies),
         "last_event_at": _timestamp(channel.last_event_at),
         "last_reply_at": _timestamp(channel.last_reply_at),
         "fault": channel.fault,
