@@ -102,6 +102,17 @@ async def access_token(account: ServiceAccount) -> str:
     return await asyncio.shield(task)
 
 
+async def fresh_token(account: ServiceAccount) -> str:
+    """Return a token that Google gives now, and use no earlier one from then on.
+
+    One that is kept works on for up to an hour after its key was deleted.
+
+    Raises:
+        DeliveryError: Google gives none; the one that is kept stays.
+    """
+    return await _fetch(account)
+
+
 def forget(account: ServiceAccount, token: str) -> None:
     """Use a token no more, because Google refused it."""
     kept = _TOKENS.get(account.fingerprint)

@@ -3,7 +3,7 @@
 1. The settings say how Google proves who it is.
 2. This installation's own address refuses a request without Google's token.
 3. Google's public keys can be fetched.
-4. The service account gets an access token.
+4. The service account gets a fresh access token.
 5. A message can be posted in the chosen space; it is taken back at once.
 
 It stops at the first step that fails, and says what to do.
@@ -17,7 +17,7 @@ from typing import Final
 from channels_app.bots.adapters import ChannelInfo, TestStep
 from channels_app.deliveries import DeliveryError
 from channels_app.google_chat import client
-from channels_app.google_chat.access import access_token, account_of
+from channels_app.google_chat.access import account_of, fresh_token
 from channels_app.google_chat.key_sets import KeysUnavailable, key_set
 from channels_app.google_chat.tokens import expected_of
 from routing import net
@@ -122,7 +122,7 @@ async def _account(channel: ChannelInfo, room_id: str) -> TestStep:
         )
     try:
         account = account_of(channel)
-        await access_token(account)
+        await fresh_token(account)
     except DeliveryError as error:
         return TestStep(ACCOUNT, False, str(error))
     return TestStep(ACCOUNT, True, account.email)

@@ -143,6 +143,16 @@ async def test_googles_refusals_are_named(
     assert str(status) in steps[-1].detail
 
 
+async def test_a_key_that_was_deleted_is_noticed_although_its_token_is_kept(
+    google: GoogleStandIn, own: Any, quick: None
+) -> None:
+    assert (await run(google_info(google)))[-1].ok
+    google.fail("token", 400)
+    steps = await run(google_info(google))
+    assert names(steps)[-1] == self_test.ACCOUNT and not steps[-1].ok
+    assert "not deleted" in steps[-1].detail
+
+
 async def test_without_a_space_it_says_how_to_get_one(
     google: GoogleStandIn, own: Any
 ) -> None:
