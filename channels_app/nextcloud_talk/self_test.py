@@ -117,8 +117,8 @@ async def _server(channel: ChannelInfo, room_id: str) -> TestStep:
     if reply.status in net.REDIRECTS:
         text = f"{url} redirects to another address; enter that one."
         return TestStep(SERVER, False, text)
-    if reply.status == 503:
-        return TestStep(SERVER, False, client.SENTENCES[503])
+    if reply.status >= 500:
+        return TestStep(SERVER, False, _out_of_order(url, reply.status))
     answer = reply.json()
     if not isinstance(answer, dict) or "ocs" not in answer:
         return TestStep(
@@ -128,6 +128,15 @@ async def _server(channel: ChannelInfo, room_id: str) -> TestStep:
             "lives in a folder such as /nextcloud, the address must end with it.",
         )
     return TestStep(SERVER, True, _version(answer))
+
+
+def _out_of_order(url: str, status: int) -> str:
+    if status == 503:
+        return client.SENTENCES[503]
+    return (
+        f"{url} answers with an error of its own ({status}). Look into the log of your "
+        "Nextcloud and of the proxy in front of it."
+    )
 
 
 def _version(answer: dict[str, Any]) -> str:

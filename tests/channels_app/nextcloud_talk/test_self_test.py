@@ -125,6 +125,8 @@ async def test_its_own_address_may_be_unreachable(
     ("word", "words"),
     [
         ("status-404", "no Nextcloud"),
+        ("status-500", "an error of its own (500)"),
+        ("status-502", "an error of its own (502)"),
         ("status-503", "maintenance"),
         ("redirect", "redirects"),
         ("cut", "cut"),
