@@ -64,6 +64,12 @@ def error_response(
         retryable = code in RETRYABLE
     response = JsonResponse(error_body(request, status, code, message), status=status)
     response.headers["Cache-Control"] = "no-store"
+    if status >= 500 and code != "internal":
+        # A model that is missing or silent is an ordinary answer. Django logs every
+        # response from 500 on as an error of this program, unless it is marked as
+        # logged already.
+        # Source: django.utils.log, log_response.
+        response._has_been_logged = True  # type: ignore[attr-defined]
     if status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     if request.path.startswith(OPENAI_PREFIX):

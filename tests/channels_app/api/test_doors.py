@@ -13,12 +13,14 @@ from django.test import AsyncClient, RequestFactory
 from pydantic import ValidationError
 
 from accounts.models import User
+from channels_app import turns
 from channels_app.api import app, openai_completions, openai_messages
 from channels_app.api.openai_requests import (
     MAX_CALLS,
     MAX_MESSAGES,
     CompletionRequest,
 )
+from channels_app.errors import CODES, TurnError
 from routing.models import Model
 from tests.support.api import Api, api_of, events_of, whole
 from tests.support.chat import scripted_model, session_for
@@ -40,6 +42,38 @@ BODIES: dict[str, dict[str, Any]] = {
 def scripted(transactional_db: None) -> Model:
     """The only model."""
     return scripted_model()
+
+
+# --- what the log says --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "is_fault"),
+    [
+        ("no_model", False),
+        ("upstream_unavailable", False),
+        ("upstream_timeout", False),
+        ("internal", True),
+    ],
+)
+@pytest.mark.parametrize("path", BODIES)
+async def test_only_a_fault_of_our_own_is_an_error_in_the_log(
+    alice: User,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    code: str,
+    is_fault: bool,
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise TurnError(code, "It is so.")
+
+    monkeypatch.setattr(turns, "start_turn", refuse)
+    monkeypatch.setattr(turns, "start_unstored", refuse)
+    response = await (await api_of(alice)).post(path, json.dumps(BODIES[path]))
+    assert response.status_code == CODES[code]
+    errors = [record for record in caplog.records if record.name == "django.request"]
+    assert [record.levelname for record in errors] == ["ERROR"] * is_fault
 
 
 # --- how much -----------------------------------------------------------------
