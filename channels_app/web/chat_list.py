@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
 from itertools import groupby
 
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Case, Exists, OuterRef, QuerySet, Subquery, When
 from django.utils import timezone
 
 from accounts.models import User
 from accounts.zones import zone_of
+from channels_app.models import Channel
 from personas.conversations import conversations_visible_to
 from personas.models import Conversation, Message, Persona
 
@@ -47,15 +48,18 @@ def chat_list(user: User, persona: Persona | None, wanted: int = PAGE_SIZE) -> C
 def listed(user: User) -> QuerySet[Conversation]:
     """Return the person's conversations with the marks that the list shows.
 
-    ``running``: an answer is being written; ``door``: by which channel the last
-    message came, ``None`` before the first.
+    ``running``: an answer is being written; ``door``: by which channel it began,
+    ``None`` before the first message. What others read along was made for a room, so
+    that the owner's own first word on the web page does not hide which one.
     """
-    running = Message.objects.filter(
-        conversation=OuterRef("pk"), state=Message.State.GENERATING
+    messages = Message.objects.filter(conversation=OuterRef("pk"))
+    running = messages.filter(state=Message.State.GENERATING)
+    channels = messages.order_by("created_at").values("channel")
+    by_bots = channels.filter(channel__in=Channel.Kind.values)
+    door = Case(
+        When(shared=True, then=Subquery(by_bots[:1])), default=Subquery(channels[:1])
     )
-    return conversations_visible_to(user).annotate(
-        running=Exists(running), door=F("current_message__channel")
-    )
+    return conversations_visible_to(user).annotate(running=Exists(running), door=door)
 
 
 def group_by_day(

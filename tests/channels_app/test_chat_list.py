@@ -82,23 +82,32 @@ def test_a_long_list_is_cut_and_says_how_to_see_more(
 
 
 def test_doors_and_shared_rooms_are_marked(alice: User, persona: Persona) -> None:
-    web = start_conversation(alice, persona, first_text="Web")
-    room = start_conversation(alice, persona, first_text="Room", shared=True)
-    for chat, channel in ((web, "web"), (room, "nextcloud_talk")):
-        chat.current_message = Message.objects.create(
-            conversation=chat, owner=alice, role="user", channel=channel
+    doors = {
+        "Web": ["web"],
+        "Joined": ["web", "google_chat"],
+        "Bot": ["google_chat", "web"],
+        "Room": ["web", "nextcloud_talk"],
+        "Empty": [],
+    }
+    for title, channels in doors.items():
+        chat = start_conversation(
+            alice, persona, first_text=title, shared=title == "Room"
         )
+        for channel in channels:
+            chat.current_message = Message.objects.create(
+                conversation=chat, owner=alice, role="user", channel=channel
+            )
         chat.save()
-    start_conversation(alice, persona, first_text="Empty")
     context = {"chats": chat_list(alice, persona), "current_persona": persona}
     html = render_to_string("chat/list.html", context)
     items = {
         title: item
         for item in html.split('<li class="chat-item"')[1:]
-        for title in ("Web", "Room", "Empty")
+        for title in doors
         if f'class="chat-link-title">{title}<' in item
     }
     assert "Others read along" in items["Room"]
     assert ">Nextcloud Talk</span>" in items["Room"]
-    for title in ("Web", "Empty"):
+    assert ">Google Chat</span>" in items["Bot"]
+    for title in ("Web", "Joined", "Empty"):
         assert "chat-marks" not in items[title]
