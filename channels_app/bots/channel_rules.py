@@ -30,7 +30,7 @@ _PAGES_OF_NEXTCLOUD: Final = ("/index.php", "/apps/", "/call/")
 _ADDON_ACCOUNT: Final = re.compile(
     r"service-\d+@gcp-sa-gsuiteaddons\.iam\.gserviceaccount\.com"
 )
-_PROJECT_NUMBER: Final = re.compile(r"\d{6,20}")
+_PROJECT_DIGITS: Final = range(6, 21)
 _TALK_TOKEN: Final = re.compile(r"[A-Za-z0-9]{3,64}")
 _TALK_USER: Final = re.compile(r"(?:users|federated_users)/\S{1,180}")
 _GOOGLE_SPACE: Final = re.compile(r"(?:spaces?|room|dm)/([A-Za-z0-9_-]{4,100})")
@@ -71,9 +71,15 @@ def _refuse_private(url: URL, address: str) -> None:
 
 def clean_project_number(text: str) -> str:
     """Return the number of a Google Cloud project; raises ``ValidationError``."""
-    if not _PROJECT_NUMBER.fullmatch(text):
+    if not (text.isascii() and text.isdigit()):
         raise ValidationError(
             "The project number is digits only; it is not the project's name or id."
+        )
+    if len(text) not in _PROJECT_DIGITS:
+        least, most = _PROJECT_DIGITS[0], _PROJECT_DIGITS[-1]
+        raise ValidationError(
+            f"A project number has {least} to {most} digits, not {len(text)}; Google's "
+            "console shows it on the project's dashboard."
         )
     return text
 

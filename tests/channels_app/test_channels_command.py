@@ -295,6 +295,27 @@ def test_a_google_channel_is_taken(
 
 
 @pytest.mark.usefixtures("persona")
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (1, "6 to 20 digits, not 1;"),
+        ("1" * 21, "6 to 20 digits, not 21;"),
+        ("my-project", "digits only"),
+        ("١٢٣٤٥٦٧٨", "digits only"),
+    ],
+)
+def test_a_wrong_project_number_is_refused_for_what_is_wrong(
+    file: Any, number: Any, why: str
+) -> None:
+    path = file({"alice": {"google_chat": {"project_number": number}}})
+    output = io.StringIO()
+    with pytest.raises(CommandError, match="Nothing of the file"):
+        call_command("channels", "import", path, stdout=output)
+    assert why in output.getvalue()
+    assert not Channel.objects.exists()
+
+
+@pytest.mark.usefixtures("persona")
 def test_a_google_key_is_read_from_beside_the_file_and_checked(
     file: Any, tmp_path: Path
 ) -> None:
