@@ -12,7 +12,7 @@ from channels_app.api.schemas import ChatIn
 from channels_app.bots.asking import first_id, second_id
 from channels_app.errors import TurnError
 from channels_app.models import InboundEvent
-from channels_app.turn_requests import TurnRequest
+from channels_app.turn_requests import EditRequest, TurnRequest
 from channels_app.web.frames import decode
 from personas.models import Message
 from routing.backends.scripted import calls
@@ -31,6 +31,26 @@ async def write_down(platform: Platform, client_id: str, channel: str = "api") -
     assert started.stream is not None
     async for _ in started.stream.read():
         pass
+
+
+async def test_an_id_of_another_text_is_refused(platform: Platform) -> None:
+    owner = platform.channel.owner_id
+    await write_down(platform, "same")
+
+    def asked() -> Message:
+        return Message.objects.get(owner=owner, role="user")
+
+    said = await run_in_db_pool(asked)
+    other = TurnRequest(client_id="same", text="Another text", persona="inara")
+    edit = EditRequest("same", said.pk, "Another text")
+
+    for request in (other, edit):
+        with pytest.raises(TurnError) as caught:
+            await turns.start_turn(owner, request)
+        assert caught.value.code == "conflict"
+
+    await write_down(platform, "same")  # the same text finds what it began
+    assert await run_in_db_pool(Message.objects.filter(owner=owner).count) == 2
 
 
 @pytest.mark.parametrize("ending", ["", "-again"])
