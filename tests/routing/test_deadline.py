@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -102,10 +103,9 @@ async def test_silent_hosts_together_take_no_longer_than_asked(
         assert len(scripted.calls) == 1
     error = completion.result.error
     assert error is not None
-    assert (error.code, error.message) == (
-        "upstream_timeout",
-        "No model answered within 1 s.",
-    )
+    assert error.code == "upstream_timeout"
+    # It names the time that passed, which is longer on a busy computer.
+    assert re.fullmatch(r"No model answered within [1-9][\d.]* s\.", error.message)
 
 
 @pytest.mark.django_db(transaction=True)
