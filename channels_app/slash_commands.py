@@ -23,6 +23,8 @@ from personas.models import Conversation, Persona
 from personas.personas import personas_visible_to
 
 UNKNOWN = "unknown"
+HELP = "help"
+"""The one command that guests may give."""
 _WORD = re.compile(r"/([a-z][a-z_-]{0,31})(?=\s|\Z)", re.IGNORECASE)
 _MAX_QUOTED_CHARS = 60
 
@@ -108,14 +110,14 @@ def run(command: Command, place: Place) -> Result:
     if command.name == UNKNOWN:
         return Result(_unknown(command.argument, place))
     known = COMMANDS[command.name]
-    if place.guest and command.name != "help":
+    if place.guest and command.name != HELP:
         return Result("Commands are for the owner of this persona alone.")
     if not (place.alone or known.where_others_read):
         return Result(
             f"Others read here, so “/{command.name}” is not answered. "
             "Use it on the web page, or where only you read."
         )
-    if command.argument and not known.argument and command.name != "help":
+    if command.argument and not known.argument and command.name != HELP:
         return Result(
             f"Nothing was done: “/{command.name}” stands alone. "
             "Send what follows it as a message of its own."
@@ -126,7 +128,7 @@ def run(command: Command, place: Place) -> Result:
 def commands_for(place: Place) -> dict[str, Known]:
     """Return the commands that may be given at a place, in the order of help."""
     if place.guest:
-        return {"help": COMMANDS["help"]}
+        return {HELP: COMMANDS[HELP]}
     return {
         name: known
         for name, known in COMMANDS.items()
@@ -246,6 +248,6 @@ COMMANDS: dict[str, Known] = {
         _stop, "Stop the answer that is being written.", where_others_read=True
     ),
     "cost": Known(_cost, "What this conversation, today and this month cost."),
-    "help": Known(_help, "List the commands.", where_others_read=True),
+    HELP: Known(_help, "List the commands.", where_others_read=True),
 }
 """Every command by its name, in the order in which help lists them."""

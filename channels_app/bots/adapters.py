@@ -91,6 +91,8 @@ class Adapter(Protocol):
     ) -> AbstractAsyncContextManager[WorkSign]:
         """Show that an answer is being written; what was shown ends with the context.
 
+        It is entered before the turn starts, which may have to wait for another.
+
         ``key`` is the id that the first part of the answer will have. Never raises
         because of the other side.
         """
@@ -103,7 +105,13 @@ class WorkSign(Protocol):
     """What shows that somebody works at an answer."""
 
     async def follow(self, stream: TurnStream) -> None:
-        """Show the growing answer until its end where the platform can; else wait."""
+        """Show the growing answer until its end where the platform can; else wait.
+
+        A stream without words ends the sign all the same.
+        """
+
+    async def withdraw(self) -> None:
+        """Take back what stands for the answer: nothing will take its place."""
 
 
 class Patience:
@@ -113,6 +121,9 @@ class Patience:
         """Wait for the end of the answer."""
         async for _ in stream.read():
             pass
+
+    async def withdraw(self) -> None:
+        """Do nothing: nothing stands for the answer."""
 
 
 def adapter_for(kind: str) -> Adapter:

@@ -21,11 +21,11 @@ from django.db import DatabaseError
 
 from channels_app import turns
 from channels_app.bots import claims, endings, judging, outbox
-from channels_app.bots.adapters import adapter_for
 from channels_app.bots.asking import Ask
 from channels_app.bots.claims import Claim
 from channels_app.bots.desk import Desk, GivenBack
 from channels_app.bots.judging import Said
+from channels_app.bots.work_signs import ShownWork, shown_work
 from channels_app.errors import TurnError
 from channels_app.streams import TurnStream
 from routing.db_pool import run_in_db_pool
@@ -144,57 +144,55 @@ class _Office:
             await self._ask(claim, verdict)
 
     async def _ask(self, claim: Claim, ask: Ask) -> None:
-        """Run the turn of an event, or find it, and close the event with its answer."""
+        """Run the turn of an event, or find it, and close the event with its answer.
+
+        Work is shown from now on: the turn may have to wait for another one.
+        """
+        async with shown_work(ask) as sign:
+            try:
+                turn, stream = await self._begun(claim, ask)
+            except TurnError as error:
+                if error.code not in REFUSED:
+                    raise
+                await self._refuse(claim, ask, sign, error)
+                return
+            # Without a stream another process may have left its sign there, which
+            # goes with this one.
+            if stream is not None:
+                await sign.follow(stream)
+            await self._finish(claim, ask, turn, sign)
+
+    async def _begun(self, claim: Claim, ask: Ask) -> tuple[UUID, TurnStream | None]:
+        """Return the turn of an event with its stream, and note that it has begun."""
         if ask.turn is not None:
             if ask.conversation is not None:
                 await run_in_db_pool(
                     endings.note_start, claim, ask.room, ask.turn, ask.conversation
                 )
-            stream = await _stream_of(ask.user_id, ask.turn)
-            await self._follow(claim, ask, ask.turn, stream)
-            return
-        try:
-            started = await _start(ask)
-        except TurnError as error:
-            if error.code not in REFUSED:
-                raise
-            words = f"{endings.SORRY} {error.message}"
-            text = await run_in_db_pool(
-                endings.refuse, claim, ask.incoming, error.code, words
-            )
-            self._say(claim, text, is_sync=ask.is_sync)
-            return
+            return ask.turn, await _stream_of(ask.user_id, ask.turn)
+        started = await _start(ask)
         turn, conversation = started.turn, started.beginning.conversation
         assert turn is not None  # noqa: S101  an answer was asked for
         await run_in_db_pool(endings.note_start, claim, ask.room, turn, conversation)
-        await self._follow(claim, ask, turn, started.stream)
+        return turn, started.stream
 
-    async def _follow(
-        self, claim: Claim, ask: Ask, turn: UUID, stream: TurnStream | None
+    async def _refuse(
+        self, claim: Claim, ask: Ask, sign: ShownWork, error: TurnError
     ) -> None:
-        """Show that somebody works at it, wait for the end and hand the answer over."""
-        if ask.channel is None or ask.is_sync:
-            await _end_of(stream)
-            await self._finish(claim, ask, turn)
-            return
-        finished = False
-        adapter = adapter_for(ask.kind)
-        try:
-            async with adapter.showing_work(ask.channel, ask.incoming, ask.key) as sign:
-                # Without a stream another process may have left its sign there, which
-                # goes with this one.
-                if stream is not None:
-                    await sign.follow(stream)
-                await self._finish(claim, ask, turn, getattr(sign, "external_id", ""))
-                finished = True
-        except Exception:
-            logger.exception("The sign of work at event %d failed", claim.event_id)
-        if not finished:
-            await _end_of(stream)
-            await self._finish(claim, ask, turn)
+        """Close an event whose turn cannot start; the reason takes the sign's place."""
+        await sign.end()
+        refused = await run_in_db_pool(
+            endings.refuse,
+            claim,
+            ask.incoming,
+            error.code,
+            f"{endings.SORRY} {error.message}",
+            external_id=sign.external_id,
+        )
+        await self._hand_over(claim, ask, sign, refused)
 
     async def _finish(
-        self, claim: Claim, ask: Ask, turn: UUID, external_id: str = ""
+        self, claim: Claim, ask: Ask, turn: UUID, sign: ShownWork
     ) -> None:
         """Store the answer as soon as its row has ended, and let it be sent."""
         while True:
@@ -204,13 +202,22 @@ class _Office:
                 ask.incoming,
                 turn,
                 alone=ask.alone,
-                external_id=external_id,
+                external_id=sign.external_id,
             )
             if ended is not None:
                 break
             await asyncio.sleep(LOOK_EVERY_S)
-        if not ended.again:
-            self._say(claim, ended.text, is_sync=ask.is_sync)
+        await self._hand_over(claim, ask, sign, ended)
+
+    async def _hand_over(
+        self, claim: Claim, ask: Ask, sign: ShownWork, ended: endings.Ended
+    ) -> None:
+        """Let the words that end an event be sent, or what stands for them go."""
+        if ended.again:
+            return
+        self._say(claim, ended.text, is_sync=ask.is_sync)
+        if not ended.text:
+            await sign.withdraw()
 
 
 _OFFICES: WeakKeyDictionary[asyncio.AbstractEventLoop, _Office] = WeakKeyDictionary()
@@ -247,9 +254,3 @@ async def _stream_of(user_id: int, turn: UUID) -> TurnStream | None:
     with suppress(TurnError):
         return await turns.resume(user_id, turn)
     return None
-
-
-async def _end_of(stream: TurnStream | None) -> None:
-    if stream is not None:
-        async for _ in stream.read():
-            pass

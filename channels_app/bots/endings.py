@@ -105,14 +105,23 @@ def note_start(claim: Claim, room: int, turn: UUID, conversation: UUID) -> None:
             )
 
 
-def refuse(claim: Claim, incoming: Incoming, code: str, text: str) -> str:
-    """Close an event whose turn could not begin; return what was said."""
+def refuse(
+    claim: Claim, incoming: Incoming, code: str, text: str, *, external_id: str = ""
+) -> Ended:
+    """Close an event whose turn could not begin, with words unless nobody may read.
+
+    Args:
+        external_id: The platform's message that the words replace.
+    """
     try:
         event = _held_event(claim)
-        close(event, incoming, InboundEvent.State.FAILED, reason=code, text=text)
+        if readers.objection_to_answer(event, incoming, alone=False):
+            text = ""
+        failed = InboundEvent.State.FAILED
+        close(event, incoming, failed, reason=code, text=text, external_id=external_id)
     except Lost:
-        return ""
-    return text
+        return Ended(again=True)
+    return Ended(text)
 
 
 def finish(

@@ -138,7 +138,9 @@ def _judge(event: InboundEvent) -> Said | Ask:
 def _give_up(case: _Case) -> Said:
     """End an event whose attempts all failed, and say so where it was for us."""
     allowed = case.room.state == ChannelRoom.State.ALLOWED
-    expected = case.sender.alone or case.incoming.names_bot or case.event.turn_id
+    persona = rooms.persona_of(case.channel, case.room)
+    named = persona is not None and _is_named(case, persona)
+    expected = named or case.event.turn_id
     text = SORRY if allowed and expected else ""
     return case.close(State.FAILED, GAVE_UP, text)
 
@@ -174,14 +176,10 @@ def _judge_message(case: _Case) -> Said | Ask:
     persona = rooms.persona_of(case.channel, case.room)
     if persona is None:
         return case.ignore("no persona")
-    named = (
-        sender.alone
-        or incoming.names_bot
-        or rooms.names_persona(incoming.text, persona)
-    )
+    named = _is_named(case, persona)
     if guards.is_loop(event):
         return _pause(case, named=named)
-    command = slash_commands.parse(incoming.text)
+    command = slash_commands.parse(rooms.without_name(incoming, persona))
     if command is not None and (named or _is_for_us(command, sender)):
         return _run_command(case, persona, command)
     if not named or not incoming.text.strip():
@@ -198,9 +196,23 @@ def _pause(case: _Case, *, named: bool) -> Said:
     return case.ignore(guards.LOOP, text)
 
 
+def _is_named(case: _Case, persona: Persona) -> bool:
+    """Say whether somebody expects an answer to a message."""
+    return (
+        case.sender.alone
+        or case.incoming.names_bot
+        or rooms.names_persona(case.incoming.text, persona)
+    )
+
+
 def _is_for_us(command: slash_commands.Command, sender: Sender) -> bool:
-    """A command of the owner need not name anybody, if there is such a command."""
-    return sender.is_owner and command.name != slash_commands.UNKNOWN
+    """Say whether a command need not name anybody.
+
+    That is any that the owner gives, if there is such a command, and help for guests.
+    """
+    if not sender.is_owner:
+        return command.name == slash_commands.HELP
+    return command.name != slash_commands.UNKNOWN
 
 
 def _judge_question(case: _Case, persona: Persona) -> Said | Ask:

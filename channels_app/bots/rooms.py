@@ -157,7 +157,29 @@ def conversation_of(
 
 def names_persona(text: str, persona: Persona) -> bool:
     """Say whether a text names a persona, as a word of its own and in any case."""
-    names = "|".join(
+    return _search(rf"(?<!\w)(?:{_names(persona)})(?!\w)", text) is not None
+
+
+def without_name(incoming: Incoming, persona: Persona) -> str:
+    """Return what a message says behind the name with which it addresses a persona.
+
+    ``Inara, /help`` and ``@Inara /help`` give ``/help``. Of a mention by the platform's
+    own means only its comma may be left. What stands in another line, or behind other
+    words, was not said to the persona in this way: the text is returned whole then.
+    """
+    text = incoming.text.strip()
+    name = rf"@?(?:{_names(persona)})(?!\w)"
+    named = _search(rf"\A{name}(?:[ \t]*[,:;][ \t]*|[ \t]+)(?=/)", text)
+    if named is None and incoming.names_bot:
+        named = _search(r"\A[,:;][ \t]*(?=/)", text)
+    return text[named.end() :] if named else text
+
+
+def _names(persona: Persona) -> str:
+    return "|".join(
         re.escape(name) for name in (persona.display_name, persona.name) if name
     )
-    return re.search(rf"(?<!\w)(?:{names})(?!\w)", text, re.IGNORECASE) is not None
+
+
+def _search(pattern: str, text: str) -> re.Match[str] | None:
+    return re.search(pattern, text, re.IGNORECASE)

@@ -64,6 +64,15 @@ class Placeholder:
         self._news.set()
         await self._task
 
+    async def withdraw(self) -> None:
+        """Delete the message: no answer will replace it."""
+        await self.end()
+        if self.external_id:
+            try:
+                await client.delete(self._channel, self.external_id)
+            except DeliveryError as error:
+                logger.info("a sign of work stays: %s", error)
+
     async def _work(self) -> None:
         try:
             await self._post()

@@ -25,6 +25,7 @@ async def bots_running(
         monkeypatch.setitem(adapters.ADAPTERS, kind, ADAPTER)
     calls.clear()
     TestAdapter.sent, TestAdapter.shown, TestAdapter.on_show = [], [], None
+    TestAdapter.stands_for, TestAdapter.withdrawn, TestAdapter.showing = "", 0, 0
     yield
     await answering.drain(0)
     await couriers.drain(0)

@@ -41,10 +41,17 @@ WAIT_S = 10.0
 class Sign:
     """Shows work by reading along."""
 
+    external_id = ""
+
     async def follow(self, stream: TurnStream) -> None:
-        """Read to the end."""
+        """Read to the end; then it is known what stands for the answer."""
         async for _ in stream.read():
             pass
+        self.external_id = TestAdapter.stands_for
+
+    async def withdraw(self) -> None:
+        """Note that nothing stands for the answer any more."""
+        TestAdapter.withdrawn += 1
 
 
 class TestAdapter:
@@ -55,6 +62,11 @@ class TestAdapter:
     sent: list[Outgoing] = []
     shown: list[UUID] = []
     on_show: Callable[[], None] | None = None
+    stands_for = ""
+    """Id of the message that a sign of work is."""
+    withdrawn = 0
+    showing = 0
+    """Signs of work that are seen now."""
 
     def split(self, text: str) -> list[str]:
         """Cut by length alone."""
@@ -74,7 +86,11 @@ class TestAdapter:
         TestAdapter.shown.append(key)
         if TestAdapter.on_show is not None:
             TestAdapter.on_show()
-        yield Sign()
+        TestAdapter.showing += 1
+        try:
+            yield Sign()
+        finally:
+            TestAdapter.showing -= 1
 
     async def self_test(self, channel: ChannelInfo, room_id: str) -> list[TestStep]:
         """There is nothing to test."""

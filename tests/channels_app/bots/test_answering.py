@@ -26,6 +26,7 @@ from channels_app.bots import (
     readers,
     rooms,
 )
+from channels_app.errors import TurnError
 from channels_app.models import Channel, ChannelRoom, InboundEvent, OutboundReply
 from channels_app.turn_requests import TurnRequest
 from personas.models import Message
@@ -177,27 +178,30 @@ async def test_rooms_of_one_channel_wait_for_their_turn(
 ) -> None:
     """Twelve rooms of one channel, of which eight are answered, hold up nobody else."""
     others = await run_in_db_pool(_twelve_rooms, platform, bob)
-    script = [TextDelta("x"), 0.3, TextDelta("y"), Finished()]
-    with playing(scripted=script):
+    lasting = [TextDelta("x"), 60.0, Finished()]
+    quick = [TextDelta("y"), Finished()]
+    with playing(scripted=[*[lasting] * 9, quick]):
         ids = []
         for number in range(12):
             message = platform.message("hello", room_id=f"busy{number}")
             ids.append((await platform.receive(message)).event_id)
         ids.append((await others.receive(others.message("hello"))).event_id)
-        async with asyncio.timeout(10):
-            while len(calls) < 9:
+        async with asyncio.timeout(30):
+            while len(running := await run_in_db_pool(_running)) < 9:
                 await asyncio.sleep(0.01)
-        running = await run_in_db_pool(
-            lambda: list(
-                InboundEvent.objects.filter(state=State.PROCESSING).values_list(
-                    "channel_id", flat=True
-                )
-            )
-        )
-        assert running.count(platform.channel.pk) == claims.ROOMS_PER_CHANNEL
-        assert running.count(others.channel.pk) == 1
+        mine, theirs = platform.channel.pk, others.channel.pk
+        channels = [channel for channel, _ in running]
+        assert channels.count(mine) == claims.ROOMS_PER_CHANNEL
+        assert channels.count(theirs) == 1
+        await turns.stop_all(tuple(turn for _, turn in running))
         for event_id in ids:
-            await platform.over(event_id or 0)
+            await platform.over(event_id or 0, 30)
+
+
+def _running() -> list[tuple[int, uuid.UUID]]:
+    """Return the channels and turns of the events whose answers are being written."""
+    rows = InboundEvent.objects.filter(state=State.PROCESSING, turn_id__isnull=False)
+    return list(rows.values_list("channel_id", "turn_id"))
 
 
 def _twelve_rooms(platform: Platform, bob: User) -> Platform:
@@ -521,11 +525,11 @@ async def test_whoever_lost_the_claim_changes_nothing(platform: Platform) -> Non
     await _left(platform, event_id)
     assert await run_in_db_pool(judging.judge, claim) is None
     message = platform.message("hello")
-    text = await run_in_db_pool(endings.refuse, claim, message, "busy", "No.")
+    refused = await run_in_db_pool(endings.refuse, claim, message, "busy", "No.")
     ended = await run_in_db_pool(
         lambda: endings.finish(claim, message, uuid.uuid4(), alone=True)
     )
-    assert (text, ended) == ("", endings.Ended(again=True))
+    assert refused == ended == endings.Ended(again=True)
     assert platform.texts() == ["hello"]
 
 
@@ -679,6 +683,101 @@ async def test_an_answer_waits_for_the_one_before_in_its_conversation(
         )
         await platform.say("talk")
     assert platform.texts() == ["hello", "after"]
+
+
+async def test_work_is_shown_while_the_turn_waits_for_another(
+    platform: Platform,
+) -> None:
+    first = await platform.say("hello")
+    answer = await run_in_db_pool(Message.objects.get, pk=first.turn_id)
+    lasting = [TextDelta("a"), 20.0, Finished()]
+    with playing(scripted=[lasting, [TextDelta("after"), Finished()]]):
+        other = await turns.start_turn(
+            platform.channel.owner_id,
+            TurnRequest("w1", "web", conversation=answer.conversation_id),
+        )
+        receipt = await platform.receive(platform.message("talk"))
+        async with asyncio.timeout(10):
+            while len(TestAdapter.shown) < 2:
+                await asyncio.sleep(0.01)
+        event = await run_in_db_pool(InboundEvent.objects.get, pk=receipt.event_id)
+        assert (event.state, event.turn_id) == (State.PROCESSING, None)
+        assert (TestAdapter.showing, turns.running_count()) == (1, 1)
+        assert other.turn is not None
+        await turns.stop_all((other.turn,))
+        await platform.over(receipt.event_id or 0)
+    assert platform.texts() == ["hello", "after"]
+    assert TestAdapter.shown[1] == outbox.key_of(event) == TestAdapter.sent[1].id
+
+
+@pytest.mark.parametrize(
+    ("state", "texts", "withdrawn"),
+    [
+        ("allowed", ["Sorry, I could not answer this message. No."], 0),
+        ("refused", [], 1),
+    ],
+)
+async def test_a_turn_that_cannot_start_leaves_no_sign_of_work(
+    platform: Platform,
+    monkeypatch: pytest.MonkeyPatch,
+    state: str,
+    texts: list[str],
+    withdrawn: int,
+) -> None:
+    """Its refusal replaces what stands for the answer; unsaid, that is taken back."""
+
+    async def refused(*_: Any) -> Any:
+        await run_in_db_pool(lambda: ChannelRoom.objects.update(state=state))
+        raise TurnError("busy", "No.")
+
+    monkeypatch.setattr(turns, "start_turn", refused)
+    monkeypatch.setattr(answering, "BUSY_PAUSES_S", (0.01,))
+    TestAdapter.stands_for = "placeholder"
+    event = await platform.say("hello")
+    assert (event.state, event.reason) == (State.FAILED, "busy")
+    assert platform.texts() == texts
+    assert all(each.external_id == "placeholder" for each in TestAdapter.sent)
+    await _no_sign()
+    assert TestAdapter.withdrawn == withdrawn
+
+
+async def test_an_answer_that_nobody_may_read_takes_its_sign_with_it(
+    platform: Platform,
+) -> None:
+    with playing(scripted=[TextDelta("one "), 0.4, TextDelta("two"), Finished()]):
+        receipt = await platform.receive(platform.message("hello"))
+        await _writing()
+        await run_in_db_pool(lambda: ChannelRoom.objects.update(state="refused"))
+        await platform.over(receipt.event_id or 0)
+    await _no_sign()
+    assert (platform.texts(), TestAdapter.withdrawn) == ([], 1)
+
+
+async def test_a_start_that_fails_is_tried_again_and_given_up_with_a_word(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it was named by its text alone, too: its sign of work stands there."""
+    tries = []
+
+    async def broken(*_: Any) -> Any:
+        tries.append(TestAdapter.showing)
+        raise TurnError("internal", "Broken.")
+
+    await run_in_db_pool(lambda: ChannelRoom.objects.update(alone=False))
+    monkeypatch.setattr(turns, "start_turn", broken)
+    monkeypatch.setattr(desk, "FAILED_PAUSES_S", (0.01,))
+    event = await platform.say("inara, hello")
+    assert tries == [1] * claims.MAX_ATTEMPTS
+    assert event.state == State.FAILED
+    (sent,) = TestAdapter.sent
+    assert (sent.text, sent.id) == (endings.SORRY, TestAdapter.shown[0])
+    assert TestAdapter.showing == 0
+
+
+async def _no_sign() -> None:
+    async with asyncio.timeout(10):
+        while TestAdapter.showing:
+            await asyncio.sleep(0.01)
 
 
 async def test_a_fault_of_our_own_is_tried_again_and_then_given_up(
