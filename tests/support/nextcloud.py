@@ -4,9 +4,11 @@ It checks what a bot sends (headers, signature over the text alone, feature
 ``response``, the message replied to, the length), answers with the codes of the real
 server, keeps what it got, and sends signed events to a bot's address, written as PHP
 writes JSON. It runs in a thread of the test (``Nextcloud``), or in a process of its
-own, which ends with its standard input and shows its journal at ``GET /journal``::
+own, which ends with its standard input, shows its journal at ``GET /journal`` and
+sends a message to a bot at ``POST /send`` (see ``nextcloud_by_hand``)::
 
     python -m tests.support.nextcloud [SECRET]      # prints "ready http://127.0.0.1:…"
+    curl -d '{"address": "http://…/webhook/nextcloud/alice", "text": "Hi"}' URL/send
 
 ``behave`` makes the next requests go wrong, one word each:
 
@@ -42,6 +44,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from tests.support import nextcloud_by_hand
 from tests.support.nextcloud_events import (
     ROOM,
     Answer,
@@ -241,8 +244,8 @@ class Nextcloud(Events):
         await asyncio.sleep(0.02)  # aborted connections are closed a moment later
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        if request.path == "/journal":
-            return self._journal(request)
+        if request.path in nextcloud_by_hand.PATHS:
+            return await nextcloud_by_hand.answer(self, request)
         call = Call(
             request.method, request.path, dict(request.headers), await request.read()
         )
@@ -360,14 +363,6 @@ class Nextcloud(Events):
         self.reactions.remove((room, number, emoji))
         self.reaction_log.append(("-", room, number, emoji))
         return 200
-
-    def _journal(self, request: web.Request) -> web.Response:
-        if request.method == "DELETE":
-            self.calls.clear()
-            self.posts.clear()
-        calls = [(call.method, call.path, call.status) for call in self.calls]
-        posts = [vars(post) for post in self.posts]
-        return web.json_response({"calls": calls, "posts": posts})
 
 
 _CAPABILITIES: Final = {
