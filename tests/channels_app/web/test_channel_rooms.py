@@ -252,6 +252,14 @@ def test_the_last_ten_are_shown_without_what_was_said(
         assert not any(column in sql.split("FROM")[0] for sql in asked)
 
 
+@pytest.fixture
+def allowed(room: ChannelRoom) -> ChannelRoom:
+    """The room, which alice allowed: nothing is sent again anywhere else."""
+    room.state = ChannelRoom.State.ALLOWED
+    room.save()
+    return room
+
+
 def again(hers: Client, reply: OutboundReply) -> str:
     answer = hers.post(f"{BASE}replies/{reply.pk}/retry/", follow=True)
     reply.refresh_from_db()
@@ -259,7 +267,7 @@ def again(hers: Client, reply: OutboundReply) -> str:
 
 
 def test_a_failed_reply_is_sent_again_with_what_waited_for_it(
-    hers: Client, channel: Channel
+    hers: Client, channel: Channel, allowed: ChannelRoom
 ) -> None:
     event = event_of(channel, 1)
     before = reply_of(event, 0, state="sent", text="")
@@ -276,7 +284,7 @@ def test_a_failed_reply_is_sent_again_with_what_waited_for_it(
 
 
 def test_what_may_have_arrived_is_marked_as_a_repetition(
-    hers: Client, channel: Channel
+    hers: Client, channel: Channel, allowed: ChannelRoom
 ) -> None:
     unsure = reply_of(event_of(channel, 1), state="unknown")
     again(hers, unsure)
@@ -285,11 +293,22 @@ def test_what_may_have_arrived_is_marked_as_a_repetition(
 
 @pytest.mark.parametrize("fields", [{"state": "sent"}, {"text": ""}])
 def test_what_arrived_or_has_no_text_is_not_sent_again(
-    hers: Client, channel: Channel, fields: dict[str, Any]
+    hers: Client, channel: Channel, allowed: ChannelRoom, fields: dict[str, Any]
 ) -> None:
     reply = reply_of(event_of(channel, 1), **fields)
     assert "nothing to send again" in again(hers, reply)
     assert reply.state == fields.get("state", "failed")
+
+
+@pytest.mark.parametrize("state", ["waiting", "refused"])
+def test_nothing_is_sent_again_to_a_room_that_is_not_allowed(
+    hers: Client, room: ChannelRoom, state: str
+) -> None:
+    room.state = ChannelRoom.State(state)
+    room.save()
+    reply = reply_of(event_of(room.channel, 1))
+    assert "The room is not allowed any more." in again(hers, reply)
+    assert (reply.state, reply.text) == ("failed", SAID)
 
 
 # --- the test ----------------------------------------------------------------------
