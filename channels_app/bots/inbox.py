@@ -27,8 +27,9 @@ from django.db import (
 from django.db.models import Field
 from django.utils import timezone
 
+from channels_app.bots import rooms
 from channels_app.bots.incoming import Incoming
-from channels_app.models import Channel, InboundEvent
+from channels_app.models import Channel, ChannelRoom, InboundEvent
 from channels_app.tasks import TaskSet
 from channels_app.turn_run import storable
 from routing.db_pool import run_in_db_pool
@@ -40,6 +41,8 @@ BATCH = 200
 STOP = "stop"
 """Kind of the row of a message that stops what its room waits for: it must not wait
 behind that."""
+STOP_TEXT = "/stop"
+"""The text of such a message, perhaps behind a name."""
 WITH_EFFECT = frozenset({"message", "joined"})
 """Kinds of events that somebody has to work at; the others are over when stored."""
 _ID_CHARS, _ROOM_CHARS, _NONCE_CHARS = 255, 200, 128
@@ -229,7 +232,7 @@ def _row(channel_id: int, incoming: Incoming) -> InboundEvent:
         channel_id=channel_id,
         external_id=_short(incoming.external_id, _ID_CHARS),
         nonce=_short(incoming.nonce, _NONCE_CHARS),
-        kind=STOP if is_stop(incoming) else incoming.kind,
+        kind=STOP if is_stop(channel_id, incoming) else incoming.kind,
         room_id=incoming.room_id,
         sender_id=incoming.sender_id,
         payload=incoming.payload(),
@@ -242,9 +245,28 @@ def _row(channel_id: int, incoming: Incoming) -> InboundEvent:
     return event
 
 
-def is_stop(incoming: Incoming) -> bool:
-    """Say whether a message asks to stop an answer, whoever wrote it."""
-    return incoming.kind == "message" and incoming.text.strip().lower() == "/stop"
+def is_stop(channel_id: int, incoming: Incoming) -> bool:
+    """Say whether a message asks to stop an answer, whoever wrote it.
+
+    Names are looked up only where a text may be a name and then ``/stop``.
+    """
+    text = incoming.text.strip().lower()
+    if incoming.kind != "message" or not text.endswith(STOP_TEXT):
+        return False
+    return text == STOP_TEXT or _stops_persona(channel_id, incoming)
+
+
+def _stops_persona(channel_id: int, incoming: Incoming) -> bool:
+    """Say whether ``/stop`` follows the name of who answers in the room."""
+    channel = Channel.objects.select_related("persona").filter(pk=channel_id).first()
+    if channel is None:
+        return False
+    there = ChannelRoom.objects.filter(channel=channel, external_id=incoming.room_id)
+    room = there.select_related("persona").first()
+    persona = rooms.persona_of(channel, room) if room else None
+    if persona is None:
+        return False
+    return rooms.without_name(incoming, persona).strip().lower() == STOP_TEXT
 
 
 def _storable(value: Any) -> Any:

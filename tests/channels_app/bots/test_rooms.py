@@ -256,7 +256,9 @@ async def test_guests_give_no_commands_but_help(
         )
     await platform.say("/help", **by_guest())
     assert "/cost" not in platform.texts()[-1]
-    await platform.say("/new", **by_guest(names_bot=False))
+    for text in ("/new", "/persona", "/model", "/stop", "/cost", "/nonsense"):
+        event = await platform.say(text, **by_guest(names_bot=False))
+        assert (event.state, event.reason) == (State.IGNORED, "not named")
     assert len(platform.texts()) == 7
     after = await _room(platform, SHARED)
     assert (after.conversation_id, after.persona_id, after.begins_new) == (
@@ -264,6 +266,69 @@ async def test_guests_give_no_commands_but_help(
         None,
         False,
     )
+
+
+@pytest.mark.parametrize("text", ["/help", " /HELP ", "Inara, /help", "@inara /help"])
+@pytest.mark.parametrize("guest", [False, True])
+async def test_help_is_given_to_everybody_in_an_allowed_room(
+    platform: Platform, shared: ChannelRoom, text: str, guest: bool
+) -> None:
+    who = by_guest(names_bot=False) if guest else here()
+    event = await platform.say(text, **who)
+    assert event.state == State.DONE
+    said = "".join(platform.texts())  # in parts, and said once
+    assert said.count("`/help`") == 1
+    assert ("`/new`" in said) is not guest
+    assert ("a persona that answers when it is named" in said) is guest
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("text", "mentioned"),
+    [
+        ("Inara, /new", False),
+        ("@Inara /new", False),
+        ("inara: /NEW", False),
+        ("Inara; /new", True),
+        (", /new", True),
+        ("/new", True),
+    ],
+)
+@pytest.mark.parametrize("guest", [False, True])
+async def test_a_command_may_follow_the_name_of_the_persona(
+    platform: Platform, shared: ChannelRoom, text: str, mentioned: bool, guest: bool
+) -> None:
+    """Whose it is, the sender alone decides."""
+    who = by_guest(names_bot=mentioned) if guest else here(names_bot=mentioned)
+    await platform.say(text, **who)
+    (said,) = platform.texts()
+    room = await _room(platform, SHARED)
+    assert said.startswith("Commands are for the owner" if guest else "Your next")
+    assert room.begins_new is not guest
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Inara\n/new",
+        "Inara,\n\n/new",
+        "hey Inara, /new",
+        "> Inara, /new",
+        "Inara, what does /new do",
+        "Inara, //new",
+        "Inara/new",
+        "Inara, he said: /new",
+        "Inara, Inara, /new",
+    ],
+)
+@pytest.mark.parametrize("guest", [False, True])
+async def test_what_stands_elsewhere_in_a_text_is_no_command(
+    platform: Platform, shared: ChannelRoom, text: str, guest: bool
+) -> None:
+    await platform.say(text, **(by_guest() if guest else here()))
+    assert calls[-1].prompt.messages[-1].text.endswith(f": {text}")
+    assert not (await _room(platform, SHARED)).begins_new
 
 
 # --- commands of the owner ----------------------------------------------------------
@@ -299,7 +364,10 @@ async def test_in_a_shared_room_most_commands_are_not_answered(
     assert len(platform.texts()) == 1
 
 
-async def test_stop_does_not_wait_for_what_it_stops(platform: Platform) -> None:
+@pytest.mark.parametrize("text", ["/stop", "Inara, /stop", "@inara /STOP"])
+async def test_stop_does_not_wait_for_what_it_stops(
+    platform: Platform, text: str
+) -> None:
     lasting = [TextDelta("one "), 20.0, TextDelta("two"), Finished()]
     with playing(scripted=lasting):
         receipt = await platform.receive(platform.message("hello"))
@@ -309,7 +377,7 @@ async def test_stop_does_not_wait_for_what_it_stops(platform: Platform) -> None:
             ):
                 await asyncio.sleep(0.02)
             await asyncio.sleep(0.1)
-        await platform.say("/stop")
+        await platform.say(text)
         event = await platform.over(receipt.event_id or 0)
     assert event.state == State.DONE
     assert sorted(platform.texts()) == [

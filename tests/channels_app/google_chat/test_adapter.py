@@ -471,6 +471,33 @@ async def test_nothing_is_posted_where_the_response_answers(
     assert not google.requests
 
 
+async def test_work_is_shown_before_there_is_an_answer_to_follow(
+    google: GoogleStandIn, channel: ChannelInfo, quick: None
+) -> None:
+    key = uuid.uuid4()
+    async with ADAPTER.showing_work(channel, incoming(), key) as sign:
+        await until(lambda: google.messages)
+        stream = TurnStream(uuid.uuid4(), 1)
+        stream.finish()
+        await sign.follow(stream)
+        await ADAPTER.send(
+            channel, outgoing("no", id=key, external_id=sign.external_id)
+        )
+    assert google.texts == ["no"]
+
+
+async def test_a_sign_of_work_that_nothing_replaces_is_deleted(
+    google: GoogleStandIn, channel: ChannelInfo, quick: None
+) -> None:
+    async with ADAPTER.showing_work(channel, incoming(), uuid.uuid4()) as sign:
+        await until(lambda: sign.external_id)
+        google.fail("delete", 500)
+        await sign.withdraw()
+        assert google.messages, "a failure hinders nobody"
+        await sign.withdraw()
+    assert not google.messages
+
+
 async def test_a_crash_of_the_work_ends_the_sign(
     google: GoogleStandIn, channel: ChannelInfo, quick: None
 ) -> None:
