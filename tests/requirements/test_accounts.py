@@ -678,7 +678,13 @@ def test_s04_no_other_module_reads_the_headers() -> None:
     names = re.compile(r"[\"'](?:authorization|x-api-key)[\"']", re.I)
     at_home = {"accounts/tokens.py", "accounts/models.py", "accounts/admin.py"}
     at_home |= {"channels_app/api/auth.py"}
-    outgoing = ("routing/net.py", "routing/backends/")
+    outgoing = (
+        "routing/net.py",
+        "routing/backends/",
+        "channels_app/google_chat/client.py",
+    )
+    # Google's token for the bot, which leads to nobody; and words about the API.
+    others = {"channels_app/google_chat/views.py", "channels_app/api/document.py"}
     found = {}
     for app in ("accounts", "ledger", "routing", "personas", "channels_app"):
         for path in (ROOT / app).rglob("*.py"):
@@ -688,7 +694,8 @@ def test_s04_no_other_module_reads_the_headers() -> None:
                 continue
             if reads.search(text):
                 found[name] = "knows tokens"
-            if names.search(text) and not name.startswith(outgoing):
+            at_stake = name not in others and not name.startswith(outgoing)
+            if names.search(text) and at_stake:
                 found[name] = "reads a header"
     assert found == {}
 

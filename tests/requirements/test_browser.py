@@ -12,6 +12,7 @@ from django.conf import settings
 from django.urls import get_resolver
 from playwright.sync_api import Page
 
+from channels_app.web.programs import is_for_programs
 from tests.requirements.test_access import routes
 from tests.support.browser import Canary, Seen, send, wait_for_answer
 from tests.support.browser_fixtures import *  # noqa: F403
@@ -115,6 +116,7 @@ NO_PAGE = {
     "mfa_download_recovery_codes": "a file to save",
     "jsi18n": "a script",
     "autocomplete": "data for a script",
+    "openapi": "data for programs",
     "google_login": "leads to Google",
     "google_callback": "leads from Google",
 }
@@ -155,11 +157,14 @@ def all_pages(page: Page, site: Site) -> list[str]:
             "1",
         ),
         **dict.fromkeys(("object_id", "content_type_id"), "1"),
+        **dict.fromkeys(("room_id", "identity_id", "webhook_id"), "1"),
+        **dict.fromkeys(("reply_id", "token_id", "delivery_id"), answer),
     }
     return MORE_PAGES + [
         address_of(route, values)
         for route, pattern in routes(get_resolver().url_patterns)
         if pattern.name not in NO_PAGE
+        and not is_for_programs(f"/{route}")
         # The admin's nameless routes only lead to others.
         and (pattern.name or not route.startswith("admin/"))
     ]
