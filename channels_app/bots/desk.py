@@ -159,12 +159,14 @@ class Desk:
             await self._work_at(claim)
         except GivenBack:
             await run_in_db_pool(claims.release, [claim], counts=False)
+            return  # it is its room's first still, so nothing follows it
         except Exception:
             logger.exception("Event %d was not answered", claim.event_id)
             pause_s = FAILED_PAUSES_S[min(claim.attempt, len(FAILED_PAUSES_S)) - 1]
             await run_in_db_pool(claims.release, [claim], pause_s=pause_s)
             if fresh:  # who works for others comes by again, and takes nothing new
                 asyncio.get_running_loop().call_later(pause_s, self.wake)
+            return
         if not (fresh or self._ending()):
             # Who received the next one saw that this one was being worked at.
             following = await run_in_db_pool(
