@@ -49,7 +49,7 @@ from accounts.models import User
 from channels_app.bots import outbox
 from channels_app.bots.channels import set_secrets
 from channels_app.bots.incoming import Incoming
-from channels_app.models import Channel, InboundEvent
+from channels_app.models import Channel, ChannelRoom, InboundEvent
 from channels_app.webhooks import announcing, endpoints
 from personas.personas import create_persona
 
@@ -62,6 +62,9 @@ channel = Channel(
 )
 set_secrets(channel, {"secret": SECRET})
 channel.save()
+ChannelRoom.objects.create(
+    channel=channel, external_id=ROOM, state=ChannelRoom.State.ALLOWED
+)
 came = Incoming(external_id="m1", kind="message", room_id=ROOM, text="Hello?")
 event = InboundEvent.objects.create(
     channel=channel, external_id="m1", kind="message", room_id=ROOM, state="done",
