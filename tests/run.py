@@ -35,7 +35,7 @@ from tests.support.missing import find_program  # noqa: E402
 PYTHON = sys.executable
 BIN = Path(PYTHON).parent
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true"}
-WORKERS = "2"
+WORKERS = "3"
 NOT_FAST = "not browser and not postgres and not redis and not slow"
 PYTEST_WITHIN_S = 30 * 60
 """A test that hangs beyond its own time limit must not hang the run."""
