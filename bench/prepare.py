@@ -133,7 +133,7 @@ def make_program(username: str) -> str:
 
     owner = User.objects.get(username=username)
     RoleSlot.objects.create(
-        owner=owner, role="chat", position=0, model=Model.objects.get(name=MODELS[0])
+        owner=owner, role="chat", position=0, model=Model.objects.get(label=MODELS[0])
     )
     return create_token(owner, scopes=["chat"])
 
@@ -149,7 +149,7 @@ def make_talk_bot(nextcloud_url: str) -> str:
     owner = User.objects.get(username="person0")
     set_role(owner, is_admin=True)  # whose Nextcloud may be on loopback
     RoleSlot.objects.create(
-        owner=owner, role="chat", position=0, model=Model.objects.get(name=MODELS[0])
+        owner=owner, role="chat", position=0, model=Model.objects.get(label=MODELS[0])
     )
     kind = Channel.Kind.NEXTCLOUD_TALK
     channel = Channel(
