@@ -8,12 +8,13 @@ admin, sign-in and static files carry it too.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
 from typing import cast
 
 from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
+
+from channels_app.web.middleware import AsyncGetResponse, GetResponse, SyncGetResponse
 
 POLICY = (
     "default-src 'none'; script-src 'self' 'nonce-{nonce}'; "
@@ -32,10 +33,6 @@ OTHER_HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 
-_SyncGetResponse = Callable[[HttpRequest], HttpResponseBase]
-_AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
-_GetResponse = _SyncGetResponse | _AsyncGetResponse
-
 
 def new_nonce() -> str:
     """Return 128 random bits in URL-safe base64 (22 characters)."""
@@ -51,20 +48,20 @@ def security_headers(nonce: str) -> dict[str, str]:
 
 
 @sync_and_async_middleware
-def content_security_policy(get_response: _GetResponse) -> _GetResponse:
+def content_security_policy(get_response: GetResponse) -> GetResponse:
     """Give each request its ``csp_nonce`` and each response its security headers."""
     if iscoroutinefunction(get_response):
 
         async def async_middleware(request: HttpRequest) -> HttpResponseBase:
             nonce = _remember_nonce(request)
-            response = await cast("_AsyncGetResponse", get_response)(request)
+            response = await cast("AsyncGetResponse", get_response)(request)
             return _with_headers(response, nonce)
 
         return async_middleware
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         nonce = _remember_nonce(request)
-        response = cast("_SyncGetResponse", get_response)(request)
+        response = cast("SyncGetResponse", get_response)(request)
         return _with_headers(response, nonce)
 
     return middleware

@@ -24,6 +24,7 @@ API_PREFIXES = (
     "/channels/",
     "/v1/",
 )
+"""Addresses that begin like this are for programs alone."""
 _CODES = {
     400: "bad_request",
     403: "forbidden",

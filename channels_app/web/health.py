@@ -8,7 +8,6 @@ taken for a Host besides the allowed names; a foreign name is refused as everywh
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Awaitable, Callable
 from typing import cast
 
 from asgiref.sync import iscoroutinefunction
@@ -17,29 +16,27 @@ from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.http.request import split_domain_port
 from django.utils.decorators import sync_and_async_middleware
 
-PATH = "/health"
+from channels_app.web.middleware import AsyncGetResponse, GetResponse, SyncGetResponse
 
-_SyncGetResponse = Callable[[HttpRequest], HttpResponseBase]
-_AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
-_GetResponse = _SyncGetResponse | _AsyncGetResponse
+PATH = "/health"
 
 
 @sync_and_async_middleware
-def health_middleware(get_response: _GetResponse) -> _GetResponse:
+def health_middleware(get_response: GetResponse) -> GetResponse:
     """Answer ``/health`` here and pass every other request on."""
     if iscoroutinefunction(get_response):
 
         async def async_middleware(request: HttpRequest) -> HttpResponseBase:
             if request.path == PATH:
                 return health(request)
-            return await cast("_AsyncGetResponse", get_response)(request)
+            return await cast("AsyncGetResponse", get_response)(request)
 
         return async_middleware
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         if request.path == PATH:
             return health(request)
-        return cast("_SyncGetResponse", get_response)(request)
+        return cast("SyncGetResponse", get_response)(request)
 
     return middleware
 

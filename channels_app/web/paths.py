@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import cast
 
 from asgiref.sync import iscoroutinefunction
 from django.http import Http404, HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
-_SyncGetResponse = Callable[[HttpRequest], HttpResponseBase]
-_AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
-_GetResponse = _SyncGetResponse | _AsyncGetResponse
+from channels_app.web.middleware import AsyncGetResponse, GetResponse, SyncGetResponse
 
 
 @sync_and_async_middleware
-def refuse_null_characters(get_response: _GetResponse) -> _GetResponse:
+def refuse_null_characters(get_response: GetResponse) -> GetResponse:
     """Answer 404 to an address with a NUL in its path or its query.
 
     PostgreSQL refuses NUL in texts, so that a look-up by a part of the address would
@@ -25,13 +22,13 @@ def refuse_null_characters(get_response: _GetResponse) -> _GetResponse:
 
         async def async_middleware(request: HttpRequest) -> HttpResponseBase:
             _check(request)
-            return await cast("_AsyncGetResponse", get_response)(request)
+            return await cast("AsyncGetResponse", get_response)(request)
 
         return async_middleware
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         _check(request)
-        return cast("_SyncGetResponse", get_response)(request)
+        return cast("SyncGetResponse", get_response)(request)
 
     return middleware
 

@@ -10,7 +10,6 @@ nor ``request.session``, and check who calls by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import cast
 
 from asgiref.sync import async_to_sync, iscoroutinefunction
@@ -20,54 +19,40 @@ from django.middleware.security import SecurityMiddleware
 from django.urls import resolve
 from django.utils.decorators import sync_and_async_middleware
 
-from channels_app.web.error_pages import error_response
-
-PREFIXES = (
-    "/webhook/",
-    "/channels/",
-    "/chat",
-    "/task",
-    "/ledger",
-    "/status",
-    "/v1/",
-)
-"""Addresses that begin like this are for programs alone."""
-
-_SyncGetResponse = Callable[[HttpRequest], HttpResponseBase]
-_AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
-_GetResponse = _SyncGetResponse | _AsyncGetResponse
+from channels_app.web.error_pages import API_PREFIXES, error_response
+from channels_app.web.middleware import AsyncGetResponse, GetResponse, SyncGetResponse
 
 
 def is_for_programs(path: str) -> bool:
     """Say whether an address takes the short way."""
-    return path.startswith(PREFIXES)
+    return path.startswith(API_PREFIXES)
 
 
 @sync_and_async_middleware
-def programs_middleware(get_response: _GetResponse) -> _GetResponse:
+def programs_middleware(get_response: GetResponse) -> GetResponse:
     """Answer what is for programs here and pass every other request on."""
     security = SecurityMiddleware(lambda request: HttpResponse())
-    answer = cast("_AsyncGetResponse", convert_exception_to_response(_answer))
+    answer = cast("AsyncGetResponse", convert_exception_to_response(_answer))
 
     if iscoroutinefunction(get_response):
 
         async def async_middleware(request: HttpRequest) -> HttpResponseBase:
             if not is_for_programs(request.path):
-                return await cast("_AsyncGetResponse", get_response)(request)
+                return await cast("AsyncGetResponse", get_response)(request)
             return await _secured(security, answer, request)
 
         return async_middleware
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         if not is_for_programs(request.path):
-            return cast("_SyncGetResponse", get_response)(request)
+            return cast("SyncGetResponse", get_response)(request)
         return async_to_sync(_secured)(security, answer, request)
 
     return middleware
 
 
 async def _secured(
-    security: SecurityMiddleware, answer: _AsyncGetResponse, request: HttpRequest
+    security: SecurityMiddleware, answer: AsyncGetResponse, request: HttpRequest
 ) -> HttpResponseBase:
     # Neither half of the middleware waits for anything, so no thread is needed.
     response = security.process_request(request) or await answer(request)
@@ -84,7 +69,7 @@ async def _answer(request: HttpRequest) -> HttpResponseBase:
     request.get_host()  # refuses a foreign name
     match = resolve(request.path_info)
     request.resolver_match = match
-    view = cast("_AsyncGetResponse", match.func)
+    view = cast("AsyncGetResponse", match.func)
     response = await view(request, *match.args, **match.kwargs)
     if response.status_code == 405 and not isinstance(response, JsonResponse):
         page = error_response(request, 405)

@@ -7,7 +7,6 @@ page that they saw, not to the address of the button.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import cast
 from urllib.parse import urlencode, urlsplit
 
@@ -20,16 +19,13 @@ from django.utils.decorators import sync_and_async_middleware
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from channels_app.web.error_pages import error_response
+from channels_app.web.middleware import AsyncGetResponse, GetResponse, SyncGetResponse
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
-_SyncGetResponse = Callable[[HttpRequest], HttpResponseBase]
-_AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
-_GetResponse = _SyncGetResponse | _AsyncGetResponse
-
 
 @sync_and_async_middleware
-def refusals_middleware(get_response: _GetResponse) -> _GetResponse:
+def refusals_middleware(get_response: GetResponse) -> GetResponse:
     """Replace redirects to the sign-in page and empty answers 405 where they help not.
 
     The sign-in page: htmx gets ``HX-Redirect`` for what a person did, and 204 for what
@@ -39,13 +35,13 @@ def refusals_middleware(get_response: _GetResponse) -> _GetResponse:
     if iscoroutinefunction(get_response):
 
         async def async_middleware(request: HttpRequest) -> HttpResponseBase:
-            response = await cast("_AsyncGetResponse", get_response)(request)
+            response = await cast("AsyncGetResponse", get_response)(request)
             return _useful(request, response)
 
         return async_middleware
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        return _useful(request, cast("_SyncGetResponse", get_response)(request))
+        return _useful(request, cast("SyncGetResponse", get_response)(request))
 
     return middleware
 

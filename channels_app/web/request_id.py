@@ -7,7 +7,6 @@ server, or in a test, this middleware makes it. What a client or a proxy sends a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextvars import Token
 from typing import cast
 
@@ -16,23 +15,20 @@ from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
 from channels_app.request_ids import new_request_id, request_id
+from channels_app.web.middleware import AsyncGetResponse, GetResponse, SyncGetResponse
 
 HEADER = "X-Request-ID"
 
-_SyncGetResponse = Callable[[HttpRequest], HttpResponseBase]
-_AsyncGetResponse = Callable[[HttpRequest], Awaitable[HttpResponseBase]]
-_GetResponse = _SyncGetResponse | _AsyncGetResponse
-
 
 @sync_and_async_middleware
-def request_id_middleware(get_response: _GetResponse) -> _GetResponse:
+def request_id_middleware(get_response: GetResponse) -> GetResponse:
     """Set the request id for the code behind and name it in the response."""
     if iscoroutinefunction(get_response):
 
         async def async_middleware(request: HttpRequest) -> HttpResponseBase:
             token = _enter()
             try:
-                response = await cast("_AsyncGetResponse", get_response)(request)
+                response = await cast("AsyncGetResponse", get_response)(request)
                 response.headers[HEADER] = request_id.get()
                 return response
             finally:
@@ -43,7 +39,7 @@ def request_id_middleware(get_response: _GetResponse) -> _GetResponse:
     def middleware(request: HttpRequest) -> HttpResponseBase:
         token = _enter()
         try:
-            response = cast("_SyncGetResponse", get_response)(request)
+            response = cast("SyncGetResponse", get_response)(request)
             response.headers[HEADER] = request_id.get()
             return response
         finally:
