@@ -132,7 +132,7 @@ class _Courier(Generic[Job]):
     async def _run(self) -> int:
         try:
             return await self._carry()
-        except Exception:
+        except Exception:  # others are still carried, and the rows are due again
             logger.exception("%s to %d stopped", self._kind.name, self._place)
             return 0
         finally:

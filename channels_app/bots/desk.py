@@ -160,7 +160,7 @@ class Desk:
         except GivenBack:
             await run_in_db_pool(claims.release, [claim], counts=False)
             return  # it is its room's first still, so nothing follows it
-        except Exception:
+        except Exception:  # whatever it was, the event is tried again
             logger.exception("Event %d was not answered", claim.event_id)
             pause_s = FAILED_PAUSES_S[min(claim.attempt, len(FAILED_PAUSES_S)) - 1]
             await run_in_db_pool(claims.release, [claim], pause_s=pause_s)

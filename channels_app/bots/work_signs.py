@@ -7,8 +7,8 @@ through unchanged, and what the other side does is logged and forgotten.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Final
 
 from channels_app.bots.adapters import WorkSign, adapter_for
@@ -18,6 +18,14 @@ from channels_app.streams import TurnStream
 logger = logging.getLogger(__name__)
 
 FAILED: Final = "The sign of work at %s failed"
+
+
+@contextmanager
+def _forgiven(ask: Ask) -> Iterator[None]:
+    try:
+        yield
+    except Exception:  # a platform's code may fail in any way, and the answer goes on
+        logger.exception(FAILED, ask.key)
 
 
 class ShownWork:
@@ -35,10 +43,8 @@ class ShownWork:
     async def follow(self, stream: TurnStream) -> None:
         """Show the growing answer, and return at its end in any case."""
         if self._sign is not None:
-            try:
+            with _forgiven(self._ask):
                 await self._sign.follow(stream)
-            except Exception:
-                logger.exception(FAILED, self._ask.key)
         async for _ in stream.read():
             pass
 
@@ -51,10 +57,8 @@ class ShownWork:
     async def withdraw(self) -> None:
         """Take back what stands for an answer when nothing takes its place."""
         if self._sign is not None:
-            try:
+            with _forgiven(self._ask):
                 await self._sign.withdraw()
-            except Exception:
-                logger.exception(FAILED, self._ask.key)
 
 
 @asynccontextmanager
@@ -75,13 +79,11 @@ Context = AbstractAsyncContextManager[WorkSign]
 async def _entered(ask: Ask) -> tuple[Context | None, WorkSign | None]:
     if ask.channel is None or ask.is_sync:
         return None, None
-    try:
+    with _forgiven(ask):
         adapter = adapter_for(ask.kind)
         context = adapter.showing_work(ask.channel, ask.incoming, ask.key)
         return context, await context.__aenter__()
-    except Exception:
-        logger.exception(FAILED, ask.key)
-        return None, None
+    return None, None
 
 
 async def _leave(
@@ -89,8 +91,6 @@ async def _leave(
 ) -> None:
     if context is None:
         return
-    try:
+    with _forgiven(ask):
         kind, trace = (type(error), error.__traceback__) if error else (None, None)
         await context.__aexit__(kind, error, trace)
-    except Exception:
-        logger.exception(FAILED, ask.key)

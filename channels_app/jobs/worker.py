@@ -83,7 +83,7 @@ class Worker:
         while self._discover is not None and not self._stop.is_set():
             try:
                 await self._discover()
-            except Exception:
+            except Exception:  # the next look may succeed
                 logger.exception("the look for hosts failed")
             await self._pause(discovery.EVERY_S)
 
@@ -92,7 +92,7 @@ class Worker:
         while not self._stop.is_set():
             try:
                 await chore()
-            except Exception:
+            except Exception:  # no chore's fault may end the worker
                 logger.exception("looking after %s failed", name)
             await self._pause(chores.EVERY_S)
 
@@ -115,7 +115,7 @@ class Worker:
     async def _tick(self) -> None:
         try:
             await run_in_db_pool(self._job)
-        except Exception:
+        except Exception:  # nor a tick's
             logger.exception("the tick failed")
 
     def stop(self) -> None:
