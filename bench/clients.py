@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 
@@ -43,13 +43,13 @@ class Received:
         return self.frames[-1][1] // CHUNK_CHARACTERS if self.frames else 0
 
 
-class DirectClient:
-    """A keep-alive HTTP connection to the upstream or the relay."""
+class KeptConnection:
+    """A connection to a loopback port that several requests use."""
 
     def __init__(self, port: int) -> None:
         self.port = port
 
-    async def __aenter__(self) -> DirectClient:
+    async def __aenter__(self) -> Self:
         """Connect."""
         self.reader, self.writer = await asyncio.open_connection(
             "127.0.0.1", self.port, limit=2**20
@@ -60,6 +60,10 @@ class DirectClient:
         """Disconnect."""
         self.writer.close()
         await self.writer.wait_closed()
+
+
+class DirectClient(KeptConnection):
+    """A keep-alive HTTP connection to the upstream or the relay."""
 
     async def ask(self, model: str, tag: str) -> Received:
         """Stream one answer."""

@@ -7,13 +7,13 @@ way back through the turn's stream.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import statistics
 import time
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
+from bench.clients import KeptConnection
 from bench.measures import REQUESTS_A_ROUND, ROUNDS, WARM_UP, percentile
 from bench.prepare import MODELS
 
@@ -36,25 +36,13 @@ class Times:
         return percentile(self.cortex, percent) - statistics.median(self.direct)
 
 
-class Way:
+class Way(KeptConnection):
     """A keep-alive connection over which completions are streamed."""
 
     def __init__(self, port: int, model: str, token: str = "") -> None:
-        self.port = port
+        super().__init__(port)
         self.model = model
         self.token = token
-
-    async def __aenter__(self) -> Self:
-        """Connect."""
-        self.reader, self.writer = await asyncio.open_connection(
-            "127.0.0.1", self.port, limit=2**20
-        )
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        """Disconnect."""
-        self.writer.close()
-        await self.writer.wait_closed()
 
     async def first_token_ms(self, number: int) -> float:
         """Ask a question of a conversation, read the whole answer, return the time."""

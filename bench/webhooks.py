@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from bench.machine import Helper
 from bench.prepare import TALK_ROOMS, TALK_SECRET
@@ -61,12 +61,17 @@ def requests(cloud: Nextcloud, path: str, count: int, round: int) -> list[bytes]
         event = cloud.message(
             f"event {round}-{number}", room=room, sender=f"users/person{round}"
         )
-        body, headers = cloud.signed(event)
-        lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        lines += [f"Content-Length: {len(body)}", "", ""]
-        made.append("\r\n".join(lines).encode() + body)
+        made.append(request_of(cloud, path, event))
     return made
+
+
+def request_of(cloud: Nextcloud, path: str, event: dict[str, Any]) -> bytes:
+    """Return the whole signed request that carries an event."""
+    body, headers = cloud.signed(event)
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines += [f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
 
 
 async def send(port: int, made: list[bytes], rate: float | None) -> Acknowledged:

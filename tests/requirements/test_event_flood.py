@@ -14,10 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
-from bench.webhooks import Acknowledged, send
+from bench.machine import web_pid
+from bench.webhooks import Acknowledged, request_of, send
 from channels_app.nextcloud_talk.adapter import REPEATED
 from tests.support.nextcloud import SECRET, Nextcloud
 from tests.support.processes import ServerProcess, wait_until
@@ -67,11 +67,7 @@ def requests(nextcloud: Nextcloud, count: int, text: str, sender: str) -> list[b
         event = nextcloud.message(
             f"{text} {number}", room=ROOMS[number % len(ROOMS)], sender=sender
         )
-        body, headers = nextcloud.signed(event)
-        lines = [f"POST {PATH} HTTP/1.1", "Host: 127.0.0.1", "Connection: close"]
-        lines += [f"{name}: {value}" for name, value in headers.items()]
-        lines += [f"Content-Length: {len(body)}", "", ""]
-        made.append("\r\n".join(lines).encode() + body)
+        made.append(request_of(nextcloud, PATH, event))
     return made
 
 
@@ -95,20 +91,12 @@ def test_r15_of_a_thousand_at_once_none_is_lost_and_none_counts_twice(
     assert nextcloud.posts == []
 
 
-def web_process(server: ServerProcess) -> int:
-    """Return the id of the process that serves requests."""
-    for child in psutil.Process(server.pid).children(recursive=True):
-        if "web" in child.cmdline():
-            return int(child.pid)
-    raise AssertionError("There is no web process.")
-
-
 def test_r15_what_was_acknowledged_before_a_sigkill_is_answered_once(
     cortex: ServerProcess, nextcloud: Nextcloud
 ) -> None:
     made = requests(nextcloud, 40, "Inara, number", "users/alice")
     seen = asyncio.run(send(cortex.port, made, None))
-    os.kill(web_process(cortex), signal.SIGKILL)
+    os.kill(web_pid(cortex), signal.SIGKILL)
     assert seen.statuses == {200: 40}
     wait_until(
         lambda: len({post.reply_to for post in nextcloud.posts}) == 40,
