@@ -26,6 +26,11 @@ class User(AbstractUser):
     time_zone = models.CharField(max_length=64, default="UTC")
     language = models.CharField(max_length=8, default="en")
     last_seen_at = models.DateTimeField(null=True, blank=True, editable=False)
+    daily_digest = models.BooleanField(
+        "daily digest by e-mail",
+        default=False,
+        help_text="Each morning, what the day before brought and what it cost.",
+    )
     session_epoch = models.PositiveIntegerField(
         default=0,
         editable=False,

@@ -12,7 +12,11 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from channels_app.job_models import Beat as Beat
+from channels_app.job_models import QueuedTask as QueuedTask
+from channels_app.job_models import Schedule as Schedule
 from channels_app.outgoing_models import Delivery as Delivery
+from channels_app.outgoing_models import MailDelivery as MailDelivery
 from channels_app.outgoing_models import OutboundReply as OutboundReply
 from channels_app.outgoing_models import WebhookDelivery as WebhookDelivery
 from channels_app.outgoing_models import WebhookEndpoint as WebhookEndpoint

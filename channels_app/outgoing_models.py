@@ -1,4 +1,4 @@
-"""What goes out: replies to rooms, and webhooks with the addresses they go to.
+"""What goes out: replies to rooms, mails, and webhooks with their addresses.
 
 A text waits here only until it has arrived; the row itself stays longer. Import these
 from ``channels_app.models``, where Django looks for them.
@@ -161,3 +161,28 @@ class WebhookDelivery(Delivery):
 
     def __str__(self) -> str:
         return f"{self.event} {self.id}"
+
+
+class MailDelivery(Delivery):
+    """One mail to a person; ``key`` says what it is about, and goes out only once."""
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="mails"
+    )
+    key = models.CharField(max_length=100, unique=True)
+    subject = models.CharField(max_length=200)
+    text = models.TextField(blank=True, help_text="Emptied when it has been sent.")
+
+    class Meta:
+        ordering = ["created_at"]
+        indexes = [
+            models.Index(
+                fields=["next_at"],
+                condition=Q(state__in=["pending", "sending"]),
+                name="channels_mail_open",
+            ),
+            models.Index(fields=["created_at"], name="channels_mail_made"),
+        ]
+
+    def __str__(self) -> str:
+        return f"mail {self.id}"
