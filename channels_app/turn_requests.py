@@ -50,6 +50,10 @@ class TurnRequest:
     """Somebody else than the owner wrote it."""
     max_output_tokens: int | None = None
     """Below the model's own limit."""
+    background: bool = False
+    """Nobody waits for it; it counts against the budget of background work."""
+    max_cost_nano_usd: int | None = None
+    """What the answer may cost, all attempts together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class RetryRequest:
     tier: Tier | None = None
     channel: str = "web"
     alone: bool = True
+    background: bool = False
+    max_cost_nano_usd: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,12 @@ class UnstoredRequest:
     channel: str = "api"
     max_output_tokens: int | None = None
     """Below the model's own limit."""
+    background: bool = False
+    """Nobody waits for it; it counts against the budget of background work."""
+    max_cost_nano_usd: int | None = None
+    """What the answer may cost, all attempts together."""
+    turn: UUID | None = None
+    """Id of the turn, where the asker wants to find its rows in the ledger."""
 
 
 def checked_text(text: str) -> str:

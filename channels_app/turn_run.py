@@ -74,6 +74,8 @@ def _dispatch_for(call: Call, conversation: uuid.UUID | None) -> Dispatch:
         thread_id=conversation,
         policy="asked" if call.asked else "policy",
         redo_of=call.redo_of,
+        background=call.background,
+        max_cost_nano_usd=call.max_cost_nano_usd,
     )
 
 

@@ -83,6 +83,10 @@ class Call:
     """Abilities that the model must have."""
     max_output_tokens: int | None = None
     """Below the model's own limit."""
+    background: bool = False
+    """Nobody waits for it."""
+    max_cost_nano_usd: int | None = None
+    """What all attempts together may cost."""
 
 
 def begin(user_id: int, request: StartRequest) -> Beginning:
@@ -165,11 +169,13 @@ def _call(
     answer: Message,
 ) -> Call:
     persona = conversation.persona
-    model = tier = limit = None
+    model = tier = limit = cap = None
+    background = False
     if isinstance(request, TurnRequest):
         limit = request.max_output_tokens
     if not isinstance(request, EditRequest):
         model, tier = request.model, request.tier
+        background, cap = request.background, request.max_cost_nano_usd
     asked_for = model is not None or tier is not None
     if not asked_for:
         model = conversation.model_label or None
@@ -196,6 +202,8 @@ def _call(
         preview=alone and not (private or conversation.temporary),
         redo_of=request.message if isinstance(request, RetryRequest) else None,
         max_output_tokens=limit,
+        background=background,
+        max_cost_nano_usd=cap,
     )
 
 

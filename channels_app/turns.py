@@ -169,7 +169,7 @@ async def start_unstored(user_id: int, request: UnstoredRequest) -> TurnStream:
             those of ``start_turn``.
     """
     _check_room(user_id)
-    turn = uuid.uuid4()
+    turn = request.turn or uuid.uuid4()
     key = (user_id, str(turn))
     start = asyncio.ensure_future(_start_unstored(user_id, turn, request))
     _STARTING[key] = start

@@ -61,6 +61,8 @@ def call_for(user_id: int, turn: uuid.UUID, request: UnstoredRequest) -> Call:
         preview=not private,
         needs=frozenset({"tools"} if request.tools else ()),
         max_output_tokens=request.max_output_tokens,
+        background=request.background,
+        max_cost_nano_usd=request.max_cost_nano_usd,
     )
 
 

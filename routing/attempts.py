@@ -21,7 +21,7 @@ from collections.abc import Callable
 from accounts.transactions import quick_transaction
 from ledger import budgets
 from ledger.errors import BudgetExceeded
-from routing import bookings, decisions, host_notes, reserving
+from routing import bookings, caps, decisions, host_notes, reserving
 from routing.attempt import Attempt
 from routing.backends.base import BackendError, Refused, Timeouts
 from routing.breakers import BREAKERS, Breakers
@@ -157,6 +157,8 @@ class Attempts:
         """Make the attempt and write its reservation; with the first the decision."""
         shown = "".join(self.shown)
         attempt = reserving.attempt_for(self.job, candidate, self.done, shown)
+        cap = self.job.max_cost_nano_usd
+        caps.bound(attempt, cap, self.done, self.planning.stand_in_prices)
         if self.plan is not None and self.decision is None:
             self.decision = reserving.decide_and_reserve(
                 attempt, self.job, self.planning, self.plan

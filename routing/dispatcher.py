@@ -51,6 +51,7 @@ def stream(
     policy: TierSource = "asked",
     redo_of: uuid.UUID | None = None,
     background: bool = False,
+    max_cost_nano_usd: int | None = None,
 ) -> Dispatch:
     """Return one dispatch: ``async with``, iterate it, then read its ``result``.
 
@@ -76,6 +77,7 @@ def stream(
             or the persona or conversation (``policy``).
         redo_of: The answer that this one is asked to better; kept as a label.
         background: Nobody waits for it; it counts against its own daily amount.
+        max_cost_nano_usd: What all its attempts together may cost.
     """
     asked_by: AskedBy = "policy" if policy == "policy" else "explicit"
     job = Job(
@@ -92,6 +94,7 @@ def stream(
         attachments=attachments,
         redo_of=redo_of,
         background=background,
+        max_cost_nano_usd=max_cost_nano_usd,
     )
     return Dispatch(job, timeouts, ask=complete)
 

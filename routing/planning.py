@@ -49,6 +49,8 @@ class Job:
     attachments: int = 0
     redo_of: uuid.UUID | None = None
     background: bool = False
+    max_cost_nano_usd: int | None = None
+    """What all its attempts together may cost; ``None`` = as much as budgets let."""
 
     def catalogue(self) -> Catalogue:
         """Read what may be called."""
