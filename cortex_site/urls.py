@@ -35,6 +35,7 @@ urlpatterns = [
     path("settings/webhooks/", include("channels_app.webhooks.urls")),
     path("people/", include("channels_app.web.people_urls")),
     path("money/", include("channels_app.web.money_urls")),
+    path("jobs/", include("channels_app.web.jobs_urls")),
     path("personas/", include("personas.urls")),
     path("admin/", admin.site.urls),
     path("api/", include("channels_app.api.urls")),

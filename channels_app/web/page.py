@@ -39,6 +39,7 @@ _RAIL = (
     Link("/personas/", "Personas", "personas"),
     Link("/settings/models/", "Models", "models"),
     Link("/money/", "Money", "money"),
+    Link("/jobs/", "Jobs", "jobs"),
     Link(
         "/settings/channels/",
         "Channels",
