@@ -10,11 +10,8 @@ gaps nor doubles. A failure to write never fails the call that is being booked: 
 logged, and the next append or ``fill_gaps`` (the worker's tick) catches up. A line that
 was cut by a crash is taken off before the next one is written.
 
-A lawful restore of an older database leaves a line of its own (``mark_restore``)::
-
-    {"event": "restore", "timestamp": "…Z", "id": 41, "hash": "…"}
-
-which says that the database went on from row 41, and later lines replace earlier ones.
+A lawful restore of an older database leaves a line of its own
+(``ledger.restores.mark``), after which later lines replace earlier ones.
 """
 
 from __future__ import annotations
@@ -30,11 +27,9 @@ from typing import Any
 
 from django.conf import settings
 from django.db import Error
-from django.utils import timezone
 
-from ledger.canonical import GENESIS
 from ledger.models import LedgerEntry
-from ledger.records import journal_record, timestamp
+from ledger.records import journal_record
 
 FILE_NAME = "ledger.jsonl"
 BATCH_ROWS = 1000
@@ -49,7 +44,7 @@ def path() -> Path:
 
 
 @contextmanager
-def _locked() -> Iterator[int]:
+def locked() -> Iterator[int]:
     """Open the journal for this writer alone and yield its descriptor."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
     descriptor = os.open(path(), flags, 0o600)
@@ -62,6 +57,14 @@ def _locked() -> Iterator[int]:
 
 def _last_line(descriptor: int) -> bytes:
     """Return the last complete line; take off what a crash left behind it."""
+    line, end = _tail(descriptor)
+    if end < os.fstat(descriptor).st_size:
+        os.ftruncate(descriptor, end)
+    return line
+
+
+def _tail(descriptor: int) -> tuple[bytes, int]:
+    """Return the last complete line and where it ends."""
     size = os.fstat(descriptor).st_size
     wanted = _TAIL_BYTES
     while True:
@@ -70,20 +73,43 @@ def _last_line(descriptor: int) -> bytes:
         end = tail.rfind(b"\n") + 1
         begin = tail.rfind(b"\n", 0, max(0, end - 1)) + 1
         if (begin and end) or start == 0:
-            break
+            return tail[begin:end], start + end
         wanted *= 8
-    if start + end < size:
-        os.ftruncate(descriptor, start + end)
-    return tail[begin:end]
 
 
-def _last_id(descriptor: int) -> int:
+def last() -> tuple[int, str]:
+    """Return id and hash of the row that the journal ends with; changes nothing.
+
+    An empty or missing file ends with row 0, which has no hash.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: Its last line is damaged.
+    """
+    try:
+        descriptor = os.open(path(), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0, ""
+    try:
+        line, _ = _tail(descriptor)
+    finally:
+        os.close(descriptor)
+    if not line.strip():
+        return 0, ""
+    try:
+        found = json.loads(line)
+        return int(found["id"]), str(found["hash"])
+    except (KeyError, TypeError):
+        raise ValueError(f"The last line of {FILE_NAME} cannot be read.") from None
+
+
+def last_id_in(descriptor: int) -> int:
     """Return the id of the row that the journal ends with; 0 when it is empty."""
     line = _last_line(descriptor)
     return int(json.loads(line)["id"]) if line.strip() else 0
 
 
-def _write(descriptor: int, records: Iterable[dict[str, Any]]) -> None:
+def write(descriptor: int, records: Iterable[dict[str, Any]]) -> None:
     """Append the records as lines, all of them."""
     data = memoryview(b"".join(_encode(each).encode() + b"\n" for each in records))
     while data:
@@ -102,28 +128,28 @@ def append(entry: LedgerEntry) -> None:
     others left out: this row is committed, and the next append or the tick catches up.
     """
     try:
-        with _locked() as descriptor:
-            last = _last_id(descriptor)
+        with locked() as descriptor:
+            last = last_id_in(descriptor)
             if last >= entry.id:
                 return
             if last + 1 < entry.id:
-                _catch_up(descriptor, last, entry.id)
-            _write(descriptor, [journal_record(entry)])
+                catch_up(descriptor, last, entry.id)
+            write(descriptor, [journal_record(entry)])
     except (OSError, ValueError, KeyError, TypeError, Error) as error:
         log.error("Row %d is not yet in %s: %s", entry.id, FILE_NAME, error)
 
 
-def _catch_up(descriptor: int, last: int, before: int) -> int:
+def catch_up(descriptor: int, last: int, before: int) -> int:
     """Write the rows between, in batches; return how many."""
     written = 0
     batch: list[dict[str, Any]] = []
     for row in _rows_between(last, before):
         batch.append(journal_record(row))
         if len(batch) == BATCH_ROWS:
-            _write(descriptor, batch)
+            write(descriptor, batch)
             written += len(batch)
             batch = []
-    _write(descriptor, batch)
+    write(descriptor, batch)
     return written + len(batch)
 
 
@@ -136,26 +162,6 @@ def fill_gaps() -> int:
     head_id = LedgerEntry.objects.order_by("-id").values_list("id", flat=True).first()
     if not head_id:
         return 0
-    with _locked() as descriptor:
-        last = _last_id(descriptor)
-        return _catch_up(descriptor, last, head_id + 1) if last < head_id else 0
-
-
-def mark_restore() -> dict[str, Any]:
-    """Write down that the database was lawfully put back to its present state.
-
-    Call it after the restore and before the first new row. Returns the line.
-    """
-    head = LedgerEntry.objects.order_by("-id").values_list("id", "hash").first()
-    last_id, last_hash = head or (0, GENESIS)
-    line = {
-        "event": "restore",
-        "timestamp": timestamp(timezone.now()),
-        "id": last_id,
-        "hash": last_hash,
-    }
-    with _locked() as descriptor:
-        if _last_id(descriptor) < last_id:
-            _catch_up(descriptor, _last_id(descriptor), last_id + 1)
-        _write(descriptor, [line])
-    return line
+    with locked() as descriptor:
+        last = last_id_in(descriptor)
+        return catch_up(descriptor, last, head_id + 1) if last < head_id else 0

@@ -1,7 +1,8 @@
 """Read ``ledger.jsonl`` back, a line at a time, as ``verify`` needs it.
 
-After a lawful restore the lines of rows that were given up stay in the file; the
-``restore`` line says up to which row the earlier ones still count.
+After a lawful restore the lines of rows that were given up stay in the file; a line
+about the restore (``ledger.restores``) says up to which row the earlier ones still
+count.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from ledger import journal
-from ledger.canonical import ADDED_FIELDS, FIELDS
+from ledger.canonical import ADDED_FIELDS, FIELDS, GENESIS
 from ledger.records import NAMES
 
 _MARKER = b'{"event":'
@@ -36,6 +37,18 @@ class JournalRow:
     """The row's canonical values in the order of ``ALL_FIELDS``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """What a line says about a lawful restore."""
+
+    number: int
+    """The line's number in the file, from 1."""
+    timestamp: str
+    id: int
+    """The row from which the database went on; 0 = from none."""
+    hash: str
+
+
 def journal_rows() -> Iterator[JournalRow]:
     """Return the rows of the journal as it is now, in file order.
 
@@ -54,13 +67,47 @@ def _rows(size: int) -> Iterator[JournalRow]:
         limits = _limits(file, size)
     with open(journal.path(), "rb") as file:
         limit = limits.pop(0)
+        last = (0, GENESIS)
         for number, line in _lines(file, size):
             if line.startswith(_MARKER):
                 limit = limits.pop(0)
+                _check_restore(_parse_restore(line, number), limit, last)
                 continue
-            row = _parse(line, number)
+            row = parse_row(line, number)
             if row.id <= limit:
+                last = (row.id, row.hash)
                 yield row
+
+
+def _check_restore(restore: Restore, limit: int, last: tuple[int, str]) -> None:
+    """Check that a restore which still counts went on from the row before it."""
+    if restore.id <= limit and (restore.id, restore.hash) != last:
+        raise JournalFault(
+            f"Line {restore.number} of ledger.jsonl says that a restore went on from "
+            f"row {restore.id}, which is not the row before it."
+        )
+
+
+def restores() -> list[Restore]:
+    """Return what the journal says about lawful restores, oldest first.
+
+    Raises:
+        JournalFault: A line about one is damaged.
+    """
+    try:
+        size = journal.path().stat().st_size
+        with open(journal.path(), "rb") as file:
+            return _restores(file, size)
+    except FileNotFoundError:
+        return []
+
+
+def _restores(file: BinaryIO, size: int) -> list[Restore]:
+    return [
+        _parse_restore(line, number)
+        for number, line in _lines(file, size)
+        if line.startswith(_MARKER)
+    ]
 
 
 def _lines(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
@@ -75,14 +122,10 @@ def _lines(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
 
 def _limits(file: BinaryIO, size: int) -> list[int]:
     """Return, for each stretch between restore lines, the last row that counts."""
-    restored: list[int] = []
-    for number, line in _lines(file, size):
-        if line.startswith(_MARKER):
-            restored.append(_restored_id(line, number))
     limits = [_NO_LIMIT]
-    for row_id in reversed(restored):
-        limits.insert(0, min(row_id, limits[0]))
-    return limits
+    for restore in reversed(_restores(file, size)):
+        limits.append(min(restore.id, limits[-1]))
+    return limits[::-1]
 
 
 def _load(line: bytes, number: int) -> dict[str, Any]:
@@ -95,16 +138,20 @@ def _load(line: bytes, number: int) -> dict[str, Any]:
     return found
 
 
-def _restored_id(line: bytes, number: int) -> int:
+def _parse_restore(line: bytes, number: int) -> Restore:
     found = _load(line, number)
-    row_id = found.get("id")
+    row_id, row_hash = found.get("id"), found.get("hash")
     if found.get("event") != "restore" or not isinstance(row_id, int):
         raise JournalFault(f"Line {number} of ledger.jsonl cannot be read.")
-    return row_id
+    return Restore(number, str(found.get("timestamp", "")), row_id, str(row_hash))
 
 
-def _parse(line: bytes, number: int) -> JournalRow:
-    """Read a row's line."""
+def parse_row(line: bytes, number: int = 0) -> JournalRow:
+    """Read a row's line.
+
+    Raises:
+        JournalFault: It cannot be right.
+    """
     found = _load(line, number)
     try:
         values = [found[name] for name in NAMES.values()]

@@ -42,7 +42,13 @@ def test_verify_ends_with_rows_and_head() -> None:
     head = LedgerEntry.objects.latest("id").hash
     assert run("verify") == f"ok 2 rows head {head}\n"
     found = json.loads(run("verify", "--json"))
-    assert found == {"ok": True, "rows": 2, "head": head, "fault": None}
+    assert found == {
+        "ok": True,
+        "rows": 2,
+        "head": head,
+        "fault": None,
+        "restores": [],
+    }
 
 
 def test_verify_ends_with_the_first_fault(tampering: Tampering) -> None:
@@ -61,7 +67,10 @@ def test_restored_makes_a_lawful_restore_verify(tampering: Tampering) -> None:
         execute(f"DELETE FROM {triggers.TABLE} WHERE id = 2")
     assert "cut" in run("verify", code=1)
     assert run("restored") == "ledger.jsonl now says: restored to row 1.\n"
-    assert run("verify").startswith("ok 1 rows")
+    said = run("verify").splitlines()
+    assert said[0].startswith("ledger.jsonl says: the database was restored at 2")
+    assert said[0].endswith(" and went on from row 1 (line 3).")
+    assert said[1].startswith("ok 1 rows")
     assert json.loads(run("restored", "--json"))["id"] == 1
     assert len(journal.path().read_text().splitlines()) == 4
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from ledger import canonical, chain, entries, journal, triggers
+from ledger import canonical, chain, entries, journal, restores, triggers
+from ledger.journal_reader import JournalFault
 from ledger.models import LedgerEntry
 from ledger.verify import VerifyResult, verify
 from tests.support.ledger import book, make_reservation
@@ -239,7 +240,7 @@ def test_verify_understands_a_lawful_restore(tampering: Tampering) -> None:
     with tampering() as execute:
         execute(f"DELETE FROM {TABLE} WHERE id > 2")
     assert not verify().ok
-    line = journal.mark_restore()
+    line = restores.mark()
     assert json.loads(journal.path().read_text().splitlines()[-1]) == line
     assert (line["event"], line["id"]) == ("restore", 2)
     assert verify().ok
@@ -248,7 +249,7 @@ def test_verify_understands_a_lawful_restore(tampering: Tampering) -> None:
     assert verify().rows == 6
     with tampering() as execute:
         execute(f"DELETE FROM {TABLE} WHERE id > 1")
-    journal.mark_restore()
+    restores.mark()
     assert verify().rows == 1
     with tampering() as execute:
         execute(f"DELETE FROM {TABLE}")
@@ -260,3 +261,81 @@ def test_verify_reads_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         book()
     assert verify().rows == 6
+
+
+def test_restore_to_rows_that_were_given_up_before_verifies(
+    tampering: Tampering,
+) -> None:
+    book()
+    book()
+    old_rows = list(LedgerEntry.objects.filter(id__gt=2).order_by("id"))
+    with tampering() as execute:
+        execute(f"DELETE FROM {TABLE} WHERE id > 2")
+    assert restores.mark()["given_up"] == 2
+    for _ in range(3):
+        book()
+    assert verify().ok
+    # Now back to the rows that the first restore gave up.
+    with tampering() as execute:
+        execute(f"DELETE FROM {TABLE} WHERE id > 2")
+    LedgerEntry.objects.bulk_create(old_rows)
+    assert_fault(verify(), "Row 3 is not the one that ledger.jsonl has")
+    line = restores.mark()
+    assert (line["id"], line["given_up"]) == (2, 6)
+    assert verify().rows == 4
+    assert journal.last() == (4, old_rows[-1].hash)
+    with tampering() as execute:
+        execute(f"DELETE FROM {TABLE} WHERE id > 3")
+    assert_fault(verify(), "cut", "knows row 4")
+
+
+def test_restore_of_a_foreign_ledger_keeps_the_lines_before(
+    tampering: Tampering,
+) -> None:
+    book()
+    before = journal.path().read_text()
+    with tampering() as execute:
+        execute(f"DELETE FROM {TABLE}")
+    journal.path().write_text("")
+    book()
+    journal.path().write_text(before)
+    assert not verify().ok
+    assert restores.mark()["id"] == 0
+    assert journal.path().read_text().startswith(before)
+    assert verify().rows == 2
+
+
+def test_verify_reports_a_restore_line_about_another_row() -> None:
+    book()
+    restores.mark()
+    book()
+    assert verify().ok
+    head = LedgerEntry.objects.get(id=2).hash
+    rewrite(
+        lambda lines: [
+            line.replace(head, "f" * 64) if "event" in line else line for line in lines
+        ]
+    )
+    assert_fault(verify(), "Line 3 of ledger.jsonl says that a restore went on from")
+
+
+def test_restore_is_not_marked_in_a_damaged_journal() -> None:
+    book()
+    rewrite(lambda lines: [lines[0], "nonsense\n", lines[1]])
+    before = journal.path().read_bytes()
+    with pytest.raises(JournalFault, match="Line 2"):
+        restores.mark()
+    assert journal.path().read_bytes() == before
+
+
+def test_end_of_the_journal_is_read_without_repairing_it() -> None:
+    assert journal.last() == (0, "")
+    book()
+    with open(journal.path(), "a") as file:
+        file.write('{"half')
+    before = journal.path().read_bytes()
+    assert journal.last() == (2, LedgerEntry.objects.get(id=2).hash)
+    assert journal.path().read_bytes() == before
+    journal.path().write_text("[]\n")
+    with pytest.raises(ValueError, match="last line"):
+        journal.last()

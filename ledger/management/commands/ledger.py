@@ -1,7 +1,7 @@
 """``manage.py ledger …``: check, export, import and sum up the ledger; set budgets.
 
-``verify`` ends with ``ok N rows head …`` (exit 0) or the first fault (exit 1);
-``export`` writes nothing but the rows to standard output.
+``verify`` names the lawful restores and ends with ``ok N rows head …`` (exit 0) or the
+first fault (exit 1); ``export`` writes nothing but the rows to standard output.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts import audit
 from accounts.models import User
-from ledger import export, journal, statistics, symbiont, verify
+from ledger import export, journal_reader, restores, statistics, symbiont, verify
 from ledger.management.commands import _budgets
 from ledger.money import format_usd
 
@@ -65,13 +65,17 @@ class Command(BaseCommand):
 
     def _verify(self, options: dict[str, Any]) -> None:
         result = verify.verify()
+        try:
+            lines = restores.sentences()
+        except journal_reader.JournalFault:
+            lines = []  # the result names that fault or an earlier one
         if options["json"]:
             fields = ("ok", "rows", "head", "fault")
-            self.stdout.write(
-                json.dumps({name: getattr(result, name) for name in fields})
-            )
+            record: dict[str, Any] = {name: getattr(result, name) for name in fields}
+            self.stdout.write(json.dumps(record | {"restores": lines}))
         else:
-            self.stdout.write(result.summary)
+            for line in [*lines, result.summary]:
+                self.stdout.write(line)
         if not result.ok:
             sys.exit(1)
 
@@ -122,7 +126,10 @@ class Command(BaseCommand):
             self.stdout.write(line)
 
     def _restored(self, options: dict[str, Any]) -> None:
-        line = journal.mark_restore()
+        try:
+            line = restores.mark()
+        except journal_reader.JournalFault as fault:
+            raise CommandError(str(fault)) from None
         if options["json"]:
             self.stdout.write(json.dumps(line))
         else:
