@@ -234,3 +234,14 @@ class Beat(models.Model):
 
     def __str__(self) -> str:
         return f"beat {self.pk}"
+
+
+class Clock(models.Model):
+    """When something that comes again and again last began, on any machine."""
+
+    name = models.CharField(max_length=32, primary_key=True)
+    first_at = models.DateTimeField(default=timezone.now)
+    last_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.name

@@ -13,6 +13,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from channels_app.job_models import Beat as Beat
+from channels_app.job_models import Clock as Clock
 from channels_app.job_models import QueuedTask as QueuedTask
 from channels_app.job_models import Schedule as Schedule
 from channels_app.outgoing_models import Delivery as Delivery
