@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django.apps import apps
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -20,6 +21,10 @@ from channels_app.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
+
+if apps.is_installed("procrastinate.contrib.django"):
+    # What only brings our rows to workers; its buttons would not know their state.
+    admin.site.unregister(apps.get_model("procrastinate", "ProcrastinateJob"))
 
 
 class WithoutTexts(ReadOnlyAdmin):

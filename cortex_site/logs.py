@@ -136,5 +136,7 @@ def configuration(style: str) -> dict[str, Any]:
             "daphne": {"level": "WARNING"},
             "asyncio": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},
+            # Two lines for each task; our own log says what a task did.
+            "procrastinate": {"level": "WARNING"},
         },
     }

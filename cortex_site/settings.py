@@ -141,6 +141,18 @@ SQLITE_OPTIONS = {
     "transaction_mode": "IMMEDIATE",
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
 }
+POSTGRES_OPTIONS = {
+    # A host that is cut off learns it within ten seconds instead of a quarter of an
+    # hour, and the server lets go of what such a host held (locks, open transactions).
+    # Source: https://www.postgresql.org/docs/current/libpq-connect.html
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 "
+    "-c tcp_keepalives_count=3 -c tcp_user_timeout=10000",
+}
 DATABASES = {
     "default": dj_database_url.parse(
         env.database_url() or f"sqlite:///{DATA_DIR / 'cortex.sqlite3'}",
@@ -154,6 +166,17 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = SQLITE_OPTIONS
     # A file, because turns use several threads and processes, in tests too.
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
+if DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    # Procrastinate brings tasks to workers there; its admin pages are left out in
+    # channels_app/admin.py, and our modules called "tasks" are none of its own.
+    INSTALLED_APPS.insert(
+        INSTALLED_APPS.index("accounts"), "procrastinate.contrib.django"
+    )
+    PROCRASTINATE_AUTODISCOVER_MODULE_NAME = ""
+    DATABASES["default"]["OPTIONS"] = {
+        **POSTGRES_OPTIONS,
+        **DATABASES["default"].get("OPTIONS", {}),
+    }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 if REDIS_URL:
     CACHES = {

@@ -21,12 +21,15 @@ from ledger import triggers
 
 KEPT = {"auth_permission", "django_content_type"}
 """Tables that are filled when the database is made and never by a test."""
+QUEUE = ("procrastinate_events", "procrastinate_jobs", "procrastinate_workers")
+"""Tables of PostgreSQL's queue, which Django does not manage and so does not name."""
 
 
 def statements(vendor: str, sql_list: list[str]) -> list[str]:
     """Return what empties the tables that Django's statements name."""
     if vendor == "postgresql":
         tables = [name for sql in sql_list for name in re.findall(r'"(\w+)"', sql)]
+        tables += QUEUE
         # A replica fires neither our triggers nor those of foreign keys.
         return [
             "SET LOCAL session_replication_role = replica",
