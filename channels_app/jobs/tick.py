@@ -1,35 +1,35 @@
 """The tick: what has to be put right in the database every ten seconds.
 
 Each step stands alone: one that fails is logged and the others still run. Several
-workers on one machine take turns; a tick that finds another one at work does nothing.
-Steps are idempotent, so workers on several machines do no harm.
+workers take turns, on one machine or on many; a tick that finds another one at work
+does nothing. What is not urgent, or asks anything but the database, belongs to the
+heartbeat (``channels_app.jobs.heartbeat``).
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime, timedelta
+from typing import Final
 
-from django.conf import settings
 from django.db import close_old_connections
 from django.utils import timezone
 
-from channels_app import abandoned, deliveries
-from channels_app.webhooks import endpoints
+from accounts.transactions import quick_transaction
+from channels_app import abandoned
+from channels_app.jobs.exclusive import only_one
+from channels_app.models import Clock
 from ledger import entries, journal
-from personas import conversations
 from personas.models import Message
 from routing.backends.base import LOCAL_TIMEOUTS, REMOTE_TIMEOUTS
 
 logger = logging.getLogger("cortex.tick")
 
+NAME: Final = "tick"
 EVERY_S = 10.0
 SLOW_S = 5.0
 """A step that takes longer than this is worth a line in the log."""
@@ -62,9 +62,6 @@ STEPS: tuple[Step, ...] = (
     ("interrupted_turns", abandoned.interrupt_abandoned),
     ("released_reservations", release_abandoned),
     ("filled_ledger_lines", journal.fill_gaps),
-    ("purged_conversations", conversations.purge_deleted),
-    ("purged_deliveries", deliveries.purge_old),
-    ("forgotten_webhook_secrets", endpoints.forget_old_secrets),
 )
 """Name of what a step counts, and the step; it returns how many it put right."""
 
@@ -84,10 +81,11 @@ class TickReport:
 def tick(steps: Sequence[Step] = STEPS) -> TickReport:
     """Run every step once, in order, unless another process is at it."""
     report = TickReport()
-    with _turn_taken() as mine:
+    with only_one(NAME) as mine:
         if not mine:
             report.ran = False
             return report
+        _note_beginning()
         for name, step in steps:
             _run(name, step, report)
     return report
@@ -109,25 +107,21 @@ def _run(name: str, step: Callable[[], int], report: TickReport) -> None:
 
 
 def last_began_at() -> datetime | None:
-    """Return when a tick last began on this machine; ``None`` if never."""
-    try:
-        modified_s = _lock_path().stat().st_mtime
-    except FileNotFoundError:
-        return None
-    return datetime.fromtimestamp(modified_s, UTC)
+    """Return when a tick last began, on any machine; ``None`` if never."""
+    return Clock.objects.filter(pk=NAME).values_list("last_at", flat=True).first()
 
 
-def _lock_path() -> Path:
-    return Path(settings.DATA_DIR) / "tick.lock"
+def first_began_at() -> datetime | None:
+    """Return when this installation first ticked; ``None`` if never."""
+    return Clock.objects.filter(pk=NAME).values_list("first_at", flat=True).first()
 
 
-@contextlib.contextmanager
-def _turn_taken() -> Iterator[bool]:
-    """Yield whether this process got the lock; it is freed when the process dies."""
-    with open(_lock_path(), "w", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+def _note_beginning() -> None:
+    """Write down that a tick began, for all who ask whether a worker lives."""
+    now = timezone.now()
+    with quick_transaction():
+        Clock.objects.update_or_create(
+            pk=NAME,
+            defaults={"last_at": now},
+            create_defaults={"first_at": now, "last_at": now},
+        )

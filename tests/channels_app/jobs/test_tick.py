@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import threading
 import uuid
 from datetime import timedelta
 from io import StringIO
-from pathlib import Path
-from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -19,6 +16,7 @@ from django.utils import timezone
 
 from channels_app import turns
 from channels_app.jobs import chores, tick, worker
+from channels_app.jobs.exclusive import only_one
 from channels_app.jobs.worker import Worker
 from cortex_site import supervisor
 from ledger import entries
@@ -38,6 +36,7 @@ def failing() -> int:
     raise RuntimeError("on purpose")
 
 
+@pytest.mark.django_db
 def test_failing_step_does_not_stop_the_others(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,11 +58,24 @@ def test_failing_step_does_not_stop_the_others(
     assert "the step first failed" in caplog.text
 
 
-def test_only_one_tick_runs_at_a_time(settings: Any) -> None:
-    with open(Path(settings.DATA_DIR) / "tick.lock", "w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
+@pytest.mark.django_db
+def test_only_one_tick_runs_at_a_time() -> None:
+    with only_one(tick.NAME):
         report = tick.tick((("never", failing),))
     assert (report.ran, report.counts, report.failed) == (False, {}, [])
+    assert tick.last_began_at() is None
+
+
+@pytest.mark.django_db
+def test_tick_tells_everybody_when_it_began() -> None:
+    started = timezone.now()
+    tick.tick(())
+    first, last = tick.first_began_at(), tick.last_began_at()
+    assert first and last and started <= first <= last
+    tick.tick(())
+    again = tick.last_began_at()
+    assert again and again > last
+    assert tick.first_began_at() == first
 
 
 @pytest.mark.django_db
@@ -115,9 +127,9 @@ def test_tick_spares_the_calls_of_answers_that_are_written(
 
 
 def test_command_fails_when_a_step_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = tick.TickReport(failed=["purged_conversations"])
+    report = tick.TickReport(failed=["filled_ledger_lines"])
     monkeypatch.setattr("channels_app.management.commands.tick.tick", lambda: report)
-    with pytest.raises(CommandError, match="purged_conversations"):
+    with pytest.raises(CommandError, match="filled_ledger_lines"):
         call_command("tick", stdout=StringIO())
 
 
