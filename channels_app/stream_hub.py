@@ -42,6 +42,10 @@ class StreamHub:
         """Return the stream of a turn of this process, running or just finished."""
         return self._streams.get(turn)
 
+    def count(self) -> int:
+        """Return how many streams of this process are kept, running or finished."""
+        return len(self._streams)
+
     async def find(self, turn: uuid.UUID, owner_id: int) -> TurnStream | None:
         """Return the stream of a person's turn, wherever it runs, while it is kept."""
         stream = self._streams.get(turn)

@@ -17,7 +17,14 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 from ninja.parser import Parser
 
-from channels_app.api import chat, ledger, openai_completions, openai_models, task
+from channels_app.api import (
+    chat,
+    ledger,
+    metrics,
+    openai_completions,
+    openai_models,
+    task,
+)
 from channels_app.api.complaints import sentence_of
 from channels_app.api.errors import (
     OPENAI_PREFIX,
@@ -69,6 +76,7 @@ api = NinjaAPI(
 api.add_router("", chat.router)
 api.add_router("", task.router)
 api.add_router("", ledger.router)
+api.add_router("", metrics.router)
 api.add_router("", openai_models.router)
 api.add_router("", openai_completions.router)
 

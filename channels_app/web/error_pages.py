@@ -19,6 +19,7 @@ API_PREFIXES = (
     "/status",
     "/health",
     "/ledger",
+    "/metrics",
     "/orchestrate",
     "/webhook/",
     "/channels/",

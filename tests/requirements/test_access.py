@@ -309,6 +309,20 @@ def test_s01_pages_about_channels_show_ones_own_alone(
     assert everything()[:-1] == before[:-1]
 
 
+def test_s01_figures_of_the_installation_are_for_administrators_alone(
+    transactional_db: None,
+    bob: User,
+    admin_user: User,
+    client_for: Callable[..., Client],
+) -> None:
+    for client, status in (
+        (Client(), 401),
+        (client_for(bob), 403),
+        (client_for(admin_user), 200),
+    ):
+        assert client.get("/metrics").status_code == status
+
+
 # --- S1: socket actions -------------------------------------------------------
 
 

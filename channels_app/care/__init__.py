@@ -1,0 +1,1 @@
+"""The care of an installation: what it measures, keeps, and says about itself."""
