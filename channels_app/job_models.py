@@ -20,8 +20,10 @@ from personas.models import Conversation, Persona
 class QueuedTask(models.Model):
     """Work for later: done at least once, by one worker at a time.
 
-    ``attempts`` is the fence: whoever works at an attempt that is not the current one
-    any more changes nothing. A run of a brief is a task with a ``schedule``.
+    ``attempts`` is the fence: it only grows, and whoever works at an attempt that is not
+    the current one any more changes nothing. ``tries`` counts those that were the task's
+    own since it was queued or somebody asked for it again. A run of a brief is a task
+    with a ``schedule``.
     """
 
     class State(models.TextChoices):
@@ -55,6 +57,9 @@ class QueuedTask(models.Model):
     # how it goes
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
     attempts = models.PositiveSmallIntegerField(default=0)
+    tries = models.PositiveSmallIntegerField(
+        default=0, help_text="Attempts that count towards giving up."
+    )
     not_before = models.DateTimeField(
         default=timezone.now, help_text="When the next attempt may begin."
     )
@@ -89,6 +94,9 @@ class QueuedTask(models.Model):
     )
     by_hand = models.BooleanField(default=False, help_text="Asked for by “run now”.")
 
+    is_new = False
+    """Whether ``enqueue`` has just made the row; not stored."""
+
     class Meta:
         ordering = ["-created_at", "id"]
         constraints = [
@@ -103,7 +111,7 @@ class QueuedTask(models.Model):
         ]
         indexes = [
             models.Index(
-                fields=["not_before", "id"],
+                fields=["owner", "not_before", "id"],
                 condition=Q(state="pending"),
                 name="jobs_task_waiting",
             ),
