@@ -23,6 +23,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from cortex_site import env
+
 CONTEXT_TOKENS = 4096
 """Shared by the slots, so that two short conversations or a longer one fit."""
 SLOTS = 2
@@ -58,6 +60,11 @@ def start(path: Path, key: str) -> Any:
     parameters.n_parallel = SLOTS
     parameters.kv_unified = True
     parameters.n_threads_http = 4
+    for processor in (parameters.cpuparams, parameters.cpuparams_batch):
+        # Threads that wait in a busy loop take the processor from those they wait for.
+        processor.poll = 0
+        if threads := env.integer("CORTEX_BUILTIN_THREADS", 0, high=512):
+            processor.n_threads = threads
     parameters.sleep_idle_seconds = SLEEP_AFTER_S
     parameters.verbosity = -1
     parameters.cache_ram_mib = 0

@@ -55,6 +55,7 @@ def check_machine() -> env.Address:
     try:
         address = env.address()
         env.choice("CORTEX_LOG", "text", ("text", "json"))
+        env.integer("CORTEX_BUILTIN_THREADS", 0, high=512)
         folder = env.prepare_data_dir()
         env.secret_keys()
         env.database_url()

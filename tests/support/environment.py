@@ -18,6 +18,8 @@ SECRET_KEY = "tests-only-7uR2mQ9xVb4KpZ8sWc3LfYh6Td1NgJa5-eHq0XyVtBn"
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "SHELL", "TERM", "CI")
 """What a started process may see of this machine."""
 
+BUILTIN_THREADS = "CORTEX_BUILTIN_THREADS"
+"""Several threads wait for each other where other tests take the processor."""
 CORTEX_PREFIXES = ("CORTEX_", "GOOGLE_CLIENT_")
 CORTEX_NAMES = ("HOST", "PORT", "DATABASE_URL", "REDIS_URL", "EMAIL_URL")
 PROXY_NAMES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy")
@@ -50,6 +52,7 @@ def scrub() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["CORTEX_DATA_DIR"] = str(folder)
     os.environ["CORTEX_SECRET_KEY"] = SECRET_KEY
+    os.environ[BUILTIN_THREADS] = "1"
     if database_url:
         os.environ["DATABASE_URL"] = database_url
     return folder
@@ -62,6 +65,7 @@ def clean_environment(data_dir: Path, **variables: str) -> dict[str, str]:
         **kept,
         "CORTEX_DATA_DIR": str(data_dir),
         "CORTEX_SECRET_KEY": SECRET_KEY,
+        BUILTIN_THREADS: "1",
         "PYTHONUNBUFFERED": "1",
         **variables,
     }
