@@ -11,6 +11,7 @@ import os
 import secrets
 import tempfile
 from dataclasses import dataclass
+from datetime import datetime, time
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -85,6 +86,19 @@ def choice(name: str, default: str, allowed: tuple[str, ...]) -> str:
     if raw not in allowed:
         raise EnvError(f"{name} must be one of {', '.join(allowed)}, not {raw!r}.")
     return raw
+
+
+def time_of_day(name: str, default: str) -> time | None:
+    """Return a time such as 03:30; ``None`` for ``off``."""
+    raw = text(name, default)
+    if raw == "off":
+        return None
+    try:
+        return datetime.strptime(raw, "%H:%M").time()
+    except ValueError:
+        raise EnvError(
+            f"{name} must be a time such as 03:30, or off, not {raw!r}."
+        ) from None
 
 
 def words(name: str, default: str = "") -> list[str]:

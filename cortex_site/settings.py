@@ -51,6 +51,11 @@ CORTEX_GOOGLE_CERTS_URL = env.text(
 CORTEX_API_PER_MINUTE = env.integer("CORTEX_API_PER_MINUTE", 120, low=1)
 CORTEX_HEARTBEAT_S = env.integer("CORTEX_HEARTBEAT_S", 300, low=10)
 CORTEX_QUEUE_BATCH = env.integer("CORTEX_QUEUE_BATCH", 5, low=1, high=100)
+CORTEX_WORKER_CONCURRENCY = env.integer(
+    "CORTEX_WORKER_CONCURRENCY", 4, low=1, high=200
+)
+CORTEX_BACKUP_AT = env.time_of_day("CORTEX_BACKUP_AT", "03:30")
+CORTEX_BACKUP_KEEP = env.integer("CORTEX_BACKUP_KEEP", 7, low=1, high=10_000)
 CORTEX_ROLES = env.words("CORTEX_ROLES")
 MODEL_ROLES = ["chat", "orchestrator", "distill", "coder", "research", "classify"]
 MODEL_ROLES += [role for role in CORTEX_ROLES if role not in MODEL_ROLES]

@@ -18,9 +18,9 @@ from django.conf import settings
 from django.contrib.staticfiles.finders import get_finders
 from django.core.management import call_command
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 
 from accounts import invites
+from channels_app.care import migrations
 from channels_app.server import backup
 from channels_app.web.static_versions import stamp_path
 
@@ -44,7 +44,7 @@ def prepare() -> Report:
 
     Raises:
         DatabaseTooNew: nothing was changed.
-        backup.BackupFailed: nothing was changed.
+        BackupFailed: nothing was changed.
         django.db.Error: the database cannot be used.
     """
     with _alone(Path(settings.DATA_DIR) / "prepare.lock"):
@@ -64,29 +64,18 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _migrate() -> list[str]:
-    executor = MigrationExecutor(connection)
-    applied = set(executor.loader.applied_migrations)
-    _refuse_newer(executor, applied)
-    if not executor.migration_plan(executor.loader.graph.leaf_nodes()):
-        return []
-    notes = [backup.write(connection)] if applied else []
-    call_command("migrate", interactive=False, verbosity=0)
-    return notes
-
-
-def _refuse_newer(executor: MigrationExecutor, applied: set[tuple[str, str]]) -> None:
-    """Refuse a database with migrations that this code does not have."""
-    known = set(executor.loader.disk_migrations or ())
-    for migration in executor.loader.replacements.values():
-        known |= set(migration.replaces)
-    apps = {app for app, _ in known}
-    unknown = sorted(f"{app}.{name}" for app, name in applied - known if app in apps)
-    if unknown:
+    applied = migrations.applied()
+    if unknown := migrations.unknown(applied):
         raise DatabaseTooNew(
             "The database is newer than this version of Cortex "
             f"(it has {unknown[-1]}); install the newer version again or restore a "
             "backup."
         )
+    if not migrations.pending():
+        return []
+    notes = [backup.write(connection)] if applied else []
+    call_command("migrate", interactive=False, verbosity=0)
+    return notes
 
 
 def _collect_static() -> None:

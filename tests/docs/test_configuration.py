@@ -20,6 +20,7 @@ PACKAGES = (
 )
 READERS = {
     *("text", "integer", "flag", "choice", "words", "dollars"),
+    "time_of_day",
     *("get", "getenv", "environ"),
 }
 INTERNAL = {

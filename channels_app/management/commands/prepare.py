@@ -9,7 +9,7 @@ from typing import Any
 from django.core import checks
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from channels_app.server.backup import BackupFailed
+from channels_app.care.dumps import BackupFailed
 from channels_app.server.prepare import DatabaseTooNew, prepare
 
 

@@ -13,6 +13,7 @@ from django.db import connection
 
 from accounts import invites
 from accounts.models import User
+from channels_app.care import dumps
 from channels_app.server import backup
 from cortex_site import startup
 from tests.support.environment import clean_environment
@@ -60,7 +61,7 @@ def test_only_the_last_three_backups_stay(tmp_path: Path) -> None:
     other = tmp_path / "mine.sqlite3"
     other.touch()
     for number in range(5):
-        backup._copy_sqlite(str(source), tmp_path / f"{backup.PREFIX}{number}.sqlite3")
+        dumps.copy_sqlite(str(source), tmp_path / f"{backup.PREFIX}{number}.sqlite3")
         backup._remove_old(tmp_path)
     names = sorted(path.name for path in tmp_path.glob(f"{backup.PREFIX}*"))
     assert names == [f"{backup.PREFIX}{number}.sqlite3" for number in (2, 3, 4)]
@@ -71,8 +72,8 @@ def test_only_the_last_three_backups_stay(tmp_path: Path) -> None:
 
 
 def test_backup_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(backup.BackupFailed, match="could not be written"):
-        backup._copy_sqlite(str(tmp_path / "missing"), tmp_path / "x.sqlite3")
+    with pytest.raises(dumps.BackupFailed, match="could not be written"):
+        dumps.copy_sqlite(str(tmp_path / "missing"), tmp_path / "x.sqlite3")
     assert list(tmp_path.iterdir()) == []
 
 
