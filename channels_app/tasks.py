@@ -34,6 +34,11 @@ class TaskSet:
         for task in self._others():
             task.cancel()
 
+    async def wait(self, seconds: float) -> None:
+        """Wait so long for the end of all tasks, and cancel none."""
+        if others := self._others():
+            await asyncio.wait(others, timeout=max(0.0, seconds))
+
     async def end(self, deadline: float | None = None) -> None:
         """Cancel all tasks and wait for their end, until the loop's time is so late.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 
 from accounts.models import User
 from ledger.models import LedgerEntry
@@ -23,3 +24,21 @@ def attempts_of_turn(user: User, turn_id: uuid.UUID) -> list[LedgerEntry]:
     # A closing row comes after the row that it closes and takes its place.
     latest = {row.attempt_id: row for row in rows.order_by("id")}
     return list(latest.values())
+
+
+def cost_of_turns(turns: Collection[uuid.UUID]) -> int | None:
+    """Return what all calls of these turns cost together, in nano-dollars.
+
+    ``None`` while one of them is open, or when the cost of one is unknown.
+    """
+    rows = LedgerEntry.objects.filter(turn_id__in=turns)
+    is_open: dict[uuid.UUID, bool] = {}
+    total = 0
+    columns = ("attempt_id", "kind", "cost_nano_usd")
+    for attempt, kind, cost in rows.order_by("id").values_list(*columns):
+        is_open[attempt] = kind == LedgerEntry.Kind.RESERVE
+        if not is_open[attempt]:
+            if cost is None:
+                return None
+            total += cost  # an adjustment holds the difference
+    return None if any(is_open.values()) else total

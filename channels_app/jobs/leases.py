@@ -1,0 +1,301 @@
+"""Moves tasks on: claimed by a worker for a while, settled, tried again, given up.
+
+    pending → processing → done
+                         → pending again (with a pause that grows, or given back)
+                         → failed | dead | cancelled
+
+A claim holds for a lease that its worker renews. Its attempt's number is the fence:
+whoever has lost the lease changes nothing any more. A task whose worker died is rescued
+by the tick of any other. Everything here is synchronous and belongs into
+``routing.db_pool``.
+
+None of it waits for the disk: after a power cut a claim or an end that was lost is only
+done once more, and what an end wrote with it is lost with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db.models import F, Q
+from django.db.models.expressions import RawSQL
+
+from accounts.transactions import quick_transaction
+from channels_app.jobs import costs, engines
+from channels_app.jobs.clock import now as clock_now
+from channels_app.jobs.kinds import Done, Effect, tell_ended
+from channels_app.jobs.lines import due_heads, lines_in_turn, served
+from channels_app.models import QueuedTask
+
+logger = logging.getLogger(__name__)
+
+LEASE: Final = timedelta(seconds=30)
+"""Nobody else takes a claimed task for so long after its worker last renewed it."""
+RENEW_EVERY_S: Final = 5.0
+MAX_ATTEMPTS: Final = 5
+"""After so many attempts that failed or lost their worker a task is given up."""
+BACKOFF_S: Final = 5.0
+"""The pause after the first failure that may pass; it doubles."""
+LONGEST_BACKOFF_S: Final = 600.0
+JITTER: Final = 0.2
+RESCUED_AT_ONCE: Final = 500
+"""So many tasks are put right by one tick; the next one goes on."""
+ERROR_LENGTH: Final = 300
+LOST: Final = "The worker was lost"
+
+State = QueuedTask.State
+PENDING, PROCESSING = (
+    RawSQL(f"'{state.value}'", ())  # noqa: S611
+    for state in (State.PENDING, State.PROCESSING)
+)
+"""For conditions: only with literal states can SQLite use the indexes of what is open,
+so that finished tasks cost nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What a worker learns of the tasks that it holds."""
+
+    lost: set[uuid.UUID]
+    """No longer its own: somebody else may work at them."""
+    cancelled: set[uuid.UUID]
+    """Still its own, and to be ended."""
+
+
+# --- claiming -----------------------------------------------------------------
+
+
+def claim(worker: str, limit: int) -> list[QueuedTask]:
+    """Claim up to ``limit`` tasks whose time has come, in turn from each person.
+
+    May find none although some wait, when others claim them at this moment.
+    """
+    now = clock_now()
+    lines = lines_in_turn(now)[:limit]
+    if not lines:  # nobody takes a lock for nothing
+        return []
+    with quick_transaction():
+        heads = due_heads(lines, now, limit)
+        tasks = _claim(Q(pk__in=heads), worker, now) if heads else []
+    place = {pk: index for index, pk in enumerate(heads)}
+    tasks.sort(key=lambda task: place[task.pk])
+    served(task.owner_id for task in tasks)
+    return tasks
+
+
+def claim_this(worker: str, task_id: uuid.UUID) -> QueuedTask | None:
+    """Claim one task if its time has come and nobody has it."""
+    now = clock_now()
+    with quick_transaction():
+        tasks = _claim(Q(pk=task_id, not_before__lte=now), worker, now)
+    return tasks[0] if tasks else None
+
+
+def _claim(which: Q, worker: str, now: datetime) -> list[QueuedTask]:
+    waiting = QueuedTask.objects.filter(which, state=State.PENDING).order_by()
+    tasks = list(waiting.select_for_update(skip_locked=True))
+    if not tasks:
+        return []
+    QueuedTask.objects.filter(pk__in=[task.pk for task in tasks]).update(
+        state=State.PROCESSING,
+        worker=worker,
+        lease_until=now + LEASE,
+        started_at=now,
+        attempts=F("attempts") + 1,
+        tries=F("tries") + 1,
+    )
+    for task in tasks:
+        task.state, task.worker = State.PROCESSING, worker
+        task.lease_until, task.started_at = now + LEASE, now
+        task.attempts += 1
+        task.tries += 1
+    return tasks
+
+
+# --- holding ------------------------------------------------------------------
+
+
+def renew(worker: str, held: Mapping[uuid.UUID, int]) -> Renewal:
+    """Prolong the leases of ``held``, attempts by task, and say what became of them."""
+    if not held:
+        return Renewal(set(), set())
+    with quick_transaction():
+        mine = QueuedTask.objects.filter(_held(held), worker=worker)
+        mine.update(lease_until=clock_now() + LEASE)
+        return look(held)
+
+
+def look(held: Mapping[uuid.UUID, int]) -> Renewal:
+    """Say what became of ``held``, with one query and without renewing anything."""
+    if not held:
+        return Renewal(set(), set())
+    rows = QueuedTask.objects.filter(_held(held)).order_by()
+    found = dict(rows.values_list("pk", "cancel_asked"))
+    cancelled = {pk for pk, asked in found.items() if asked}
+    return Renewal(set(held) - set(found), cancelled)
+
+
+def _held(held: Mapping[uuid.UUID, int]) -> Q:
+    """Match the rows whose current attempt is the one that is held."""
+    by_attempt: dict[int, list[uuid.UUID]] = {}
+    for pk, attempt in held.items():
+        by_attempt.setdefault(attempt, []).append(pk)
+    which = Q()
+    for attempt, pks in by_attempt.items():
+        which |= Q(attempts=attempt, pk__in=pks)
+    return which & Q(state=State.PROCESSING)
+
+
+# --- settling -----------------------------------------------------------------
+
+
+def settle_done(task: QueuedTask, result: Done) -> bool:
+    """Note that a task was done, with its effect; ``False`` when its lease was lost."""
+    cost = result.cost_nano_usd
+    if cost is None and result.model:
+        cost = costs.cost_of(task)
+    return _settle(
+        task,
+        State.DONE,
+        result.effect,
+        result=result.result,
+        error_code="",
+        error="",
+        model=result.model[:200],
+        input_tokens=result.input_tokens,
+        output_tokens=result.output_tokens,
+        cost_nano_usd=cost,
+        conversation_id=result.conversation_id or task.conversation_id,
+    )
+
+
+def settle_failed(
+    task: QueuedTask,
+    code: str,
+    sentence: str,
+    *,
+    retryable: bool,
+    effect: Effect | None = None,
+) -> bool:
+    """Note an attempt that failed; ``False`` when its lease was lost.
+
+    A task that may be tried again waits for a while, unless it was the last attempt or
+    its cancellation was asked for meanwhile. ``effect`` runs where the task is over.
+    """
+    error = {"error_code": code[:32], "error": sentence[:ERROR_LENGTH]}
+    with quick_transaction():
+        held = _mine(task).select_for_update()
+        asked = held.values_list("cancel_asked", flat=True).first()
+        if asked is None:
+            return False
+        if asked:
+            return settle_cancelled(task, effect=effect)
+        if retryable and task.tries < MAX_ATTEMPTS:
+            return _wait_again(task, pause_s(task.tries), **error)
+        state = State.DEAD if retryable else State.FAILED
+        return _settle(task, state, effect, cost_nano_usd=costs.cost_of(task), **error)
+
+
+def settle_cancelled(task: QueuedTask, effect: Effect | None = None) -> bool:
+    """Note that a task was ended as its owner asked."""
+    cost = costs.cost_of(task)
+    return _settle(
+        task, State.CANCELLED, effect, error_code="", error="", cost_nano_usd=cost
+    )
+
+
+def give_back(task: QueuedTask) -> bool:
+    """Let somebody else begin a task anew; the attempt does not count."""
+    with quick_transaction():
+        asked = _mine(task).select_for_update().values_list("cancel_asked", flat=True)
+        if asked.first():
+            return settle_cancelled(task)
+        return _wait_again(task, 0.0, tries=task.tries - 1)
+
+
+def _mine(task: QueuedTask) -> Any:
+    """Match the row while the attempt that ``task`` stands for is the current one."""
+    return QueuedTask.objects.filter(
+        pk=task.pk, attempts=task.attempts, state=State.PROCESSING
+    ).order_by()
+
+
+def _settle(
+    task: QueuedTask, state: QueuedTask.State, effect: Effect | None, **fields: Any
+) -> bool:
+    fields |= {"state": state, "finished_at": clock_now()}
+    fields |= {"lease_until": None, "cancel_asked": False}
+    with quick_transaction():
+        if not _mine(task).update(**fields):
+            return False
+        _copy(task, fields)
+        if effect is not None:
+            effect()
+        tell_ended(task)
+    return True
+
+
+def _wait_again(task: QueuedTask, wait_s: float, **fields: Any) -> bool:
+    fields |= {"state": State.PENDING, "worker": "", "lease_until": None}
+    fields["not_before"] = clock_now() + timedelta(seconds=wait_s)
+    with quick_transaction():
+        if not _mine(task).update(**fields):
+            return False
+        _copy(task, fields)
+        engines.engine().announce([task])
+    return True
+
+
+def _copy(task: QueuedTask, fields: Mapping[str, Any]) -> None:
+    for name, value in fields.items():
+        setattr(task, name, value)
+
+
+def pause_s(tries: int) -> float:
+    """Return the seconds until the next attempt, after so many."""
+    usual: float = min(LONGEST_BACKOFF_S, BACKOFF_S * 2 ** (max(tries, 1) - 1))
+    return usual * (1 + random.uniform(-JITTER, JITTER))  # noqa: S311 -- spreads load
+
+
+# --- rescuing -----------------------------------------------------------------
+
+
+def rescue() -> int:
+    """Take tasks away from workers that did not renew them; return how many.
+
+    They wait again, the first time without a pause, or are dead after so many attempts;
+    those whose cancellation was asked for are cancelled. For the worker's tick.
+    """
+    now = clock_now()
+    running = QueuedTask.objects.filter(state=PROCESSING).order_by()
+    if running.filter(lease_until__gt=now + 2 * LEASE).exists():
+        # The clock was set back: leases end in time by the clock as it is now.
+        far = running.filter(lease_until__gt=now + LEASE)
+        far.update(lease_until=now + LEASE)
+    expired = running.filter(lease_until__lte=now)
+    if not expired.exists():  # an idle tick takes no write lock
+        return 0
+    with quick_transaction():
+        rows = expired.order_by("lease_until").select_for_update(skip_locked=True)
+        return _rescue(rows[:RESCUED_AT_ONCE])
+
+
+def _rescue(tasks: Collection[QueuedTask]) -> int:
+    for task in tasks:
+        logger.warning("task %s lost its worker %s", task.pk, task.worker)
+        if task.cancel_asked:
+            settle_cancelled(task)
+        elif task.tries >= MAX_ATTEMPTS:
+            sentence = f"{LOST} in each of {task.tries} attempts, the last one too."
+            settle_failed(task, "internal", sentence, retryable=True)
+        else:
+            wait_s = 0.0 if task.tries <= 1 else pause_s(task.tries - 1)
+            sentence = f"{LOST} while it ran."
+            _wait_again(task, wait_s, error_code="internal", error=sentence)
+    return len(tasks)
