@@ -8,7 +8,7 @@
 Several processes may look for work at once: a claim is one transaction, holds for a
 lease, and is fenced, so that whoever finishes after the lease was lost changes nothing.
 Everything here is synchronous and belongs into ``routing.db_pool``; what sends stands
-in ``channels_app.bots.outbox`` and ``channels_app.webhooks``.
+in ``channels_app.bots.outbox``, ``channels_app.webhooks`` and ``channels_app.mails``.
 
 The pauses follow the Standard Webhooks specification ("Delivery", "Retry schedule").
 """
@@ -26,7 +26,13 @@ from django.db.models import F, QuerySet
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
-from channels_app.models import Delivery, InboundEvent, OutboundReply, WebhookDelivery
+from channels_app.models import (
+    Delivery,
+    InboundEvent,
+    MailDelivery,
+    OutboundReply,
+    WebhookDelivery,
+)
 
 Row = TypeVar("Row", bound=Delivery)
 State = Delivery.State
@@ -49,7 +55,7 @@ OPEN_LITERALLY: Final = [RawSQL(f"'{state.value}'", ()) for state in OPEN]  # no
 is open, so that what was sent long ago costs nothing."""
 ERROR_LENGTH: Final = 300
 PURGED_AT_ONCE: Final = 1000
-"""So many rows of a table are removed by one tick."""
+"""So many rows of a table are removed in one step."""
 
 
 class DeliveryError(Exception):
@@ -198,12 +204,12 @@ def pause_s(attempts: int, wait_s: float | None = None) -> float:
 def purge_old() -> int:
     """Remove events and deliveries of more than a hundred days ago; return how many.
 
-    No more than ``PURGED_AT_ONCE`` of each kind; the next tick goes on.
+    No more than ``PURGED_AT_ONCE`` of each kind; the next call goes on.
     """
     before = timezone.now() - KEPT
     # Ids of events grow with time, so that the oldest come first.
     count = _purge(InboundEvent.objects.order_by("pk"), "received_at", before)
-    for model in (OutboundReply, WebhookDelivery):
+    for model in (OutboundReply, WebhookDelivery, MailDelivery):
         rows = model._default_manager.order_by("created_at")
         count += _purge(rows, "created_at", before)
     return count
@@ -211,7 +217,7 @@ def purge_old() -> int:
 
 def _purge(rows: QuerySet[Any], moment: str, before: datetime) -> int:
     oldest = rows.values_list("pk", moment)
-    # One row tells whether there is anything; an idle tick takes no write lock.
+    # One row tells whether there is anything; an idle look takes no write lock.
     if not any(then < before for _, then in oldest[:1]):
         return 0
     old = [pk for pk, then in oldest[:PURGED_AT_ONCE] if then < before]

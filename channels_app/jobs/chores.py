@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from channels_app import webhooks
+from channels_app import mails, webhooks
 from channels_app.bots import answering, claims, outbox
 from routing.db_pool import run_in_db_pool
 
@@ -28,5 +28,6 @@ CHORES: Final[dict[str, Chore]] = {
     "events": see_to_events,
     "replies": outbox.wake_due,
     "webhooks": webhooks.wake_due,
+    "mails": mails.wake_due,
 }
 """Each is looked after in a loop of its own, so that none waits for another."""
