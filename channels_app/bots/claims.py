@@ -24,9 +24,9 @@ from accounts.transactions import quick_transaction
 from channels_app.bots.inbox import STOP
 from channels_app.models import InboundEvent
 
-LEASE: Final = timedelta(seconds=60)
+LEASE: Final = timedelta(seconds=30)
 """Nobody else takes a claimed event for so long after it was last refreshed."""
-REFRESH_EVERY_S: Final = 20.0
+REFRESH_EVERY_S: Final = 10.0
 MAX_ATTEMPTS: Final = 5
 """After so many attempts that did not end, an event is given up."""
 SYNC_WITHIN: Final = timedelta(seconds=30)
