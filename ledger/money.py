@@ -33,6 +33,11 @@ def nano_usd(dollars: Decimal) -> int:
     return int(dollars * NANO_PER_USD)
 
 
+def as_dollars(nano: int | None) -> float | None:
+    """Return an amount as a number for programs; unknown stays ``None``."""
+    return None if nano is None else nano / NANO_PER_USD
+
+
 def usable_tokens(count: int | None) -> int | None:
     """Return the count, or ``None`` where it cannot be true."""
     if count is None or not 0 <= count <= MAX_TOKENS:

@@ -29,7 +29,6 @@ from channels_app.turn_requests import (
     MAX_TEXT_CHARS,
     checked_text,
 )
-from ledger.money import NANO_PER_USD
 
 MAX_MODEL_CHARS = 200
 _HEX4 = "[0-9a-fA-F]{4}"
@@ -264,8 +263,3 @@ def failing(*statuses: int, ok: Any) -> dict[int, Any]:
 def as_uuid(text: str | None) -> uuid.UUID | None:
     """Return an ``Id`` as a UUID."""
     return None if text is None else uuid.UUID(text)
-
-
-def as_dollars(nano_usd: int | None) -> float | None:
-    """Return nano-dollars as the API shows an amount."""
-    return None if nano_usd is None else nano_usd / NANO_PER_USD

@@ -10,10 +10,11 @@ from ninja import Router
 
 from channels_app import webhooks
 from channels_app.api.auth import Auth, caller_of
-from channels_app.api.schemas import TaskIn, TaskOut, as_dollars, failing
+from channels_app.api.schemas import TaskIn, TaskOut, failing
 from channels_app.live_turns import spawn
 from channels_app.single_tasks import DONE, do_task, tier_named
 from channels_app.turn_requests import UnstoredRequest
+from ledger.money import as_dollars
 from ledger.records import timestamp
 from routing.backends.base import PromptMessage
 

@@ -13,6 +13,7 @@ logger = logging.getLogger(__name__)
 
 EVENTS: Final = {
     "task.done": "A task that was handed in is done",
+    "task.failed": "A queued task failed or was given up",
     "budget.warning": "Half, four fifths or all of a budget is used",
     "reply.failed": "An answer could not be sent to its room",
 }
