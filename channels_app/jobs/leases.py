@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import random
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -32,6 +32,7 @@ from channels_app.jobs.clock import now as clock_now
 from channels_app.jobs.kinds import Done, Effect, tell_ended
 from channels_app.jobs.lines import due_heads, lines_in_turn, served
 from channels_app.models import QueuedTask
+from channels_app.turn_run import storable
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +96,15 @@ def claim_this(worker: str, task_id: uuid.UUID) -> QueuedTask | None:
     with quick_transaction():
         tasks = _claim(Q(pk=task_id, not_before__lte=now), worker, now)
     return tasks[0] if tasks else None
+
+
+def claim_these(worker: str, task_ids: Sequence[uuid.UUID]) -> list[QueuedTask]:
+    """Claim those of the tasks whose time has come and that nobody has."""
+    if not task_ids:
+        return []
+    now = clock_now()
+    with quick_transaction():
+        return _claim(Q(pk__in=task_ids, not_before__lte=now), worker, now)
 
 
 def _claim(which: Q, worker: str, now: datetime) -> list[QueuedTask]:
@@ -164,7 +174,7 @@ def settle_done(task: QueuedTask, result: Done) -> bool:
         task,
         State.DONE,
         result.effect,
-        result=result.result,
+        result=storable(result.result),
         error_code="",
         error="",
         model=result.model[:200],
@@ -216,7 +226,7 @@ def give_back(task: QueuedTask) -> bool:
         asked = _mine(task).select_for_update().values_list("cancel_asked", flat=True)
         if asked.first():
             return settle_cancelled(task)
-        return _wait_again(task, 0.0, tries=task.tries - 1)
+        return _wait_again(task, 0.0, tries=max(0, task.tries - 1))
 
 
 def _mine(task: QueuedTask) -> Any:
@@ -253,8 +263,10 @@ def _wait_again(task: QueuedTask, wait_s: float, **fields: Any) -> bool:
 
 
 def _copy(task: QueuedTask, fields: Mapping[str, Any]) -> None:
+    """Let the row in hand tell what was written, but for what fences it."""
     for name, value in fields.items():
-        setattr(task, name, value)
+        if name != "tries":  # the same end may be written again after a failure
+            setattr(task, name, value)
 
 
 def pause_s(tries: int) -> float:
