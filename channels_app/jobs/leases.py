@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import random
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -295,10 +295,10 @@ def rescue() -> int:
         return 0
     with quick_transaction():
         rows = expired.order_by("lease_until").select_for_update(skip_locked=True)
-        return _rescue(rows[:RESCUED_AT_ONCE])
+        return _rescue(list(rows[:RESCUED_AT_ONCE]))
 
 
-def _rescue(tasks: Collection[QueuedTask]) -> int:
+def _rescue(tasks: Sequence[QueuedTask]) -> int:
     for task in tasks:
         logger.warning("task %s lost its worker %s", task.pk, task.worker)
         if task.cancel_asked:

@@ -210,7 +210,8 @@ def position_of(task: QueuedTask) -> int:
         .values_list("owner")
         .annotate(Count("pk"))
     )
-    return mine + sum(min(count, mine) for _, count in others)
+    first = sum(min(count, mine) for _, count in others)
+    return int(mine + first)
 
 
 # --- ending and repeating -----------------------------------------------------

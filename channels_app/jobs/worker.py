@@ -1,9 +1,9 @@
 """The worker process: one event loop for everything that happens without a request.
 
 Runs the tick every ten seconds, and beside it, so that none waits for another, the
-chores every other second and every five minutes a look at which hosts have become able
-to answer. When a signal comes or its supervisor dies it begins nothing more, lets
-running turns and deliveries end for a while, and stops.
+tasks of the queue, the chores every other second and every five minutes a look at which
+hosts have become able to answer. When a signal comes or its supervisor dies it begins
+nothing more, lets running tasks, turns and deliveries end for a while, and stops.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from channels_app import couriers, turns
 from channels_app.bots import answering
 from channels_app.jobs import chores, tick
+from channels_app.jobs.task_loop import TaskLoop
 from channels_app.server import lifeline
 from routing import discovery, net
 from routing.db_pool import run_in_db_pool
@@ -25,6 +26,8 @@ logger = logging.getLogger("cortex.worker")
 
 GRACE_S = 8.0
 """Answers that are being written when the worker is asked to stop get this long."""
+TASK_GRACE_S = GRACE_S - 1.0
+"""Tasks get this long: they are given back before the turns they wait for are ended."""
 SEND_GRACE_S = 1.5
 """Answers get this long to be stored then, and as long to be sent.
 
@@ -43,6 +46,7 @@ class Worker:
         job: Callable[[], object] = tick.tick,
         discover: Callable[[], Awaitable[object]] | None = None,
         look_after: Mapping[str, chores.Chore] | None = None,
+        tasks: TaskLoop | None = None,
     ) -> None:
         """Describe the worker; ``run`` starts it.
 
@@ -52,11 +56,13 @@ class Worker:
             discover: Looks for hosts that have become able to answer; cancelled at
                 the end. ``None`` = nobody looks.
             look_after: Chores to be done every other second, by name.
+            tasks: Does the tasks of the queue. ``None`` = nobody does.
         """
         self._every_s = every_s
         self._job = job
         self._discover = discover
         self._chores = look_after or {}
+        self._tasks = tasks
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -66,6 +72,7 @@ class Worker:
             loop.add_signal_handler(number, self.stop)
         lifeline.watch(loop, self.stop)
         looking = asyncio.create_task(self._look())
+        doing = asyncio.create_task(self._do_tasks())
         working = [
             asyncio.create_task(self._look_after(name, chore))
             for name, chore in self._chores.items()
@@ -76,7 +83,16 @@ class Worker:
             await self._pause(self._every_s - (loop.time() - started))
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
-        await self._end(working)
+        await self._end(doing, working)
+
+    async def _do_tasks(self) -> None:
+        """Do tasks until ``stop``; what runs then may go on for a while."""
+        if self._tasks is None:
+            return
+        running = asyncio.create_task(self._tasks.run())
+        await self._stop.wait()
+        await self._tasks.stop(TASK_GRACE_S)
+        await running
 
     async def _look(self) -> None:
         """Look at once and then regularly for hosts that can answer."""
@@ -97,14 +113,19 @@ class Worker:
             await self._pause(chores.EVERY_S)
 
     @staticmethod
-    async def _end(working: list[asyncio.Task[None]]) -> None:
+    async def _end(
+        doing: asyncio.Task[None], working: list[asyncio.Task[None]]
+    ) -> None:
         """Let what runs end for a while, then cut it off."""
-        await turns.drain(GRACE_S)
+        await asyncio.gather(
+            turns.drain(GRACE_S),
+            asyncio.wait({doing}, timeout=GRACE_S + turns.SETTLE_S),
+        )
         await answering.drain(SEND_GRACE_S)
         await couriers.drain(SEND_GRACE_S)
-        for task in working:
+        for task in (doing, *working):
             task.cancel()
-        await asyncio.gather(*working, return_exceptions=True)
+        await asyncio.gather(doing, *working, return_exceptions=True)
         await net.close()
 
     async def _pause(self, seconds: float) -> None:

@@ -37,7 +37,7 @@ class SqliteLoop:
         self._running = TaskSet()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._look = asyncio.Event()
+        self._look, self._taking = asyncio.Event(), asyncio.Lock()
         self._stopping = False
         self._next_line = 0.0
 
@@ -53,13 +53,16 @@ class SqliteLoop:
     async def run(self, work_at: WorkAt, *, worker: str, concurrency: int) -> None:
         """Claim tasks and work at up to ``concurrency`` of them, until ``stop``."""
         with self._lock:
-            self._loop, self._look = asyncio.get_running_loop(), asyncio.Event()
+            self._loop = asyncio.get_running_loop()
+            self._look, self._taking = asyncio.Event(), asyncio.Lock()
         self._stopping = False
         try:
             while not self._stopping:
                 self._look.clear()
                 room = concurrency - len(self._running)
-                if not await self._take(work_at, worker, room):
+                async with self._taking:
+                    more = await self._take(work_at, worker, room)
+                if not more:
                     await self._wait()
         finally:
             with self._lock:
@@ -68,7 +71,7 @@ class SqliteLoop:
     async def _take(self, work_at: WorkAt, worker: str, room: int) -> bool:
         """Claim and begin what there is room for; say whether there may be more."""
         limit = min(room, settings.CORTEX_QUEUE_BATCH)
-        if limit <= 0:
+        if limit <= 0 or self._stopping:
             return False
         try:
             tasks = await finish_in_db_pool(leases.claim, worker, limit)
@@ -100,5 +103,7 @@ class SqliteLoop:
         """Claim nothing more; cancel what still runs after ``grace_s``."""
         self._stopping = True
         self._look.set()
+        async with self._taking:  # what is being claimed counts as well
+            pass
         await self._running.wait(grace_s)
         await self._running.end()

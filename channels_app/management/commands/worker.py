@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from channels_app.jobs.chores import CHORES
+from channels_app.jobs.task_loop import TaskLoop
 from channels_app.jobs.worker import Worker
 from routing.discovery import enable_hosts_that_answer
 
@@ -23,5 +24,7 @@ class Command(BaseCommand):
         """Run the worker's event loop."""
         gc.collect()
         gc.freeze()
-        worker = Worker(discover=enable_hosts_that_answer, look_after=CHORES)
+        worker = Worker(
+            discover=enable_hosts_that_answer, look_after=CHORES, tasks=TaskLoop()
+        )
         asyncio.run(worker.run())

@@ -1,0 +1,104 @@
+"""Writes what comes of tasks and their leases, together where they wait together.
+
+Ends that arrive at the same moment share one transaction: while one batch is being
+written the next ones gather. Only one of a process is written at a time, so that its
+renewals and ends never block each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
+
+from django.db import InterfaceError, OperationalError
+
+from accounts.transactions import quick_transaction
+from channels_app.tasks import TaskSet
+from routing.db_pool import run_in_db_pool
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Settlement = Callable[[], bool]
+"""Writes an end; synchronous; ``False`` when the lease was lost. May be called again
+after a failure."""
+BATCH: Final = 100
+"""Most ends of one transaction."""
+PASSES: Final = (OperationalError, InterfaceError)
+"""Failures of a database that cannot be used at this moment."""
+
+
+class Settler:
+    """Writes for one event loop, one batch after the other."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Settlement, asyncio.Future[bool]]] = deque()
+        self._tasks = TaskSet()
+        self._flushing = False
+        self._writing = asyncio.Lock()
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Write an end and return what it says; raises what it raises."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((settlement, done))
+        if not self._flushing:
+            self._flushing = True
+            self._tasks.spawn(self._flush(), "settling of tasks")
+        return await done
+
+    async def write(self, function: Callable[[], T]) -> T:
+        """Write something else, never at the same moment as an end."""
+        async with self._writing:
+            return await run_in_db_pool(function)
+
+    async def _flush(self) -> None:
+        try:
+            while self._waiting:
+                async with self._writing:
+                    count = min(BATCH, len(self._waiting))
+                    batch = [self._waiting.popleft() for _ in range(count)]
+                    await self._settle(batch)
+        finally:
+            self._flushing = False
+
+    @staticmethod
+    async def _settle(batch: Sequence[tuple[Settlement, asyncio.Future[bool]]]) -> None:
+        results: Sequence[bool | BaseException]
+        try:
+            calls = [settlement for settlement, _ in batch]
+            results = await run_in_db_pool(settle_together, calls)
+        except BaseException as error:
+            results = [error] * len(batch)
+            if not isinstance(error, Exception):
+                _answer(batch, results)
+                raise
+        _answer(batch, results)
+
+
+def _answer(
+    batch: Sequence[tuple[Settlement, asyncio.Future[bool]]],
+    results: Sequence[bool | BaseException],
+) -> None:
+    for (_, done), result in zip(batch, results, strict=True):
+        if done.done():  # its caller has gone
+            continue
+        if isinstance(result, asyncio.CancelledError):
+            done.cancel()
+        elif isinstance(result, BaseException):
+            done.set_exception(result)
+        else:
+            done.set_result(result)
+
+
+def settle_together(calls: Sequence[Settlement]) -> Sequence[bool | BaseException]:
+    """Write ends in one transaction; where one fails, each in one of its own."""
+    try:
+        with quick_transaction():
+            return [call() for call in calls]
+    except Exception as error:  # told to whoever waits for that end
+        if len(calls) == 1 or isinstance(error, PASSES):
+            return [error] * len(calls)
+    return [settle_together([call])[0] for call in calls]
