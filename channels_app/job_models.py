@@ -48,6 +48,9 @@ class QueuedTask(models.Model):
     tier = models.PositiveSmallIntegerField(
         null=True, help_text="1 to 3; empty = the task itself decides."
     )
+    cap_nano_usd = models.BigIntegerField(
+        null=True, help_text="What all its attempts may cost; empty = no cap."
+    )
     source = models.CharField(
         max_length=16, default="api", help_text="api, page, schedule or import."
     )

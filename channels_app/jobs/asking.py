@@ -28,6 +28,19 @@ _TIERS: Final[dict[int | None, Tier]] = {1: 1, 2: 2, 3: 3}
 
 
 async def work(task: QueuedTask) -> Done:
+    """Put the task to a model as ``POST /task`` does; raises ``TaskFailed``."""
+    return await _ask(task, _TIERS.get(task.tier, "auto"))
+
+
+async def try_out(task: QueuedTask) -> Done:
+    """Put a brief's prompt to the model that its runs would ask; ``TaskFailed``.
+
+    Without a tier that is the one of the persona's policy.
+    """
+    return await _ask(task, _TIERS.get(task.tier))
+
+
+async def _ask(task: QueuedTask, tier: Tier | None) -> Done:
     """Put the task to a model; cancelling this ends the model's call.
 
     Raises:
@@ -39,9 +52,10 @@ async def work(task: QueuedTask) -> Done:
     request = UnstoredRequest(
         messages=(PromptMessage("user", task.text),),
         persona=persona,
-        tier=_TIERS.get(task.tier, "auto"),
+        tier=tier,
         channel=CHANNEL,
         background=True,
+        max_cost_nano_usd=task.cap_nano_usd,
         turn=attempt_turn(task),
     )
     try:

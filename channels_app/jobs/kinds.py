@@ -54,7 +54,10 @@ its model call."""
 Ended = Callable[[QueuedTask], None]
 """Told, in the same transaction, that a task has ended for good, in whichever state."""
 
-KINDS: dict[str, Work | str] = {"task": "channels_app.jobs.asking.work"}
+KINDS: dict[str, Work | str] = {
+    "task": "channels_app.jobs.asking.work",
+    "trial": "channels_app.jobs.asking.try_out",
+}
 """Who does each kind of task."""
 ENDINGS: dict[str, Ended | str] = {"task": "channels_app.jobs.asking.ended"}
 """Who is told of the end of each kind of task, where somebody is."""

@@ -49,6 +49,7 @@ class NewTask:
     kind: str = "task"
     persona: Persona | None = None
     tier: int | None = None
+    cap_nano_usd: int | None = None
     source: str = "api"
     not_before: datetime | None = None
     idempotency_key: str = ""
@@ -156,6 +157,7 @@ def _row(owner: User, new: NewTask, now: datetime) -> QueuedTask:
         persona=new.persona,
         text=storable(new.text),
         tier=new.tier,
+        cap_nano_usd=new.cap_nano_usd,
         source=new.source,
         idempotency_key=new.idempotency_key,
         not_before=new.not_before or now,
