@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from accounts.transactions import quick_transaction
 from channels_app import abandoned
-from channels_app.jobs import leases
+from channels_app.jobs import engines, leases
 from channels_app.jobs.exclusive import only_one
 from channels_app.models import Clock
 from ledger import entries, journal
@@ -61,6 +61,7 @@ def _is_written(turn_id: uuid.UUID | None) -> bool:
 Step = tuple[str, Callable[[], int]]
 STEPS: tuple[Step, ...] = (
     ("rescued_tasks", leases.rescue),
+    ("announced_tasks", engines.sweep),
     ("interrupted_turns", abandoned.interrupt_abandoned),
     ("released_reservations", release_abandoned),
     ("filled_ledger_lines", journal.fill_gaps),

@@ -28,3 +28,8 @@ def engine() -> Engine:
 @functools.cache
 def _engine(vendor: str) -> Engine:
     return cast(Engine, import_string(ENGINES[vendor])())
+
+
+def sweep() -> int:
+    """Announce tasks that wait and were never announced; for the worker's tick."""
+    return engine().sweep()

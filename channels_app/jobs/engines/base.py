@@ -30,6 +30,12 @@ class Engine(Protocol):
     def wake(self) -> None:
         """Let the workers of this process look now; from any thread, after a commit."""
 
+    def sweep(self) -> int:
+        """Announce what waits and was never announced here; return how many.
+
+        Synchronous, for the worker's tick.
+        """
+
     async def run(self, work_at: WorkAt, *, worker: str, concurrency: int) -> None:
         """Claim tasks in the name of ``worker`` and work at them until ``stop``.
 

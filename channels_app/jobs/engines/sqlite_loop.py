@@ -50,6 +50,10 @@ class SqliteLoop:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._look.set)
 
+    def sweep(self) -> int:
+        """Do nothing, as ``announce`` does."""
+        return 0
+
     async def run(self, work_at: WorkAt, *, worker: str, concurrency: int) -> None:
         """Claim tasks and work at up to ``concurrency`` of them, until ``stop``."""
         with self._lock:
