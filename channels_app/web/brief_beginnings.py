@@ -1,0 +1,66 @@
+"""What the form of a new brief begins with when a conversation is made one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from accounts.models import User
+from channels_app.web.brief_targets import (
+    OWN,
+    room_of_conversation,
+    room_value,
+)
+from personas.conversations import branch
+from personas.models import Conversation, Message
+
+LOOKED_AT = 60
+"""Messages at the end of the branch among which one's own last is looked for."""
+_TEMPORARY = (
+    "“{}” is temporary and will be gone, so the brief gets a conversation of its own."
+)
+_SHARED = (
+    "Others read along in “{}”, and no room is known into which answers could be "
+    "sent. The brief gets a conversation of its own, where only you read."
+)
+_ROOM = "Others read along in “{}”: answers go into that room, without private files."
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What is filled in, and what to say about it."""
+
+    initial: dict[str, Any] = field(default_factory=lambda: {"target": OWN})
+    conversation: Conversation | None = None
+    """The conversation in which the answers can go on."""
+    made_of: Conversation | None = None
+    """The conversation that is being made a brief."""
+    note: str = ""
+
+
+def beginning_of(user: User, chat: Conversation) -> Beginning:
+    """Return the beginning of a brief that asks again what was asked last in a chat."""
+    title = chat.title or "Untitled chat"
+    initial = {
+        "name": title[:80],
+        "persona": chat.persona.name,
+        "prompt": _last_own_text(chat),
+        "target": f"conversation:{chat.pk}",
+    }
+    if chat.temporary:
+        initial["target"] = OWN
+        return Beginning(initial, None, chat, _TEMPORARY.format(title))
+    if not chat.shared:
+        return Beginning(initial, chat, chat)
+    room = room_of_conversation(user, chat)
+    initial["target"] = room_value(room) if room else OWN
+    note = (_ROOM if room else _SHARED).format(title)
+    return Beginning(initial, None, chat, note)
+
+
+def _last_own_text(chat: Conversation) -> str:
+    """Return the person's last own message of the branch that is shown."""
+    for message in reversed(branch(chat, limit=LOOKED_AT)):
+        if message.role == Message.Role.USER and not message.from_guest:
+            return message.text
+    return ""
