@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from accounts.transactions import quick_transaction
 from channels_app import abandoned
-from channels_app.jobs import engines, leases
+from channels_app.jobs import engines, leases, slots
 from channels_app.jobs.exclusive import only_one
 from channels_app.models import Clock
 from ledger import entries, journal
@@ -62,6 +62,7 @@ Step = tuple[str, Callable[[], int]]
 STEPS: tuple[Step, ...] = (
     ("rescued_tasks", leases.rescue),
     ("announced_tasks", engines.sweep),
+    ("due_briefs", slots.enqueue_due),
     ("interrupted_turns", abandoned.interrupt_abandoned),
     ("released_reservations", release_abandoned),
     ("filled_ledger_lines", journal.fill_gaps),
