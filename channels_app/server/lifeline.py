@@ -12,12 +12,16 @@ import os
 from collections.abc import Callable
 
 
+def is_held() -> bool:
+    """Say whether a supervisor started this process, which prepared everything."""
+    return os.environ.get("CORTEX_LIFELINE_FD", "").isdigit()
+
+
 def watch(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
     """Call ``stop`` once when the supervisor is gone."""
-    number = os.environ.get("CORTEX_LIFELINE_FD", "")
-    if not number.isdigit():
+    if not is_held():
         return
-    fd = int(number)
+    fd = int(os.environ["CORTEX_LIFELINE_FD"])
     # Programs that this process starts are not the supervisor's children.
     os.set_inheritable(fd, False)
 

@@ -29,6 +29,10 @@ class DatabaseTooNew(Exception):
     """The database was migrated by a later version; the text is one sentence."""
 
 
+class NotPrepared(Exception):
+    """The tables are those of an earlier version; the text is one sentence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What ``prepare`` did and what is left to do."""
@@ -49,7 +53,8 @@ def prepare() -> Report:
     """
     with _alone(Path(settings.DATA_DIR) / "prepare.lock"):
         notes = _migrate()
-        _collect_static()
+        if not _collected_for_good():
+            collect_static()
         link = invites.renew_administrator_link()
     return Report(link, tuple(notes))
 
@@ -63,14 +68,36 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _migrate() -> list[str]:
-    applied = migrations.applied()
+def check_tables() -> None:
+    """Refuse tables that are not those of this version.
+
+    For processes that no supervisor started, perhaps on another machine: they change
+    no table themselves.
+
+    Raises:
+        DatabaseTooNew: this version is too old for the tables.
+        NotPrepared: ``prepare`` is due.
+    """
+    _refuse_newer(migrations.applied())
+    if migrations.pending():
+        raise NotPrepared(
+            "The database is not up to date for this version of Cortex; run "
+            "`manage.py prepare` once, where nothing else changes it."
+        )
+
+
+def _refuse_newer(applied: list[str]) -> None:
     if unknown := migrations.unknown(applied):
         raise DatabaseTooNew(
             "The database is newer than this version of Cortex "
             f"(it has {unknown[-1]}); install the newer version again or restore a "
             "backup."
         )
+
+
+def _migrate() -> list[str]:
+    applied = migrations.applied()
+    _refuse_newer(applied)
     if not migrations.pending():
         return []
     notes = [backup.write(connection)] if applied else []
@@ -78,7 +105,17 @@ def _migrate() -> list[str]:
     return notes
 
 
-def _collect_static() -> None:
+def _collected_for_good() -> bool:
+    """Say whether an image brought the static files, which only its maker changes.
+
+    Times of files lose their fractions on the way into an image, so that they cannot
+    tell there whether something changed.
+    """
+    stamp = stamp_path()
+    return stamp.exists() and not os.access(stamp.parent, os.W_OK)
+
+
+def collect_static() -> None:
     """Copy static files for the web server when they are not those of the last time."""
     stamp = stamp_path()
     with _alone(stamp.with_suffix(".lock")):

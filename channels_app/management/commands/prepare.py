@@ -9,8 +9,8 @@ from typing import Any
 from django.core import checks
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from channels_app.care.dumps import BackupFailed
-from channels_app.server.prepare import DatabaseTooNew, prepare
+from channels_app.care.errors import BackupFailed
+from channels_app.server.prepare import DatabaseTooNew, collect_static, prepare
 
 
 class Command(BaseCommand):
@@ -20,11 +20,19 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Take ``--json``."""
+        """Take ``--json`` and ``--static``."""
         parser.add_argument("--json", action="store_true", help="Report as JSON.")
+        parser.add_argument(
+            "--static",
+            action="store_true",
+            help="Collect the static files alone, without a database: for images.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Prepare and say what was done."""
+        if options["static"]:
+            collect_static()
+            return
         for found in checks.run_checks():
             if found.is_serious():
                 raise CommandError(str(found.msg))

@@ -8,6 +8,8 @@ from typing import Any
 from channels_app.server import process  # isort: skip - installs Twisted's reactor
 from django.core.management.base import BaseCommand
 
+from channels_app.server.alone import refuse_unprepared
+
 
 class Command(BaseCommand):
     """Serve pages, the API and the WebSocket until SIGTERM."""
@@ -17,4 +19,5 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the server and end with its status."""
+        refuse_unprepared()
         sys.exit(process.run())

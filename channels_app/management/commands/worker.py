@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand
 from channels_app.jobs.chores import CHORES
 from channels_app.jobs.task_loop import TaskLoop
 from channels_app.jobs.worker import Worker
+from channels_app.server.alone import refuse_unprepared
 from routing.discovery import enable_hosts_that_answer
 
 
@@ -22,6 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker's event loop."""
+        refuse_unprepared()
         gc.collect()
         gc.freeze()
         worker = Worker(
