@@ -23,6 +23,7 @@ from channels_app.api import (
     metrics,
     openai_completions,
     openai_models,
+    queue,
     task,
 )
 from channels_app.api.complaints import sentence_of
@@ -75,6 +76,7 @@ api = NinjaAPI(
 )
 api.add_router("", chat.router)
 api.add_router("", task.router)
+api.add_router("", queue.router)
 api.add_router("", ledger.router)
 api.add_router("", metrics.router)
 api.add_router("", openai_models.router)

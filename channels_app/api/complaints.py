@@ -9,8 +9,8 @@ from channels_app.errors import CODES
 
 OWN = "cortex."
 """Stands before one of our ``CODES`` where a check of ours complains."""
-UNPROCESSABLE = {"force_tier"}
-"""Fields whose wrong values are answered with 422, as Symbiont did."""
+UNPROCESSABLE = {"force_tier", "not_before"}
+"""Fields whose wrong values are answered with 422; the first as Symbiont did."""
 
 
 class Complaint(NamedTuple):

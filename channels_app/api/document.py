@@ -57,6 +57,10 @@ ANY_WITH_CSRF: list[dict[str, list[str]]] = [
 EXAMPLES: dict[str, Any] = {
     "/chat": {"persona": "inara", "text": "Good morning!"},
     "/task": {"task": "Name three rivers in Asia.", "force_tier": "haiku"},
+    "/queue": {
+        "task": "Name three rivers in Asia.",
+        "idempotency_key": "rivers-1",
+    },
     "/v1/chat/completions": {
         "model": "inara",
         "messages": [{"role": "user", "content": "Good morning!"}],

@@ -34,6 +34,11 @@ CALLS: list[tuple[str, str, dict[str, Any] | None]] = [
     ("post", "/chat", {"persona": "inara", "text": "x", "model": "scripted"}),
     ("get", "/chat/00000000-0000-4000-8000-000000000000", None),
     ("post", "/task", {"task": "x", "force_tier": 1}),
+    ("post", "/queue", {"task": "x"}),
+    ("get", "/queue", None),
+    ("get", "/queue/00000000-0000-4000-8000-000000000000", None),
+    ("post", "/queue/00000000-0000-4000-8000-000000000000/cancel", None),
+    ("post", "/queue/00000000-0000-4000-8000-000000000000/retry", None),
     ("get", "/ledger", None),
     ("get", "/ledger/stats", None),
     ("get", "/status", None),
@@ -48,7 +53,8 @@ CALLS: list[tuple[str, str, dict[str, Any] | None]] = [
 EVERY_CALL = pytest.mark.parametrize(
     ("method", "path", "body"), CALLS, ids=[f"{call[0]} {call[1]}" for call in CALLS]
 )
-SCOPE_OF = {"/chat": "chat", "/task": "task", "/ledger": "ledger", "/status": "ledger"}
+SCOPE_OF = {"task": "task", "queue": "task", "ledger": "ledger", "status": "ledger"}
+"""By the first part of an address; elsewhere it is ``chat``."""
 
 
 async def call(api: Api, method: str, path: str, body: Any, **headers: str) -> Any:
@@ -92,7 +98,7 @@ async def test_s04_nobody_gets_in_without_a_token(
 async def test_s04_each_call_needs_its_scope(
     alice: User, method: str, path: str, body: Any
 ) -> None:
-    needed = SCOPE_OF.get(path, "ledger" if path.startswith("/ledger") else "chat")
+    needed = SCOPE_OF.get(path.split("/")[1], "chat")
     others = [scope for scope in tokens.SCOPES if scope != needed]
 
     refused = await call(await api_of(alice, scopes=others), method, path, body)
