@@ -88,6 +88,26 @@ def reencrypt_all(keys: Sequence[str]) -> int:
     return changed
 
 
+def first_unreadable(
+    keys: Sequence[str] | None = None, *, per_column: int = 200
+) -> str | None:
+    """Name a stored secret that none of the keys opens; ``None`` = none was found.
+
+    Looks at the newest values of every registered column, at most ``per_column`` of
+    each, with the present keys where none are given.
+    """
+    ring_of = functools.partial(_ring, keys=tuple(keys or current_keys()))
+    for entry in sorted(_REGISTRY, key=lambda e: (e.model_label, e.field)):
+        manager = apps.get_model(entry.model_label)._default_manager
+        rows = manager.order_by("-pk").values_list("pk", entry.field)
+        for pk, value in rows[:per_column]:
+            try:
+                _renew(ring_of(entry.purpose), value or [])
+            except InvalidToken:
+                return f"{entry.model_label} {pk}: {entry.field}"
+    return None
+
+
 def _reencrypt_column(entry: EncryptedField, keys: tuple[str, ...]) -> int:
     manager = apps.get_model(entry.model_label)._default_manager
     ring = _ring(entry.purpose, keys)

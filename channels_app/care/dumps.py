@@ -19,6 +19,8 @@ from typing import Any, Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from channels_app.care.errors import BackupFailed
+
 _VARIABLES: Final = {
     "passfile": "PGPASSFILE",
     "service": "PGSERVICE",
@@ -28,10 +30,6 @@ _VARIABLES: Final = {
     "sslrootcert": "PGSSLROOTCERT",
 }
 """Options of ``DATABASE_URL`` that PostgreSQL's programs need too."""
-
-
-class BackupFailed(Exception):
-    """No backup could be written; the text is one sentence."""
 
 
 def copy_sqlite(source: str, target: Path) -> None:

@@ -13,9 +13,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-
-class StillRunning(Exception):
-    """Cortex runs and must not; the text is one sentence."""
+from channels_app.care.errors import StillRunning
 
 
 def lock_path() -> Path:

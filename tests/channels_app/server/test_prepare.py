@@ -14,6 +14,7 @@ from django.db import connection
 from accounts import invites
 from accounts.models import User
 from channels_app.care import dumps
+from channels_app.care.errors import BackupFailed
 from channels_app.server import backup
 from cortex_site import startup
 from tests.support.environment import clean_environment
@@ -72,7 +73,7 @@ def test_only_the_last_three_backups_stay(tmp_path: Path) -> None:
 
 
 def test_backup_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(dumps.BackupFailed, match="could not be written"):
+    with pytest.raises(BackupFailed, match="could not be written"):
         dumps.copy_sqlite(str(tmp_path / "missing"), tmp_path / "x.sqlite3")
     assert list(tmp_path.iterdir()) == []
 
