@@ -80,7 +80,7 @@ async def enqueue(request: HttpRequest, body: QueueIn) -> dict[str, Any]:
 @router.get("/queue", response=failing(400, 404, ok=QueueOut), summary="Your tasks")
 async def list_tasks(
     request: HttpRequest,
-    state: StatesAsked = EVERY_STATE,
+    state: States = None,
     limit: Limit = DEFAULT_TASKS,
     before: Before = None,
 ) -> dict[str, Any]:
