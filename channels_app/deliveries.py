@@ -16,7 +16,7 @@ The pauses follow the Standard Webhooks specification ("Delivery", "Retry schedu
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
@@ -201,25 +201,34 @@ def pause_s(attempts: int, wait_s: float | None = None) -> float:
     return max(usual, min(wait_s or 0.0, LONGEST_WAIT_S))
 
 
+def old_count() -> int:
+    """Return how many rows ``purge_old`` would remove; costs little if it is none."""
+    return sum(len(_old(rows, moment)) for rows, moment in _oldest_first())
+
+
 def purge_old() -> int:
     """Remove events and deliveries of more than a hundred days ago; return how many.
 
     No more than ``PURGED_AT_ONCE`` of each kind; the next call goes on.
     """
-    before = timezone.now() - KEPT
-    # Ids of events grow with time, so that the oldest come first.
-    count = _purge(InboundEvent.objects.order_by("pk"), "received_at", before)
-    for model in (OutboundReply, WebhookDelivery, MailDelivery):
-        rows = model._default_manager.order_by("created_at")
-        count += _purge(rows, "created_at", before)
+    count = 0
+    for rows, moment in _oldest_first():
+        if old := _old(rows, moment):
+            count += rows.model._default_manager.filter(pk__in=old).delete()[0]
     return count
 
 
-def _purge(rows: QuerySet[Any], moment: str, before: datetime) -> int:
+def _oldest_first() -> Iterator[tuple[QuerySet[Any], str]]:
+    # Ids of events grow with time, so that the oldest come first.
+    yield InboundEvent.objects.order_by("pk"), "received_at"
+    for model in (OutboundReply, WebhookDelivery, MailDelivery):
+        yield model._default_manager.order_by("created_at"), "created_at"
+
+
+def _old(rows: QuerySet[Any], moment: str) -> list[Any]:
+    before = timezone.now() - KEPT
     oldest = rows.values_list("pk", moment)
-    # One row tells whether there is anything; an idle look takes no write lock.
+    # One row tells whether there is anything; an idle look reads no more.
     if not any(then < before for _, then in oldest[:1]):
-        return 0
-    old = [pk for pk, then in oldest[:PURGED_AT_ONCE] if then < before]
-    deleted: int = rows.model._default_manager.filter(pk__in=old).delete()[0]
-    return deleted
+        return []
+    return [pk for pk, then in oldest[:PURGED_AT_ONCE] if then < before]

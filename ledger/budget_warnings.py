@@ -13,7 +13,14 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.models import User
-from ledger.allowances import Standing, standings_of
+from ledger.allowances import (
+    Standing,
+    any_budget,
+    budgets_of_each,
+    has_background_cap,
+    standings,
+    standings_of,
+)
 from ledger.budget_words import moment, name_of
 from ledger.models import Budget, BudgetNotice
 from ledger.money import format_usd
@@ -25,18 +32,51 @@ KEPT = timedelta(days=70)
 """Older notices are about periods that are over."""
 
 
-def warnings_due(user: User) -> list[BudgetWarning]:
+def warnings_due(user: User, *, least: int = THRESHOLDS[0]) -> list[BudgetWarning]:
     """Return what the person has to be told now, and mark it as told.
 
     At most one for each budget: where a call passed several thresholds the highest is
     told. Budgets for background work are included. Call it when a call is settled.
+    Thresholds below ``least`` percent are left for later.
     """
     due = []
     for standing in standings_of(user):
-        reached = [each for each in THRESHOLDS if standing.percent_used >= each]
-        if reached and _mark(user, standing, reached):
+        reached = _reached(standing)
+        if reached and reached[-1] >= least and _mark(user, standing, reached):
             due.append(_warning(standing, reached[-1]))
     return due
+
+
+def untold() -> dict[int, int]:
+    """Return how many percent somebody has used of a budget without being told of it.
+
+    Person → the highest threshold. Budgets of which nothing was used are left out:
+    that nothing is allowed is no news. A few queries for everybody.
+    """
+    if not any_budget() and not has_background_cap():
+        return {}
+    people = User.objects.filter(is_active=True).in_bulk()
+    asked: list[tuple[Budget, User | None, int | None]] = [
+        (budget, people[user_id], user_id)
+        for user_id, budgets in budgets_of_each(people).items()
+        if user_id is not None
+        for budget in budgets
+    ]
+    told = set(
+        BudgetNotice.objects.values_list("user_id", "budget", "period_start", "percent")
+    )
+    found: dict[int, int] = {}
+    for (budget, _, user_id), standing in zip(asked, standings(asked), strict=True):
+        reached = _reached(standing) if standing.booked else []
+        if user_id is None or not reached:
+            continue
+        if (user_id, budget.key, standing.start, reached[-1]) not in told:
+            found[user_id] = max(reached[-1], found.get(user_id, 0))
+    return found
+
+
+def _reached(standing: Standing) -> list[int]:
+    return [each for each in THRESHOLDS if standing.percent_used >= each]
 
 
 def _mark(user: User, standing: Standing, reached: list[int]) -> bool:

@@ -12,9 +12,13 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
 from typing import NamedTuple
 
+from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from accounts.zones import zone_named
+from accounts.models import User
+from accounts.zones import zone_named, zone_of
+from ledger import chain
 from ledger.models import BudgetPeriod
 from ledger.periods import next_start, start_of
 
@@ -49,6 +53,27 @@ def span_of(period: str, zone: tzinfo, kept: BudgetPeriod | None = None) -> Span
             return Span(kept.start.astimezone(zone_named(kept.zone)), end, True)
     start = start_of(period, now, zone)
     return Span(start, next_start(period, start), False)
+
+
+def ended() -> QuerySet[BudgetPeriod]:
+    """Return the kept periods that are over."""
+    return BudgetPeriod.objects.filter(end__lte=timezone.now())
+
+
+def begin_new() -> int:
+    """Keep the present period for everybody whose last one is over; return how many.
+
+    From then on a change of zone counts only when this one has ended too, as if there
+    had been a call.
+    """
+    with transaction.atomic():
+        chain.lock()
+        rows = list(ended().select_for_update())
+        people = User.objects.in_bulk({row.user_id for row in rows})
+        for row in rows:
+            zone = zone_of(people.get(row.user_id))
+            keep(row.user_id, row.period, span_of(row.period, zone, row))
+    return len(rows)
 
 
 def keep(user_id: int, period: str, span: Span) -> None:

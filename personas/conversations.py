@@ -3,7 +3,7 @@
 A conversation is a tree: an answer stands under the message it answers, a message
 under the answer it follows, and several with the same parent are siblings (another
 answer, an edited question). ``Conversation.current_message`` is the end of the branch
-that is shown. Deleting is soft for an hour, so that it can be undone; the worker's tick
+that is shown. Deleting is soft for an hour, so that it can be undone; the heartbeat
 calls ``purge_deleted``.
 """
 
@@ -27,6 +27,7 @@ from routing.decisions import forget_threads
 
 TITLE_LENGTH = 60
 KEEP_DELETED = timedelta(hours=1)
+PURGED_AT_ONCE = 100
 NO_CONVERSATION = "There is no such conversation."
 NO_MESSAGE = "There is no such message."
 _MARKDOWN_MARKS = re.compile(
@@ -166,14 +167,23 @@ def undelete(user: User, id: uuid.UUID | str) -> Conversation:
     return get_conversation_for_user(user, id)
 
 
+def purgeable() -> QuerySet[Conversation]:
+    """Return what was deleted so long ago that it cannot be undone any more."""
+    return Conversation.objects.filter(deleted_at__lt=timezone.now() - KEEP_DELETED)
+
+
 def purge_deleted() -> int:
-    """Remove for good what was deleted more than an hour ago; return how many."""
-    old = Conversation.objects.filter(deleted_at__lt=timezone.now() - KEEP_DELETED)
-    if not old.exists():  # an idle tick takes no write lock
+    """Remove for good what was deleted more than an hour ago; return how many.
+
+    No more than ``PURGED_AT_ONCE``; the next call goes on.
+    """
+    old = list(purgeable().values_list("pk", flat=True)[:PURGED_AT_ONCE])
+    if not old:  # an idle look takes no write lock
         return 0
     with transaction.atomic():
-        forget_threads(list(old.values_list("pk", flat=True)))
-        _, by_model = old.delete()
+        forget_threads(old)
+        # Asked again: some may have been brought back at this moment.
+        _, by_model = purgeable().filter(pk__in=old).delete()
     return by_model.get(Conversation._meta.label, 0)
 
 

@@ -5,43 +5,43 @@ a token or a login; then it is tested, and goes in use if the test's call is ans
 Until then the host's page says in one sentence what is missing. Whoever switches such
 a host on or off has decided, and it is left alone from then on.
 
-The test's call is booked for nobody: the installation makes it. A host that fails its
-test is tried again at growing intervals, at once when its key or program changes.
+The worker's heartbeat looks. The test's call is booked for nobody: the installation
+makes it. A host that fails its test is tried again at growing intervals, at once when
+its key or program changes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
-from django.conf import settings
+from django.db.models import QuerySet
 
 from accounts.models import User
 from ledger.types import Caller
 from routing import hosts
 from routing.backends import backend_types, programs
 from routing.catalogue import PROGRAM_TYPES
-from routing.db_pool import finish_in_db_pool, run_in_db_pool
+from routing.db_pool import run_in_db_pool
 from routing.host_check import HostReport, test_host
 from routing.models import Host
 from routing.registry import info_for
 
 logger = logging.getLogger("cortex.discovery")
 
-EVERY_S: Final = 300.0
-"""Seconds between two looks."""
+FIRST_PAUSE_S: Final = 300.0
+"""Seconds until a host that failed its test is tested again; doubled each time."""
 TEST_WITHIN_S: Final = 90.0
 """A test that takes longer counts as failed."""
 LONGEST_PAUSE_S: Final = 6 * 3600.0
-INSTALLATION: Final = Caller(None, "", channel="schedule")
+CHANNEL: Final = "heartbeat"
+"""How the ledger names what the heartbeat asks of models."""
+INSTALLATION: Final = Caller(None, "", channel=CHANNEL)
 """For whom the tests are booked."""
 NO_KEY: Final = "No API key is stored yet."
 TOO_SLOW: Final = "Its test took too long."
@@ -69,19 +69,16 @@ class Discovery:
     async def look(self) -> int:
         """Test each waiting host that is ready; return how many went in use.
 
-        Never raises for a host; two processes on one machine take turns.
+        Never raises for a host. Only one process looks at a time.
         """
-        async with _turn_taken() as mine:
-            if not mine:
-                return 0
-            waiting, tester = await run_in_db_pool(_waiting)
-            enabled = 0
-            for host in waiting:
-                try:
-                    enabled += await self._look_at(host, tester)
-                except Exception:
-                    logger.exception("the host %s could not be looked at", host.name)
-            return enabled
+        waiting, tester = await run_in_db_pool(_waiting)
+        enabled = 0
+        for host in waiting:
+            try:
+                enabled += await self._look_at(host, tester)
+            except Exception:
+                logger.exception("the host %s could not be looked at", host.name)
+        return enabled
 
     async def _look_at(self, host: Host, tester: User | None) -> bool:
         why = await asyncio.to_thread(missing, host)
@@ -118,7 +115,7 @@ class Discovery:
         before = self._tried.get(host.id)
         same = before is not None and before.state == state
         pause_s = min(before.pause_s * 2, LONGEST_PAUSE_S) if before and same else 0
-        pause_s = pause_s or EVERY_S
+        pause_s = pause_s or FIRST_PAUSE_S
         self._tried[host.id] = _Tried(state, self.clock() + pause_s, pause_s)
 
 
@@ -148,10 +145,15 @@ def missing(host: Host) -> str:
     return "" if host.key_encrypted else NO_KEY
 
 
+def waiting_hosts() -> QuerySet[Host]:
+    """Return the hosts that go in use by themselves once they can answer."""
+    rows = Host.objects.filter(auto_enable=True, enabled=False, owner=None)
+    return rows.filter(type__in=backend_types()).order_by("id")
+
+
 def _waiting() -> tuple[list[Host], User | None]:
     """Return the hosts that wait, and an administrator whose registry counts."""
-    rows = Host.objects.filter(auto_enable=True, enabled=False, owner=None)
-    waiting = list(rows.filter(type__in=backend_types()).order_by("id"))
+    waiting = list(waiting_hosts())
     admins = User.objects.filter(is_superuser=True, is_active=True)
     return waiting, admins.order_by("id").first() if waiting else None
 
@@ -179,23 +181,3 @@ def _state(host: Host) -> str:
     program = (str(path), path.stat().st_mtime_ns) if path else None
     values = (host.key_encrypted, host.credential, host.base_url, program)
     return hashlib.sha256(repr(values).encode()).hexdigest()
-
-
-@contextlib.asynccontextmanager
-async def _turn_taken() -> AsyncIterator[bool]:
-    """Yield whether this process got the lock; it is freed when the process dies."""
-    with contextlib.ExitStack() as stack:
-        # To its end even if cancelled, so that the file is closed in any case.
-        yield await finish_in_db_pool(_take_turn, stack)
-
-
-def _take_turn(stack: contextlib.ExitStack) -> bool:
-    """Lock the file until ``stack`` closes; say whether it was free."""
-    path = Path(settings.DATA_DIR) / "discovery.lock"
-    file = open(path, "w", encoding="ascii")  # noqa: SIM115 -- the stack closes it
-    stack.enter_context(file)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -1,9 +1,9 @@
 """The worker process: one event loop for everything that happens without a request.
 
 Runs the tick every ten seconds, and beside it, so that none waits for another, the
-tasks of the queue, the chores every other second and every five minutes a look at which
-hosts have become able to answer. When a signal comes or its supervisor dies it begins
-nothing more, lets running tasks, turns and deliveries end for a while, and stops.
+tasks of the queue, the chores every other second and the heartbeat every few minutes.
+When a signal comes or its supervisor dies it begins nothing more, breaks a heartbeat
+off, lets running tasks, turns and deliveries end for a while, and stops.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from channels_app.bots import answering
 from channels_app.jobs import chores, tick
 from channels_app.jobs.task_loop import TaskLoop
 from channels_app.server import lifeline
-from routing import discovery, net
+from routing import net
 from routing.db_pool import run_in_db_pool
 
 logger = logging.getLogger("cortex.worker")
@@ -44,7 +44,7 @@ class Worker:
         *,
         every_s: float = tick.EVERY_S,
         job: Callable[[], object] = tick.tick,
-        discover: Callable[[], Awaitable[object]] | None = None,
+        heartbeat: Callable[[], Awaitable[None]] | None = None,
         look_after: Mapping[str, chores.Chore] | None = None,
         tasks: TaskLoop | None = None,
     ) -> None:
@@ -53,14 +53,13 @@ class Worker:
         Args:
             every_s: Seconds between the starts of two ticks.
             job: The tick, run in the database pool.
-            discover: Looks for hosts that have become able to answer; cancelled at
-                the end. ``None`` = nobody looks.
+            heartbeat: Beats again and again until it is cancelled. ``None`` = never.
             look_after: Chores to be done every other second, by name.
             tasks: Does the tasks of the queue. ``None`` = nobody does.
         """
         self._every_s = every_s
         self._job = job
-        self._discover = discover
+        self._heartbeat = heartbeat
         self._chores = look_after or {}
         self._tasks = tasks
         self._stop = asyncio.Event()
@@ -71,7 +70,7 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self.stop)
         lifeline.watch(loop, self.stop)
-        looking = asyncio.create_task(self._look())
+        beating = asyncio.create_task(self._beat())
         doing = asyncio.create_task(self._do_tasks())
         working = [
             asyncio.create_task(self._look_after(name, chore))
@@ -81,9 +80,8 @@ class Worker:
             started = loop.time()
             await self._tick()
             await self._pause(self._every_s - (loop.time() - started))
-        looking.cancel()
-        await asyncio.gather(looking, return_exceptions=True)
-        await self._end(doing, working)
+        beating.cancel()
+        await self._end(doing, [beating, *working])
 
     async def _do_tasks(self) -> None:
         """Do tasks until ``stop``; what runs then may go on for a while."""
@@ -94,14 +92,10 @@ class Worker:
         await self._tasks.stop(TASK_GRACE_S)
         await running
 
-    async def _look(self) -> None:
-        """Look at once and then regularly for hosts that can answer."""
-        while self._discover is not None and not self._stop.is_set():
-            try:
-                await self._discover()
-            except Exception:  # the next look may succeed
-                logger.exception("the look for hosts failed")
-            await self._pause(discovery.EVERY_S)
+    async def _beat(self) -> None:
+        """Have a second, slower clock beside the tick's."""
+        if self._heartbeat is not None:
+            await self._heartbeat()
 
     async def _look_after(self, name: str, chore: chores.Chore) -> None:
         """Do a chore at once and then again and again."""

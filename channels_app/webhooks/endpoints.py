@@ -140,10 +140,15 @@ def stored_secrets(endpoint: WebhookEndpoint) -> list[str]:
     return [endpoint.secret]
 
 
+def old_secrets() -> QuerySet[WebhookEndpoint]:
+    """Return the addresses with a secret that signs along no longer."""
+    return WebhookEndpoint.objects.filter(previous_until__lte=timezone.now())
+
+
 def forget_old_secrets() -> int:
     """Remove secrets that sign along no longer; return how many."""
-    rows = WebhookEndpoint.objects.filter(previous_until__lte=timezone.now())
-    if not rows.exists():  # an idle tick takes no write lock
+    rows = old_secrets()
+    if not rows.exists():  # an idle look takes no write lock
         return 0
     return rows.update(previous_secret="", previous_until=None)
 

@@ -26,6 +26,7 @@ from channels_app.models import (
     Channel,
     Delivery,
     InboundEvent,
+    MailDelivery,
     OutboundReply,
     WebhookDelivery,
     WebhookEndpoint,
@@ -259,14 +260,17 @@ def test_old_rows_are_removed_and_recent_ones_recognise_repetitions(
         WebhookDelivery.objects.create(
             endpoint=hook, event="task.done", subject=str(days), created_at=then
         )
-    assert deliveries.purge_old() == 3
+        MailDelivery.objects.create(owner=alice, key=str(days), created_at=then)
+    assert deliveries.old_count() == deliveries.purge_old() == 4
     assert InboundEvent.objects.count() == OutboundReply.objects.count() == 2
     assert set(WebhookDelivery.objects.values_list("subject", flat=True)) == {"99", "1"}
-    with django_assert_num_queries(3):
+    assert set(MailDelivery.objects.values_list("key", flat=True)) == {"99", "1"}
+    with django_assert_num_queries(4):
         assert deliveries.purge_old() == 0
+    assert deliveries.old_count() == 0
 
 
-def test_removing_many_takes_several_ticks(
+def test_removing_many_takes_several_calls(
     channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliveries, "PURGED_AT_ONCE", 2)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.conf import settings as django_settings
 from django.test import Client
 
 from accounts.models import AuditEvent, User
@@ -105,7 +102,7 @@ async def test_host_that_answers_goes_in_use_and_is_priced(
     assert [(row.kind, row.role) for row in rows] == [
         ("reserve", "test"), ("settle", "test"),
     ]  # fmt: skip
-    assert {(row.user_id, row.channel) for row in rows} == {(None, "schedule")}
+    assert {(row.user_id, row.channel) for row in rows} == {(None, "heartbeat")}
     assert rows[1].cost_nano_usd
     prices = Model.objects.filter(host=host).values_list(
         "input_price_nano_usd_per_mtok", flat=True
@@ -219,32 +216,6 @@ async def test_peoples_own_hosts_are_left_alone(
     )
     assert await look() == 0
     assert (await Host.objects.aget()).flagged == ""
-
-
-async def test_only_one_process_looks(seeded: dict[str, Host]) -> None:
-    with open(django_settings.DATA_DIR / "discovery.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert await look() == 0
-    host = await Host.objects.aget(type="claude_cli")
-    assert host.flagged == ""
-
-
-async def test_lock_is_taken_beside_the_event_loop(
-    db: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    threads: list[int] = []
-    take_turn = discovery._take_turn
-
-    def note(*arguments: Any) -> bool:
-        threads.append(threading.get_ident())
-        return take_turn(*arguments)
-
-    monkeypatch.setattr(discovery, "_take_turn", note)
-    for _ in range(2):  # the first look gave the lock back
-        async with discovery._turn_taken() as mine:
-            assert mine
-    assert threading.get_ident() not in threads
-    assert len(threads) == 2
 
 
 async def test_login_by_hand_is_looked_for(

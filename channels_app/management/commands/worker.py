@@ -9,10 +9,10 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from channels_app.jobs.chores import CHORES
+from channels_app.jobs.heartbeat import keep_beating
 from channels_app.jobs.task_loop import TaskLoop
 from channels_app.jobs.worker import Worker
 from channels_app.server.alone import refuse_unprepared
-from routing.discovery import enable_hosts_that_answer
 
 
 class Command(BaseCommand):
@@ -26,7 +26,5 @@ class Command(BaseCommand):
         refuse_unprepared()
         gc.collect()
         gc.freeze()
-        worker = Worker(
-            discover=enable_hosts_that_answer, look_after=CHORES, tasks=TaskLoop()
-        )
+        worker = Worker(heartbeat=keep_beating, look_after=CHORES, tasks=TaskLoop())
         asyncio.run(worker.run())

@@ -21,7 +21,6 @@ from channels_app.jobs.worker import Worker
 from cortex_site import supervisor
 from ledger import entries
 from personas.models import Message, Persona
-from routing import discovery
 from routing.backends.base import LOCAL_TIMEOUTS
 from tests.support.ledger import make_caller, make_reservation
 
@@ -174,29 +173,7 @@ async def test_worker_stops_without_waiting_for_the_next_tick() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_worker_looks_for_hosts_at_once_and_again(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(discovery, "EVERY_S", 0.001)
-    looks: list[int] = []
-
-    async def look() -> None:
-        looks.append(1)
-        if len(looks) == 1:
-            raise RuntimeError("on purpose")
-
-    worker = Worker(every_s=3600, job=lambda: None, discover=look)
-    running = asyncio.create_task(worker.run())
-    async with asyncio.timeout(10):
-        while len(looks) < 3:
-            await asyncio.sleep(0.005)
-    worker.stop()
-    await asyncio.wait_for(running, 5)
-    assert "the look for hosts failed" in caplog.text
-
-
-@pytest.mark.django_db(transaction=True)
-async def test_worker_ticks_while_a_look_hangs_and_cancels_it() -> None:
+async def test_worker_ticks_while_a_heartbeat_hangs_and_cancels_it() -> None:
     ticks: list[int] = []
     ended: list[str] = []
 
@@ -206,7 +183,7 @@ async def test_worker_ticks_while_a_look_hangs_and_cancels_it() -> None:
         finally:
             ended.append("cancelled")
 
-    worker = Worker(every_s=0.001, job=lambda: ticks.append(1), discover=hang)
+    worker = Worker(every_s=0.001, job=lambda: ticks.append(1), heartbeat=hang)
     running = asyncio.create_task(worker.run())
     async with asyncio.timeout(10):
         while len(ticks) < 3:

@@ -1,0 +1,69 @@
+"""The nightly backup, on a thread of its own: it takes minutes where there is much."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, TypeVar
+
+from django.db import connections
+from django.utils import timezone
+
+from channels_app.care import nightly
+from channels_app.care.errors import CareError
+from channels_app.jobs.beat_step import BeatStep, StepFailed
+
+T = TypeVar("T")
+
+WITHIN_S: Final = 2 * 3600.0
+
+
+def find() -> int:
+    """Say whether the backup of the last night is missing."""
+    return int(nightly.due(timezone.now()))
+
+
+async def work() -> int:
+    """Write it and remove those beyond the retention."""
+    try:
+        await in_own_thread(nightly.run)
+    except CareError as error:
+        raise StepFailed(str(error)) from None
+    return 1
+
+
+async def in_own_thread(func: Callable[[], T]) -> T:
+    """Run ``func`` on a thread that keeps no process from ending.
+
+    Threads of a pool do: a process that is asked to stop would wait for the backup and
+    be killed. Cancelling the caller leaves the thread to its work.
+    """
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: Exception | None) -> None:
+        if future.done():  # nobody waits any more
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, failed = None, None
+        try:
+            result = func()
+        except Exception as error:
+            failed = error
+        finally:
+            connections.close_all()
+        with suppress(RuntimeError):  # the loop ended meanwhile
+            loop.call_soon_threadsafe(settle, result, failed)
+
+    threading.Thread(target=run, name="nightly backup", daemon=True).start()
+    return await future
+
+
+STEP: Final = BeatStep("backup", "Nightly backup", find, work, within_s=WITHIN_S)
