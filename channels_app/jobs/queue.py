@@ -121,8 +121,9 @@ def _step(place: int) -> timedelta:
     return timedelta(microseconds=place)
 
 
-def check_room(owner: User, more: int = 1, most: int = MAX_OPEN) -> None:
+def check_room(owner: User, more: int = 1, most: int | None = None) -> None:
     """Refuse with ``too_many`` when a person has no room for ``more`` open tasks."""
+    most = MAX_OPEN if most is None else most
     open_now = QueuedTask.objects.filter(
         Q(state=PENDING) | Q(state=PROCESSING), owner=owner
     )
