@@ -23,12 +23,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from django.db import connection
 from django.db.models import F, Q
 from django.db.models.expressions import RawSQL
 
 from accounts.transactions import quick_transaction
 from channels_app.jobs import costs, engines
 from channels_app.jobs.clock import now as clock_now
+from channels_app.jobs.done_together import write_done
 from channels_app.jobs.kinds import Done, Effect, tell_ended
 from channels_app.jobs.lines import due_heads, lines_in_turn, served
 from channels_app.models import QueuedTask
@@ -49,6 +51,9 @@ RESCUED_AT_ONCE: Final = 500
 """So many tasks are put right by one tick; the next one goes on."""
 ERROR_LENGTH: Final = 300
 LOST: Final = "The worker was lost"
+
+WORTH_ONE_STATEMENT: Final = 2
+_FREE: Final = {"lease_until": None, "cancel_asked": False}
 
 State = QueuedTask.State
 PENDING, PROCESSING = (
@@ -167,22 +172,38 @@ def _held(held: Mapping[uuid.UUID, int]) -> Q:
 
 def settle_done(task: QueuedTask, result: Done) -> bool:
     """Note that a task was done, with its effect; ``False`` when its lease was lost."""
+    return _settle(task, State.DONE, result.effect, **_fields_of(task, result))
+
+
+def settle_all_done(ends: Sequence[tuple[QueuedTask, Done]]) -> list[bool]:
+    """Do what ``settle_done`` does for each, all or none."""
+    if connection.vendor != "postgresql" or len(ends) < WORTH_ONE_STATEMENT:
+        with quick_transaction():
+            return [settle_done(task, result) for task, result in ends]
+    fields = [_fields_of(task, result) for task, result in ends]
+    with quick_transaction():
+        finished = write_done([task for task, _ in ends], fields)
+        for (task, result), values in zip(ends, fields, strict=True):
+            if (at := finished.get(task.pk)) is not None:
+                _copy(task, values | {"state": State.DONE, "finished_at": at} | _FREE)
+                _tell(task, result.effect)
+    return [task.pk in finished for task, _ in ends]
+
+
+def _fields_of(task: QueuedTask, result: Done) -> dict[str, Any]:
     cost = result.cost_nano_usd
     if cost is None and result.model:
         cost = costs.cost_of(task)
-    return _settle(
-        task,
-        State.DONE,
-        result.effect,
-        result=storable(result.result),
-        error_code="",
-        error="",
-        model=result.model[:200],
-        input_tokens=result.input_tokens,
-        output_tokens=result.output_tokens,
-        cost_nano_usd=cost,
-        conversation_id=result.conversation_id or task.conversation_id,
-    )
+    return {
+        "result": storable(result.result),
+        "error_code": "",
+        "error": "",
+        "model": result.model[:200],
+        "input_tokens": result.input_tokens,
+        "output_tokens": result.output_tokens,
+        "cost_nano_usd": cost,
+        "conversation_id": result.conversation_id or task.conversation_id,
+    }
 
 
 def settle_failed(
@@ -239,16 +260,19 @@ def _mine(task: QueuedTask) -> Any:
 def _settle(
     task: QueuedTask, state: QueuedTask.State, effect: Effect | None, **fields: Any
 ) -> bool:
-    fields |= {"state": state, "finished_at": clock_now()}
-    fields |= {"lease_until": None, "cancel_asked": False}
+    fields |= {"state": state, "finished_at": clock_now()} | _FREE
     with quick_transaction():
         if not _mine(task).update(**fields):
             return False
         _copy(task, fields)
-        if effect is not None:
-            effect()
-        tell_ended(task)
+        _tell(task, effect)
     return True
+
+
+def _tell(task: QueuedTask, effect: Effect | None) -> None:
+    if effect is not None:
+        effect()
+    tell_ended(task)
 
 
 def _wait_again(task: QueuedTask, wait_s: float, **fields: Any) -> bool:

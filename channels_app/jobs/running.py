@@ -23,7 +23,7 @@ from django.db import Error as DatabaseError
 
 from channels_app.jobs import leases
 from channels_app.jobs.kinds import Done, TaskFailed, work_of
-from channels_app.jobs.settling import PASSES, Settlement, Settler
+from channels_app.jobs.settling import PASSES, DoneEnd, Settlement, Settler
 from channels_app.models import QueuedTask
 
 logger = logging.getLogger("cortex.worker")
@@ -133,7 +133,7 @@ class Runner:
             return _failure(task, TaskFailed("internal", OUR_FAULT, retryable=True))
         error = work.exception()
         if error is None:
-            return functools.partial(leases.settle_done, task, work.result())
+            return DoneEnd(task, work.result())
         if held.why is Why.CANCELLED:
             return functools.partial(leases.settle_cancelled, task)
         if not isinstance(error, TaskFailed):

@@ -11,11 +11,15 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from django.db import InterfaceError, OperationalError
 
 from accounts.transactions import quick_transaction
+from channels_app.jobs import leases
+from channels_app.jobs.kinds import Done
+from channels_app.models import QueuedTask
 from channels_app.tasks import TaskSet
 from routing.db_pool import run_in_db_pool
 
@@ -25,6 +29,20 @@ T = TypeVar("T")
 Settlement = Callable[[], bool]
 """Writes an end; synchronous; ``False`` when the lease was lost. May be called again
 after a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class DoneEnd:
+    """The end of a task that was done; many of them share one statement."""
+
+    task: QueuedTask
+    result: Done
+
+    def __call__(self) -> bool:
+        """Write it alone."""
+        return leases.settle_done(self.task, self.result)
+
+
 BATCH: Final = 100
 """Most ends of one transaction."""
 PASSES: Final = (OperationalError, InterfaceError)
@@ -97,7 +115,12 @@ def settle_together(calls: Sequence[Settlement]) -> Sequence[bool | BaseExceptio
     """Write ends in one transaction; where one fails, each in one of its own."""
     try:
         with quick_transaction():
-            return [call() for call in calls]
+            done = [call for call in calls if isinstance(call, DoneEnd)]
+            ends = [(end.task, end.result) for end in done]
+            written = iter(leases.settle_all_done(ends))
+            return [
+                next(written) if isinstance(call, DoneEnd) else call() for call in calls
+            ]
     except Exception as error:  # told to whoever waits for that end
         if len(calls) == 1 or isinstance(error, PASSES):
             return [error] * len(calls)
