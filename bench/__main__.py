@@ -55,6 +55,7 @@ def stage() -> Iterator[Stage]:
             "serve",
             data_dir=Path(folder) / "data",
             variables={"CORTEX_API_PER_MINUTE": "100000"},
+            first_start=True,
         )
         stack.callback(server.stop)
         yield Stage(server, upstream, relay)

@@ -261,12 +261,17 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
 
     ``start_server("web", DATABASE_URL=…)`` runs another command with variables of
     its own; servers of one test share a data folder unless ``data_dir`` is given.
+    With ``first_start=True`` the folder is empty; else its database is ready.
     """
     running: list[ServerProcess] = []
 
     def start(command: str = "serve", **options: Any) -> ServerProcess:
-        data_dir = options.pop("data_dir", tmp_path / "data")
-        server = ServerProcess(command, data_dir=data_dir, variables=options)
+        server = ServerProcess(
+            command,
+            data_dir=options.pop("data_dir", tmp_path / "data"),
+            first_start=options.pop("first_start", False),
+            variables=options,
+        )
         running.append(server)
         server.start()
         return server

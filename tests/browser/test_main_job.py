@@ -33,7 +33,7 @@ def server(
     start_server: Callable[..., ServerProcess], builtin_model: None
 ) -> ServerProcess:
     """Run Cortex on an empty data folder."""
-    return start_server("serve")
+    return start_server("serve", first_start=True)
 
 
 @pytest.fixture

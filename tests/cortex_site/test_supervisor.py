@@ -144,7 +144,7 @@ def test_damaged_database_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_first_start_second_start_and_ctrl_c(start_server: StartServer) -> None:
-    server = start_server()
+    server = start_server(first_start=True)
     first = server.setup_link
     assert first.startswith(f"{server.url}/setup/")
     assert oct(server.data_dir.stat().st_mode)[-3:] == "700"
@@ -172,7 +172,7 @@ def test_first_start_second_start_and_ctrl_c(start_server: StartServer) -> None:
 
 
 def test_dead_children_are_started_again(start_server: StartServer) -> None:
-    server = start_server()
+    server = start_server(first_start=True)
     wait_until(lambda: {"web", "worker"} <= set(children(server)), what="children")
     before = children(server)
     for name in ("web", "worker"):
@@ -191,7 +191,7 @@ def test_dead_children_are_started_again(start_server: StartServer) -> None:
 def test_children_do_not_outlive_a_killed_supervisor(
     start_server: StartServer,
 ) -> None:
-    server = start_server()
+    server = start_server(first_start=True)
     wait_until(lambda: {"web", "worker"} <= set(children(server)), what="children")
     pids = list(children(server).values())
     os.kill(server.pid, signal.SIGKILL)
@@ -201,7 +201,7 @@ def test_children_do_not_outlive_a_killed_supervisor(
 
 
 def test_signal_while_preparing_ends_it(tmp_path: Path) -> None:
-    server = ServerProcess(data_dir=tmp_path / "data")
+    server = ServerProcess(data_dir=tmp_path / "data", first_start=True)
     super(ServerProcess, server).start()
     try:
         wait_until(lambda: children(server), what="prepare")
@@ -215,10 +215,10 @@ def test_signal_while_preparing_ends_it(tmp_path: Path) -> None:
 def test_tables_of_a_used_database_are_backed_up_before_they_change(
     start_server: StartServer,
 ) -> None:
-    server = start_server()
+    server = start_server(first_start=True)
     server.stop()
     server.manage("migrate", "sessions", "zero")
-    again = start_server()
+    again = start_server(first_start=True)
     backups = list((server.data_dir / "backups").iterdir())
     assert [path.suffix for path in backups] == [".sqlite3"]
     assert f"A backup of the database was written to {backups[0]}." in again.log

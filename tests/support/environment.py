@@ -48,13 +48,18 @@ def scrub() -> Path:
     database_url = os.environ.get(DATABASE_FOR_TESTS, "")
     for name in [name for name in os.environ if is_ours(name)]:
         del os.environ[name]
-    folder = Path(tempfile.mkdtemp(prefix="cortex-test-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = removed_at_exit(Path(tempfile.mkdtemp(prefix="cortex-test-")))
     os.environ["CORTEX_DATA_DIR"] = str(folder)
     os.environ["CORTEX_SECRET_KEY"] = SECRET_KEY
     os.environ[BUILTIN_THREADS] = "1"
     if database_url:
         os.environ["DATABASE_URL"] = database_url
+    return folder
+
+
+def removed_at_exit(folder: Path) -> Path:
+    """Return a folder that goes when this process ends."""
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support import prepared_data
 from tests.support.environment import clean_environment
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -138,10 +139,13 @@ class ServerProcess(Process):
         data_dir: Path,
         variables: dict[str, str] | None = None,
         arguments: Sequence[str] = (),
+        first_start: bool = False,
     ) -> None:
+        """Describe it; ``first_start`` lets it make its database itself."""
         self.name = command
         self.data_dir = data_dir
         variables = dict(variables or {})
+        self._is_laid_out = not first_start and "DATABASE_URL" not in variables
         self.port = int(variables.setdefault("PORT", str(free_port())))
         super().__init__(
             [sys.executable, "manage.py", command, *arguments],
@@ -175,6 +179,8 @@ class ServerProcess(Process):
 
     def start(self) -> None:
         """Start it and wait until it answers; commands without a port just start."""
+        if self._is_laid_out:
+            prepared_data.lay_out(self.data_dir)
         super().start()
         if self.name in {"serve", "web"}:
             self.wait_for_health()
