@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from channels_app import deliveries
@@ -25,18 +25,26 @@ IN_ORDER_FOR: Final = timedelta(minutes=2)
 def in_turn(since: datetime) -> QuerySet[OutboundReply]:
     """Return what waits for nothing else.
 
-    A part waits for those before it, and for answers to earlier events of its room,
-    unless those were stored before ``since`` and have been tried in vain for a while.
+    A part waits for those before it. What is said in a room waits for answers to older
+    events there, and for earlier messages that answer no event, unless those were
+    stored before ``since`` and have been tried in vain for a while.
     """
     still_open = OutboundReply.objects.filter(state__in=OPEN_LITERALLY)
     parts = still_open.filter(event=OuterRef("event"), part__lt=OuterRef("part"))
-    answers = still_open.filter(
-        channel=OuterRef("channel"),
-        room_id=OuterRef("room_id"),
-        event__lt=OuterRef("event"),
+    in_room = still_open.filter(
+        channel=OuterRef("channel"), room_id=OuterRef("room_id")
+    )
+    unasked_parts = in_room.filter(
+        event=None, created_at=OuterRef("created_at"), part__lt=OuterRef("part")
+    )
+    earlier = in_room.filter(
+        Q(event__lt=OuterRef("event"))
+        | Q(event=None, created_at__lt=OuterRef("created_at")),
         created_at__gt=since,
     )
-    return OutboundReply.objects.filter(~Exists(parts), ~Exists(answers))
+    return OutboundReply.objects.filter(
+        ~Exists(parts), ~Exists(unasked_parts), ~Exists(earlier)
+    )
 
 
 def due(channel_id: int, now: datetime, since: datetime) -> QuerySet[OutboundReply]:

@@ -17,7 +17,7 @@ def first_id(task: QueuedTask) -> str:
 
 
 def again_id(task: QueuedTask) -> str:
-    """Return that of another answer, asked for by the attempt that ``task`` stands for."""
+    """Return that of another answer, asked for by the attempt that runs."""
     return f"{first_id(task)}-{task.attempts}"
 
 

@@ -57,9 +57,13 @@ Ended = Callable[[QueuedTask], None]
 KINDS: dict[str, Work | str] = {
     "task": "channels_app.jobs.asking.work",
     "trial": "channels_app.jobs.asking.try_out",
+    "brief": "channels_app.jobs.briefs.work",
 }
 """Who does each kind of task."""
-ENDINGS: dict[str, Ended | str] = {"task": "channels_app.jobs.asking.ended"}
+ENDINGS: dict[str, Ended | str] = {
+    "task": "channels_app.jobs.asking.ended",
+    "brief": "channels_app.jobs.brief_delivery.ended",
+}
 """Who is told of the end of each kind of task, where somebody is."""
 
 

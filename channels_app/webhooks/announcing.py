@@ -18,6 +18,10 @@ EVENTS: Final = {
     "reply.failed": "An answer could not be sent to its room",
 }
 """What an address can hear of, and what that means."""
+BRIEF_DONE: Final = "brief.done"
+BRIEF_FAILED: Final = "brief.failed"
+"""Sent to the one address that was chosen for a brief, and to no other; the answer that
+it holds is forgotten when it has arrived."""
 TEST: Final = "webhook.test"
 """Sent by the button on the page; every address hears it."""
 
@@ -57,3 +61,11 @@ def store_for(
         ],
         ignore_conflicts=True,
     )
+
+
+def payload_kept(row: WebhookDelivery) -> dict[str, Any]:
+    """Return what is kept of a delivery that has arrived: all but texts."""
+    payload: dict[str, Any] = row.payload
+    if row.event != BRIEF_DONE:
+        return payload
+    return payload | {"data": payload["data"] | {"text": None}}

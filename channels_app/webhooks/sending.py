@@ -121,7 +121,9 @@ def _round(
         for job, how in ended:
             if isinstance(how, DeliveryError):
                 _note_failure(endpoint, job.row, how)
-            elif deliveries.settle_sent(job.row, status=int(how)):
+            elif deliveries.settle_sent(
+                job.row, status=int(how), payload=announcing.payload_kept(job.row)
+            ):
                 endpoint.fault, endpoint.failing_since = "", None
         if ended:
             endpoint.save(update_fields=["enabled", "fault", "failing_since"])
