@@ -199,7 +199,7 @@ def _conversation_of(schedule: Schedule) -> Conversation | None:
     if schedule.conversation_id is None:
         return None
     mine = conversations_visible_to(schedule.owner)
-    return mine.filter(pk=schedule.conversation_id).first()
+    return mine.filter(pk=schedule.conversation_id, persona=schedule.persona_id).first()
 
 
 def _material(schedule: Schedule, chat: Conversation | None) -> Material:

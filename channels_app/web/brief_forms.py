@@ -58,6 +58,7 @@ class BriefForm(RefusableForm):
     name = forms.CharField(
         label="Name",
         max_length=80,
+        error_messages={"required": "Give the brief a name."},
         widget=forms.TextInput(attrs={"placeholder": "Morning paper"}),
     )
     persona = forms.ModelChoiceField(
@@ -65,10 +66,12 @@ class BriefForm(RefusableForm):
         queryset=Persona.objects.none(),
         to_field_name="name",
         empty_label=None,
+        error_messages={"invalid_choice": "There is no such persona."},
     )
     prompt = forms.CharField(
         label="What to ask",
         max_length=MAX_TEXT_CHARS,
+        error_messages={"required": "Write what is to be asked."},
         widget=forms.Textarea(
             attrs={
                 "rows": 5,
@@ -111,8 +114,18 @@ class BriefForm(RefusableForm):
             }
         ),
     )
-    time_zone = forms.ChoiceField(label="Time zone")
-    target = forms.ChoiceField(label="Where the answer goes", widget=forms.RadioSelect)
+    time_zone = forms.ChoiceField(
+        label="Time zone",
+        error_messages={"invalid_choice": "There is no such time zone."},
+    )
+    target = forms.ChoiceField(
+        label="Where the answer goes",
+        widget=forms.RadioSelect,
+        error_messages={
+            "required": "Choose where the answer goes.",
+            "invalid_choice": "That place is gone: choose another one.",
+        },
+    )
     tier = forms.TypedChoiceField(
         label="How much thought",
         coerce=int,

@@ -146,19 +146,27 @@ def price_in_words(tag: PriceTag) -> str:
         return f"Free{where}{by}."
     if tag.kind == "unknown" or tag.run_nano_usd is None:
         return f"Unknown price{by}. Nobody has said what this model costs."
-    month = f"about {write_amount(tag.month_nano_usd)} a month"
+    month = f"about {_roughly(tag.month_nano_usd)} a month"
     if tag.kind == "covered":
-        price = f"{write_amount(tag.run_nano_usd)} a run and {month} at list prices"
+        price = f"{_roughly(tag.run_nano_usd)} a run and {month} at list prices"
         return f"Covered by a subscription ({price}){by}."
     return f"About {_run(tag)} a run, {month}{by}."
 
 
 def _run(tag: PriceTag) -> str:
-    middle = write_amount(tag.run_nano_usd)
+    middle = _roughly(tag.run_nano_usd)
     if not tag.varies:
         return middle
-    low, high = write_amount(tag.low_nano_usd), write_amount(tag.high_nano_usd)
+    low, high = _roughly(tag.low_nano_usd), _roughly(tag.high_nano_usd)
     return f"{middle} ({low} to {high})"
+
+
+def _roughly(nano: int | None) -> str:
+    """Write an amount with two digits that count, since more would promise too much."""
+    if nano is not None and nano >= 100:
+        unit = 10 ** (len(str(nano)) - 2)
+        nano = (nano + unit // 2) // unit * unit
+    return write_amount(nano)
 
 
 def price_source(tag: PriceTag) -> str:

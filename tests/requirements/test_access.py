@@ -27,6 +27,8 @@ from channels_app.models import (
     ChannelRoom,
     LinkedIdentity,
     OutboundReply,
+    QueuedTask,
+    Schedule,
     WebhookDelivery,
     WebhookEndpoint,
 )
@@ -68,6 +70,8 @@ class Belongings:
     identity: LinkedIdentity
     reply: OutboundReply
     webhook: WebhookDelivery
+    brief: Schedule
+    task: QueuedTask
 
 
 @pytest.fixture
@@ -120,6 +124,18 @@ def belongings_of(user: User, name: str) -> Belongings:
             subject=name,
             state="failed",
         ),
+        brief=Schedule.objects.create(
+            owner=user,
+            persona=persona,
+            name=name,
+            prompt="T",
+            cron="0 7 * * *",
+            time_zone="UTC",
+            enabled=False,
+        ),
+        task=QueuedTask.objects.create(
+            owner=user, persona=persona, text="T", state="done", result="R"
+        ),
     )
 
 
@@ -156,6 +172,8 @@ def values_for(hers: Belongings) -> dict[str, object]:
         "reply_id": hers.reply.pk,
         "webhook_id": hers.webhook.endpoint_id,
         "delivery_id": hers.webhook.pk,
+        "brief_id": hers.brief.pk,
+        "task_id": hers.task.pk,
         # Shared chains belong to the administrators.
         "scope": "shared",
         "role": "chat",
@@ -202,7 +220,7 @@ def everything() -> list[list[Any]]:
     kinds = (
         *(Persona, Conversation, Message, Host, Model),
         *(Channel, ChannelRoom, LinkedIdentity, OutboundReply, ApiToken),
-        *(WebhookEndpoint, WebhookDelivery),
+        *(WebhookEndpoint, WebhookDelivery, Schedule, QueuedTask),
         UserSession,
     )
     return [list(kind._default_manager.order_by("pk").values()) for kind in kinds]
