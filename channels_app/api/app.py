@@ -24,6 +24,7 @@ from channels_app.api import (
     openai_completions,
     openai_models,
     queue,
+    status,
     task,
 )
 from channels_app.api.complaints import sentence_of
@@ -78,6 +79,7 @@ api.add_router("", chat.router)
 api.add_router("", task.router)
 api.add_router("", queue.router)
 api.add_router("", ledger.router)
+api.add_router("", status.router)
 api.add_router("", metrics.router)
 api.add_router("", openai_models.router)
 api.add_router("", openai_completions.router)

@@ -226,12 +226,15 @@ class StatusOut(Schema):
     """How Cortex is, and what was used."""
 
     status: Literal["healthy", "degraded"] = Field(
-        description="degraded: the worker shows no sign of life."
+        description="degraded: no worker shows a sign of life, or no heartbeat came "
+        "for three intervals."
     )
     runtime: str
-    queue_size: int = Field(description="Events and deliveries that wait.")
+    queue_size: int = Field(
+        description="Tasks, events and deliveries that wait or are under way."
+    )
     last_heartbeat: str | None = Field(
-        description="The worker's last sign of life on this machine."
+        description="When the last heartbeat ended; null before the first one."
     )
     total_calls: int
     total_cost_estimated_usd: float | None

@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from accounts.transactions import quick_transaction
 from channels_app import abandoned
-from channels_app.jobs import engines, leases, slots
+from channels_app.jobs import clock, engines, leases, slots
 from channels_app.jobs.exclusive import only_one
 from channels_app.models import Clock
 from ledger import entries, journal
@@ -112,17 +112,18 @@ def _run(name: str, step: Callable[[], int], report: TickReport) -> None:
 
 def last_began_at() -> datetime | None:
     """Return when a tick last began, on any machine; ``None`` if never."""
-    return Clock.objects.filter(pk=NAME).values_list("last_at", flat=True).first()
+    return began_at()[1]
 
 
-def first_began_at() -> datetime | None:
-    """Return when this installation first ticked; ``None`` if never."""
-    return Clock.objects.filter(pk=NAME).values_list("first_at", flat=True).first()
+def began_at() -> tuple[datetime | None, datetime | None]:
+    """Return when the first and the last tick of this installation began."""
+    row = Clock.objects.filter(pk=NAME).first()
+    return (None, None) if row is None else (row.first_at, row.last_at)
 
 
 def _note_beginning() -> None:
     """Write down that a tick began, for all who ask whether a worker lives."""
-    now = timezone.now()
+    now = clock.now()
     with quick_transaction():
         Clock.objects.update_or_create(
             pk=NAME,

@@ -1,17 +1,12 @@
 from __future__ import annotations
 
-import os
-import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 
-from accounts import tokens
 from accounts.models import User
 from accounts.roles import set_role
-from channels_app.models import WebhookDelivery, WebhookEndpoint
 from tests.support.api import Api, api_of
 from tests.support.chat import session_for
 from tests.support.chat_fixtures import *  # noqa: F403
@@ -129,61 +124,3 @@ async def test_sums_are_those_of_the_ledger(alice: User) -> None:
     assert sums["total_calls"] == 2
     assert sums["by_model"]["scripted"]["calls"] == 2
     assert sum(day["calls"] for day in sums["by_date"].values()) == 2
-
-
-async def test_the_status_has_exactly_these_fields(alice: User) -> None:
-    await used(alice, "one")
-
-    status = (await (await api_of(alice)).get("/status")).json()
-
-    assert list(status) == [
-        "status",
-        "runtime",
-        "queue_size",
-        "last_heartbeat",
-        "total_calls",
-        "total_cost_estimated_usd",
-        "by_model",
-    ]
-    assert status["runtime"] == "python/django"
-    assert status["total_calls"] == 1
-    assert set(status["by_model"]["scripted"]) == {"calls", "cost"}
-
-
-async def test_the_status_says_whether_the_worker_lives(
-    alice: User, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(settings, "DATA_DIR", tmp_path)
-    api = await api_of(alice)
-
-    never = (await api.get("/status")).json()
-    (tmp_path / "tick.lock").touch()
-    now = (await api.get("/status")).json()
-    os.utime(tmp_path / "tick.lock", (time.time() - 90,) * 2)
-    silent = (await api.get("/status")).json()
-
-    assert (never["status"], never["last_heartbeat"]) == ("degraded", None)
-    assert now["status"] == "healthy"
-    assert now["last_heartbeat"].endswith("Z")
-    assert silent["status"] == "degraded"
-
-
-async def test_the_status_counts_what_waits(
-    alice: User, bob: User, admin_user: User, seen: Any
-) -> None:
-    def wait() -> None:
-        for owner, states in ((alice, ["pending", "sent"]), (bob, ["sending"])):
-            endpoint = WebhookEndpoint.objects.create(owner=owner, url="", secret="")
-            for number, state in enumerate(states):
-                WebhookDelivery.objects.create(
-                    endpoint=endpoint, event="x", subject=str(number), state=state
-                )
-
-    await seen(wait)
-    hers = await (await api_of(alice)).get("/status")
-    all_of_them = await (await api_of(admin_user, scopes=tokens.ALL_SCOPES)).get(
-        "/status"
-    )
-
-    assert hers.json()["queue_size"] == 1
-    assert all_of_them.json()["queue_size"] == 2

@@ -69,12 +69,12 @@ def test_only_one_tick_runs_at_a_time() -> None:
 def test_tick_tells_everybody_when_it_began() -> None:
     started = timezone.now()
     tick.tick(())
-    first, last = tick.first_began_at(), tick.last_began_at()
+    first, last = tick.began_at()
     assert first and last and started <= first <= last
     tick.tick(())
-    again = tick.last_began_at()
+    (same, again) = tick.began_at()
     assert again and again > last
-    assert tick.first_began_at() == first
+    assert same == first
 
 
 @pytest.mark.django_db
