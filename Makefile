@@ -72,7 +72,7 @@ test: programs $(VENV)/.dev $(VENV)/.model-tried node_modules/.installed ## Inst
 test-fast: $(VENV)/.dev ## Run the checks that need no browser and no external database.
 	@$(PY) tests/run.py --fast
 
-soak: programs $(VENV)/.dev node_modules/.installed ## Play thousands of turns over failing model hosts (minutes).
+soak: programs $(VENV)/.dev node_modules/.installed ## Play thousands of turns over failing model hosts, and of tasks on dying workers (minutes).
 	@$(PY) tests/run.py --soak
 
 lint: $(VENV)/.dev node_modules/.installed ## Check style, types and who imports whom.

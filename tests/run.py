@@ -157,7 +157,10 @@ def fast_tests(run: Run) -> bool:
 
 def soak_tests(run: Run) -> bool:
     """Run the tests that can be as long as wanted, long."""
-    return pytest(run, "tests/routing/test_chaos.py", **{SOAK: "1"})
+    crashes = "tests/requirements/test_queue.py::" + (
+        "test_r09_nothing_is_lost_and_nothing_has_its_effect_twice_while_workers_die"
+    )
+    return pytest(run, "tests/routing/test_chaos.py", crashes, **{SOAK: "1"})
 
 
 def postgres_tests(run: Run) -> bool:
@@ -206,7 +209,7 @@ ALL: dict[str, Step] = {
     "tests on PostgreSQL": postgres_tests,
     "tests": tests,
 }
-SOAK_STEPS: dict[str, Step] = {"long chaos": soak_tests}
+SOAK_STEPS: dict[str, Step] = {"long chaos and crashes": soak_tests}
 LINT: dict[str, Step] = {
     "lint": lint,
     "types": types,

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from django.conf import settings
@@ -35,6 +34,7 @@ from ledger.errors import AlreadyClosed, BudgetExceeded
 from ledger.models import Budget, BudgetNotice, LedgerEntry
 from ledger.types import Prices, Settlement
 from ledger.verify import verify
+from tests.support.databases import database_url
 from tests.support.environment import clean_environment
 from tests.support.ledger import PRICES, book, left_nano_usd, make_reservation
 
@@ -333,16 +333,6 @@ def test_r18_deleted_swapped_and_cut_rows_are_reported() -> None:
 
 
 # --- R19 -------------------------------------------------------------------------
-
-
-def database_url() -> str:
-    """Return the address of this test's database for another process."""
-    values = connection.settings_dict
-    if connection.vendor == "sqlite":
-        return f"sqlite:///{values['NAME']}"
-    login = f"{quote(values['USER'])}:{quote(values['PASSWORD'])}"
-    address = f"{quote(values['HOST'], safe='')}:{values['PORT']}"
-    return f"postgres://{login}@{address}/{values['NAME']}"
 
 
 @pytest.mark.timeout(180)
