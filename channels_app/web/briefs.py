@@ -1,4 +1,4 @@
-"""The pages about briefs: the list, one brief with its history, and its buttons.
+"""The pages about briefs: the list, and one brief with its form.
 
 Everything works as plain forms. The form of a brief asks htmx for the part that says
 what was chosen, its next runs and its price, while somebody types; without a script
@@ -19,21 +19,20 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_safe
 
 from accounts.requests import FORM, AuthenticatedHttpRequest
 from channels_app.job_models import QueuedTask, Schedule
 from channels_app.jobs import cron, queue, schedules
 from channels_app.jobs.prices import price_of
 from channels_app.web.brief_beginnings import Beginning, beginning_of
+from channels_app.web.brief_buttons import history_of
 from channels_app.web.brief_forms import BriefForm
 from channels_app.web.brief_lines import (
     RunLine,
-    any_open,
     brief_lines,
     price_in_words,
     price_source,
-    run_page,
     when_in_words,
 )
 from channels_app.web.brief_targets import targets_for, ways_to_more
@@ -138,7 +137,7 @@ def _page(
     if tried is not None:
         context["tried"] = RunLine(tried)
     if schedule is not None:
-        context |= _history(schedule, "")
+        context |= history_of(schedule, "")
     return render(request, "jobs/brief.html", context, status=status)
 
 
@@ -239,83 +238,3 @@ def _enqueue_try(request: AuthenticatedHttpRequest, draft: Schedule) -> QueuedTa
             idempotency_key=f"try-{key}" if key else "",
         ),
     )
-
-
-@never_cache
-@login_required
-@require_safe
-def brief_try(request: AuthenticatedHttpRequest, task_id: UUID) -> HttpResponse:
-    """Show what came of trying a prompt."""
-    task = queue.get_task_for_user(request.user, task_id)
-    context = {"tried": RunLine(task), "try_key": uuid.uuid4()}
-    return render(request, "jobs/brief_try.html", context)
-
-
-# --- its buttons --------------------------------------------------------------
-
-
-@login_required
-@require_POST
-def brief_run(request: AuthenticatedHttpRequest, brief_id: UUID) -> HttpResponse:
-    """Run a brief now, beside its times."""
-    schedule = schedules.get_schedule_for_user(request.user, brief_id)
-    try:
-        schedules.run_now(schedule)
-    except (ValidationError, queue.QueueRefused) as error:
-        said = error.messages if isinstance(error, ValidationError) else [error.message]
-        messages.error(request, " ".join(said))
-    else:
-        messages.success(request, f"“{schedule.name}” runs now.")
-    response = redirect("brief", brief_id=brief_id)
-    response["Location"] += "#history"
-    return response
-
-
-@login_required
-@require_POST
-def brief_switch(request: AuthenticatedHttpRequest, brief_id: UUID) -> HttpResponse:
-    """Pause a brief, or let it go on."""
-    schedule = schedules.get_schedule_for_user(request.user, brief_id)
-    on = request.POST.get("on") == "1"
-    try:
-        schedules.switch(schedule, on)
-    except ValidationError as error:
-        messages.error(request, " ".join(error.messages))
-    else:
-        said = "runs at its times again." if on else "is paused."
-        messages.success(request, f"“{schedule.name}” {said}")
-    if request.POST.get("back") == "brief":
-        return redirect("brief", brief_id=brief_id)
-    return redirect("briefs")
-
-
-@never_cache
-@login_required
-@FORM
-def brief_delete(request: AuthenticatedHttpRequest, brief_id: UUID) -> HttpResponse:
-    """Ask, then delete a brief; what it wrote stays."""
-    schedule = schedules.get_schedule_for_user(request.user, brief_id)
-    if request.method == "POST":
-        name = schedule.name
-        schedules.delete(schedule)
-        messages.success(request, f"“{name}” is deleted.")
-        return redirect("briefs")
-    context = {"tab": "briefs", "brief": schedule}
-    return render(request, "jobs/brief_delete.html", context)
-
-
-@never_cache
-@login_required
-@require_safe
-def brief_history(request: AuthenticatedHttpRequest, brief_id: UUID) -> HttpResponse:
-    """Show the runs of a brief, a page at a time; to htmx the list alone."""
-    schedule = schedules.get_schedule_for_user(request.user, brief_id)
-    context = _history(schedule, request.GET.get("page", ""))
-    context |= {"tab": "briefs", "brief": schedule}
-    part = "jobs/brief_runs.html" if _by_htmx(request) else "jobs/brief_history.html"
-    return render(request, part, context)
-
-
-def _history(schedule: Schedule, number: str) -> dict[str, Any]:
-    runs = run_page(schedules.runs_of(schedule), number)
-    return {"runs": runs, "is_live": any_open(runs.object_list)}
