@@ -15,7 +15,7 @@ from channels_app.jobs.engines.base import Engine
 
 ENGINES: dict[str, str] = {
     "sqlite": "channels_app.jobs.engines.sqlite_loop.SqliteLoop",
-    "postgresql": "channels_app.jobs.engines.sqlite_loop.SqliteLoop",
+    "postgresql": "channels_app.jobs.engines.procrastinate.ProcrastinateEngine",
 }
 """By the vendor's name that Django gives a database."""
 
