@@ -17,13 +17,13 @@ from urllib.parse import urljoin
 from django.conf import settings
 from django.urls import reverse
 
+from accounts.zones import zone_named
 from channels_app import mails
 from channels_app.bots import outbox
 from channels_app.bots.adapters import adapter_for
 from channels_app.bots.endings import ELSEWHERE, TOLD_TO_ALL
 from channels_app.jobs import schedules
 from channels_app.jobs.briefs import STOPPED
-from channels_app.jobs.cron import zone_called
 from channels_app.models import QueuedTask, Schedule
 from channels_app.webhooks import announcing
 from ledger.records import timestamp
@@ -60,7 +60,7 @@ class _News:
     def planned(self) -> datetime:
         """When it was to come, by its own clock on the wall."""
         moment = self.task.due_at or self.task.created_at
-        return moment.astimezone(zone_called(self.schedule.time_zone))
+        return moment.astimezone(zone_named(self.schedule.time_zone))
 
     @property
     def link(self) -> str:
