@@ -30,7 +30,7 @@ def due(now: datetime) -> bool:
     slot = _last_slot(now)
     if slot is None:
         return False
-    written = last_written_at() or _installed_at()
+    written = last_written_at() or installed_at()
     return written is not None and written < slot
 
 
@@ -74,7 +74,7 @@ def _last_slot(now: datetime) -> datetime | None:
     return slot if slot <= now else slot - timedelta(days=1)
 
 
-def _installed_at() -> datetime | None:
+def installed_at() -> datetime | None:
     """Return when the first tables were made."""
     rows = MigrationRecorder.Migration.objects
     first: datetime | None = rows.aggregate(first=Min("applied"))["first"]

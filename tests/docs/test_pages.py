@@ -20,6 +20,8 @@ OF_AN_INSTALLATION = {
     "model_registry.json",
     "local_llm.json",
     "channels.json",
+    "manifest.json",
+    "media/",
     "SOUL.md",
     "IDENTITY.md",
     "USER.md",

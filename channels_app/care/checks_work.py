@@ -1,0 +1,123 @@
+"""The doctor's checks of what works by itself: worker, heartbeat, queue, clock."""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from channels_app.care import running
+from channels_app.care.findings import Finding, fail, ok, warn
+from channels_app.jobs import tick
+from channels_app.models import Beat, QueuedTask
+from ledger.models import LedgerEntry
+
+WORKER_SILENT_AFTER: Final = timedelta(seconds=60)
+BEATS_MISSED: Final = 3
+WAITS_TOO_LONG: Final = timedelta(hours=1)
+CLOCK_OFF: Final = timedelta(seconds=5)
+FUTURE: Final = timedelta(minutes=1)
+_START: Final = (
+    "Start Cortex ('manage.py serve'), or look at the log for why the worker ended."
+)
+
+
+def worker() -> Iterator[Finding]:
+    """Check that the worker ticks on this machine."""
+    began_at = tick.last_began_at()
+    if began_at is None:
+        served = running.is_served()
+        sentence = "No worker has run here yet."
+        yield (
+            fail("worker", sentence, _START)
+            if served
+            else warn("worker", sentence, "Start Cortex: 'manage.py serve'.")
+        )
+    elif timezone.now() - began_at > WORKER_SILENT_AFTER:
+        sentence = f"It last gave a sign of life at {began_at:%Y-%m-%d %H:%M:%S} UTC."
+        yield fail("worker", sentence, _START)
+    else:
+        yield ok("worker", "It ticks.")
+
+
+def is_alive() -> bool:
+    """Say whether Cortex runs here, as far as this machine can tell."""
+    began_at = tick.last_began_at()
+    ticks = began_at is not None and timezone.now() - began_at <= WORKER_SILENT_AFTER
+    return ticks or running.is_served()
+
+
+def beat() -> Iterator[Finding]:
+    """Check that the heart beats."""
+    last = Beat.objects.order_by("-id").first()
+    if last is None:
+        yield warn(
+            "heartbeat", "There was none yet.", "The worker beats: 'manage.py serve'."
+        )
+        return
+    moment = last.finished_at or last.alive_at
+    limit = timedelta(seconds=BEATS_MISSED * settings.CORTEX_HEARTBEAT_S)
+    sentence = f"The last one was at {moment:%Y-%m-%d %H:%M:%S} UTC."
+    if timezone.now() - moment > limit:
+        yield fail("heartbeat", sentence, _START)
+    elif last.failed:
+        steps = ", ".join(sorted(last.failed))
+        yield warn(
+            "heartbeat",
+            f"{sentence} These steps failed: {steps}.",
+            "The page about jobs says why.",
+        )
+    else:
+        yield ok("heartbeat", sentence)
+
+
+def queue() -> Iterator[Finding]:
+    """Check that no task waits long or was given up."""
+    state = QueuedTask.State
+    late = QueuedTask.objects.filter(
+        state=state.PENDING, not_before__lt=timezone.now() - WAITS_TOO_LONG
+    ).count()
+    dead = QueuedTask.objects.filter(state=state.DEAD).count()
+    if late:
+        yield warn(
+            "queue",
+            f"{late} tasks have waited for more than an hour.",
+            "Look whether the worker runs; CORTEX_WORKER_CONCURRENCY lets it do more "
+            "at once.",
+        )
+    if dead:
+        yield warn(
+            "queue",
+            f"{dead} tasks were given up.",
+            "The page about jobs names the reasons; try them again there or delete "
+            "them.",
+        )
+    if not late and not dead:
+        yield ok("queue", "No task waits long, none was given up.")
+
+
+def clock() -> Iterator[Finding]:
+    """Check this machine's clock and its knowledge of time zones."""
+    set_it = "Let the machine set its clock by the network (NTP)."
+    if "Europe/Berlin" not in zoneinfo.available_timezones():
+        yield fail("clock", "Time zones are not known here.", "Install tzdata.")
+    newest = LedgerEntry.objects.order_by("-id").values_list("created_at", flat=True)
+    at = newest.first()
+    if at is not None and at - timezone.now() > FUTURE:
+        yield fail("clock", "The ledger's newest row lies in the future.", set_it)
+        return
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT clock_timestamp()")
+            apart = abs(cursor.fetchone()[0] - timezone.now())
+        if apart > CLOCK_OFF:
+            seconds = round(apart.total_seconds())
+            sentence = f"It is {seconds} s apart from the database's."
+            yield fail("clock", sentence, f"{set_it} On both machines.")
+            return
+    yield ok("clock", f"It says {timezone.now():%Y-%m-%d %H:%M:%S} UTC.")
