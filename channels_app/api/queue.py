@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest
 from django.utils import timezone
 from ninja import Query, Router
@@ -176,7 +175,7 @@ def _page(
     if states:
         found = found.filter(state__in=states)
     if before is not None:
-        found = _older(found, _own(user, before))
+        found = tasks.older_than(found, _own(user, before))
     rows = list(
         found.select_related("persona", "schedule").defer("result")[: limit + 1]
     )
@@ -186,14 +185,6 @@ def _page(
         "tasks": [_line(task) for task in shown],
         "next": shown_id(shown[-1].pk) if more else None,
     }
-
-
-def _older(found: QuerySet[QueuedTask], than: QueuedTask) -> QuerySet[QueuedTask]:
-    """Return what comes after a task in the order of the list."""
-    return found.filter(
-        Q(created_at__lt=than.created_at)
-        | Q(created_at=than.created_at, pk__gt=than.pk)
-    )
 
 
 def _show(user: User, given: str) -> dict[str, Any]:

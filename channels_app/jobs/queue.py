@@ -194,6 +194,12 @@ def get_task_for_user(user: User, id: uuid.UUID | str) -> QueuedTask:
         raise Http404("There is no such task.") from None
 
 
+def older_than(found: QuerySet[QueuedTask], task: QueuedTask) -> QuerySet[QueuedTask]:
+    """Return what comes after a task where the newest stand first."""
+    same_moment = Q(created_at=task.created_at, pk__gt=task.pk)
+    return found.filter(Q(created_at__lt=task.created_at) | same_moment)
+
+
 def position_of(task: QueuedTask) -> int:
     """Return the place of a waiting task, 1 = next; 0 when it waits no more.
 
@@ -259,6 +265,18 @@ def retry(task: QueuedTask) -> QueuedTask:
         row.save()
         _announce([row])
     return row
+
+
+def forget(task: QueuedTask) -> None:
+    """Delete a task that is over; its rows in the ledger stay.
+
+    Raises ``QueueRefused`` (``conflict``) while it waits or runs.
+    """
+    with transaction.atomic():
+        row = _locked(task)
+        if row.state in OPEN:
+            raise QueueRefused("conflict", "This task is not over; cancel it first.")
+        row.delete()
 
 
 def _locked(task: QueuedTask) -> QueuedTask:

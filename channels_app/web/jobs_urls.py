@@ -8,6 +8,12 @@ from channels_app.web import brief_buttons, briefs, heartbeats, jobs
 
 urlpatterns = [
     path("", jobs.queue, name="jobs"),
+    path("live/", jobs.queue_live, name="jobs_live"),
+    path("<uuid:task_id>/", jobs.task, name="task"),
+    path("<uuid:task_id>/live/", jobs.task_live, name="task_live"),
+    path("<uuid:task_id>/cancel/", jobs.task_cancel, name="task_cancel"),
+    path("<uuid:task_id>/retry/", jobs.task_retry, name="task_retry"),
+    path("<uuid:task_id>/delete/", jobs.task_delete, name="task_delete"),
     path("briefs/", briefs.briefs, name="briefs"),
     path("briefs/new/", briefs.brief_new, name="brief_new"),
     path("briefs/tries/<uuid:task_id>/", brief_buttons.brief_try, name="brief_try"),
