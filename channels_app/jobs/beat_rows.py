@@ -48,7 +48,7 @@ def begin(*, by_hand: bool, every_s: float | None = None) -> Beat | None:
                 _end(dead.pk, failed={**dead.failed, WHOLE: DIED})
             if Beat.objects.filter(running=True).exists():
                 return None
-            if every_s is not None and next_at(every_s) > now:
+            if every_s is not None and not _is_due(every_s, now):
                 return None
             return Beat.objects.create(by_hand=by_hand, started_at=now, alive_at=now)
     except IntegrityError:  # another one began at this moment
@@ -125,14 +125,19 @@ def spent_since(after: int) -> tuple[int, int | None]:
 # --- when ---------------------------------------------------------------------
 
 
-def next_at(every_s: float) -> datetime:
-    """Return when the next heartbeat is due; a moment that has passed = now."""
+def next_at(every_s: float) -> datetime | None:
+    """Return when the next heartbeat is due; ``None`` = there was none, so now."""
     newest = Beat.objects.order_by("-pk").first()
     if newest is None:
-        return clock.now()
+        return None
     if newest.finished_at is None:
         every_s = min(every_s, AGAIN_AFTER_S)
     return newest.started_at + timedelta(seconds=every_s)
+
+
+def _is_due(every_s: float, now: datetime) -> bool:
+    moment = next_at(every_s)
+    return moment is None or moment <= now
 
 
 def due(every_s: float) -> Due | None:
@@ -144,7 +149,7 @@ def due(every_s: float) -> Due | None:
     asked = Clock.objects.filter(pk=ASKED).values_list("last_at", flat=True).first()
     if asked and (newest is None or newest.started_at < asked):
         return "hand"
-    return "clock" if newest is None or next_at(every_s) <= now else None
+    return "clock" if _is_due(every_s, now) else None
 
 
 def ask_for_one() -> None:

@@ -114,7 +114,7 @@ def heartbeat(request: AuthenticatedHttpRequest) -> HttpResponse:
 def _next_at() -> datetime | None:
     """Return when the next one is due; ``None`` = as soon as the worker looks."""
     moment = beat_rows.next_at(beat_rows.every())
-    return moment if moment > clock.now() else None
+    return moment if moment and moment > clock.now() else None
 
 
 @administrators_only
