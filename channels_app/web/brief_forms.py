@@ -132,7 +132,7 @@ class BriefForm(RefusableForm):
         empty_value=None,
         required=False,
         choices=[
-            ("", "As set for the persona or the conversation"),
+            ("", "As set for the persona"),
             *(
                 (tier.value, tier.label)
                 for tier in (TierPolicy.QUICK, TierPolicy.BALANCED, TierPolicy.DEEP)
