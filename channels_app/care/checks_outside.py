@@ -48,6 +48,9 @@ def hosts() -> Iterator[Finding]:
             "Set one up under 'Models', or install the built-in model: 'make model'.",
         )
         return
+    if not every:
+        yield ok("hosts", "Only the built-in model or programs are in use.")
+        return
     admins = User.objects.filter(is_superuser=True, is_active=True)
     admin = admins.order_by("id").first()
     asked: list[tuple[Host, User, HostInfo]] = []
@@ -183,7 +186,7 @@ def public_address() -> Iterator[Finding]:
     else:
         yield warn(
             "public address",
-            f"{url} does not answer, and Cortex does not run here.",
+            f"{url} does not answer, and Cortex does not run.",
             "Start Cortex: 'manage.py serve'.",
         )
 

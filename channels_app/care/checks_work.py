@@ -28,11 +28,11 @@ _START: Final = (
 
 
 def worker() -> Iterator[Finding]:
-    """Check that the worker ticks on this machine."""
+    """Check that a worker ticks, on whichever machine."""
     began_at = tick.last_began_at()
     if began_at is None:
         served = running.is_served()
-        sentence = "No worker has run here yet."
+        sentence = "No worker has run yet."
         yield (
             fail("worker", sentence, _START)
             if served
@@ -46,7 +46,7 @@ def worker() -> Iterator[Finding]:
 
 
 def is_alive() -> bool:
-    """Say whether Cortex runs here, as far as this machine can tell."""
+    """Say whether Cortex runs, as far as can be told."""
     began_at = tick.last_began_at()
     ticks = began_at is not None and timezone.now() - began_at <= WORKER_SILENT_AFTER
     return ticks or running.is_served()

@@ -71,5 +71,5 @@ def _lines(report: RestoreReport) -> list[str]:
         lines.append(f"It was brought up to date: {report.migrated} migrations.")
     lines += report.notes
     if report.ledger.ok:
-        lines.append("Next: manage.py doctor, then start Cortex.")
+        lines.append("Next: start Cortex, then look it over: manage.py doctor.")
     return [*lines, f"Ledger: {report.ledger.summary}"]
