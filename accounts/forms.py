@@ -138,7 +138,7 @@ class ResetForm(NewPasswordForm):
 
 
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Language and time zone of one's own pages."""
+    """Language and time zone of one's own pages, and whether to send a digest."""
 
     language = forms.ChoiceField(choices=settings.LANGUAGES)
     time_zone = forms.ChoiceField(
@@ -147,4 +147,17 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = User
-        fields = ["time_zone", "language"]
+        fields = ["time_zone", "language", "daily_digest"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["daily_digest"]
+        if mails.printed():
+            field.help_text += " No mail server is set up here, so none is sent."
+        elif not self.instance.email:
+            field.help_text += " It needs an e-mail address of yours."
+
+    @property
+    def page(self) -> list[forms.BoundField]:
+        """The fields about one's pages."""
+        return [self["time_zone"], self["language"]]

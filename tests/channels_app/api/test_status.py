@@ -98,6 +98,7 @@ async def test_a_heartbeat_may_be_three_intervals_old(
     status = await status_of(alice)
 
     assert status["status"] == said
+    assert ended.finished_at
     moment = ended.finished_at.isoformat(timespec="milliseconds")
     assert status["last_heartbeat"] == moment.replace("+00:00", "Z")
 

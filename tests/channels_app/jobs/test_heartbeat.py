@@ -133,10 +133,8 @@ async def test_calls_of_models_are_counted_with_their_cost() -> None:
     def book(channel: str, tokens: int | None) -> None:
         reservation = make_reservation(caller=make_caller(channel=channel))
         entries.reserve(reservation)
-        usage = {"input_tokens": tokens, "output_tokens": tokens}
-        entries.settle(
-            reservation.attempt_id, Settlement("complete", elapsed_ms=1, **usage)
-        )
+        ended = Settlement("complete", 1, input_tokens=tokens, output_tokens=tokens)
+        entries.settle(reservation.attempt_id, ended)
 
     async def work(*booked: tuple[str, int | None]) -> int:
         for each in booked:
@@ -151,8 +149,10 @@ async def test_calls_of_models_are_counted_with_their_cost() -> None:
         steps=[step("a", does=lambda: work((CHANNEL, 10), (CHANNEL, None)))]
     )
     rows = LedgerEntry.objects.filter(kind="settle", channel=CHANNEL).order_by("pk")
-    costs = await now(lambda: list(rows.values_list("cost_nano_usd", flat=True)))
-    assert (known.model_calls, known.cost_nano_usd) == (2, costs[1] + costs[2])
+    costs: list[Any] = await now(
+        lambda: list(rows.values_list("cost_nano_usd", flat=True))
+    )
+    assert (known.model_calls, known.cost_nano_usd) == (2, sum(costs[1:3]))
     assert (unknown.model_calls, unknown.cost_nano_usd) == (2, None)
 
 
@@ -189,7 +189,7 @@ async def test_another_holder_keeps_it_from_beginning() -> None:
     assert not await now(Beat.objects.exists)
 
 
-async def test_a_row_that_is_alive_keeps_it_from_beginning_and_a_dead_one_is_closed() -> (
+async def test_a_row_that_is_alive_keeps_it_from_beginning_a_dead_one_is_closed() -> (
     None
 ):
     def age(seconds: float) -> None:
