@@ -273,10 +273,13 @@ def _suits(schedule: Schedule, conversation: Conversation) -> bool:
 
 
 def _others_read(schedule: Schedule) -> bool:
-    """Say whether others than the owner read where the answer goes."""
-    if schedule.delivery not in schedules.ROOMS:
+    """Say whether others than the owner read where the answer goes.
+
+    Where the room is gone it goes nowhere.
+    """
+    if schedule.delivery not in schedules.ROOMS or schedule.room is None:
         return False
-    return schedule.room is None or not schedule.room.alone
+    return not schedule.room.alone
 
 
 def _message(user_id: int, turn: UUID) -> Message | None:

@@ -1,0 +1,3 @@
+"""Fixtures of the tests of jobs."""
+
+from tests.support.bot_fixtures import *  # noqa: F403
