@@ -17,18 +17,20 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.expressions import RawSQL
 
 from accounts.transactions import quick_transaction
-from channels_app.jobs import costs, engines
+from channels_app.jobs import costs, engines, task_rows
 from channels_app.jobs.clock import now as clock_now
 from channels_app.jobs.done_together import write_done
 from channels_app.jobs.kinds import Done, Effect, tell_ended
@@ -117,14 +119,8 @@ def _claim(which: Q, worker: str, now: datetime) -> list[QueuedTask]:
     tasks = list(waiting.select_for_update(skip_locked=True))
     if not tasks:
         return []
-    QueuedTask.objects.filter(pk__in=[task.pk for task in tasks]).update(
-        state=State.PROCESSING,
-        worker=worker,
-        lease_until=now + LEASE,
-        started_at=now,
-        attempts=F("attempts") + 1,
-        tries=F("tries") + 1,
-    )
+    began = {"worker": worker, "lease_until": now + LEASE, "started_at": now}
+    task_rows.begin([task.pk for task in tasks], began)
     for task in tasks:
         task.state, task.worker = State.PROCESSING, worker
         task.lease_until, task.started_at = now + LEASE, now
@@ -250,6 +246,31 @@ def give_back(task: QueuedTask) -> bool:
         return _wait_again(task, 0.0, tries=max(0, task.tries - 1))
 
 
+class _Together(threading.local):
+    """Whether this thread writes several ends, of which none is written alone."""
+
+    now = False
+
+
+_together = _Together()
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Write all ends in one transaction, which has to fail where one of them does."""
+    with quick_transaction():
+        _together.now = True
+        try:
+            yield
+        finally:
+            _together.now = False
+
+
+def _one_transaction() -> AbstractContextManager[None]:
+    """Begin a transaction, a part of one, or go on in that of ``together``."""
+    return nullcontext() if _together.now else quick_transaction()
+
+
 def _mine(task: QueuedTask) -> Any:
     """Match the row while the attempt that ``task`` stands for is the current one."""
     return QueuedTask.objects.filter(
@@ -261,8 +282,8 @@ def _settle(
     task: QueuedTask, state: QueuedTask.State, effect: Effect | None, **fields: Any
 ) -> bool:
     fields |= {"state": state, "finished_at": clock_now()} | _FREE
-    with quick_transaction():
-        if not _mine(task).update(**fields):
+    with _one_transaction():
+        if not task_rows.end_attempt(task, fields):
             return False
         _copy(task, fields)
         _tell(task, effect)
@@ -278,8 +299,8 @@ def _tell(task: QueuedTask, effect: Effect | None) -> None:
 def _wait_again(task: QueuedTask, wait_s: float, **fields: Any) -> bool:
     fields |= {"state": State.PENDING, "worker": "", "lease_until": None}
     fields["not_before"] = clock_now() + timedelta(seconds=wait_s)
-    with quick_transaction():
-        if not _mine(task).update(**fields):
+    with _one_transaction():
+        if not task_rows.end_attempt(task, fields):
             return False
         _copy(task, fields)
         engines.engine().announce([task])

@@ -16,7 +16,6 @@ from typing import Final, TypeVar
 
 from django.db import InterfaceError, OperationalError
 
-from accounts.transactions import quick_transaction
 from channels_app.jobs import leases
 from channels_app.jobs.kinds import Done
 from channels_app.models import QueuedTask
@@ -114,7 +113,7 @@ def _answer(
 def settle_together(calls: Sequence[Settlement]) -> Sequence[bool | BaseException]:
     """Write ends in one transaction; where one fails, each in one of its own."""
     try:
-        with quick_transaction():
+        with leases.together():
             done = [call for call in calls if isinstance(call, DoneEnd)]
             ends = [(end.task, end.result) for end in done]
             written = iter(leases.settle_all_done(ends))
