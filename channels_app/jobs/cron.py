@@ -253,8 +253,12 @@ def _hours_in_words(pattern: _Pattern) -> str:
             return f"Every {step} minutes"
         if len(minutes) == 1:
             return f"Every hour at minute {minutes[0]}" if minutes[0] else "Every hour"
-    elif minutes == (0,) and len(hours) > _MOST_NAMED and (step := _step(hours, 24)):
-        return f"Every {step} hours"
+    elif len(minutes) == 1 and len(hours) > _MOST_NAMED:
+        first = hours[0]
+        if step := _step(tuple(hour - first for hour in hours), 24):
+            times = [f"{hour:02}:{minutes[0]:02}" for hour in hours[:2]]
+            at = f", at {', '.join(times)} and so on"
+            return f"Every {step} hours{'' if times[0] == '00:00' else at}"
     return ""
 
 

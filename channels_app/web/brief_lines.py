@@ -123,6 +123,8 @@ def any_open(lines: Iterable[RunLine]) -> bool:
 def in_time(span: datetime.timedelta) -> str:
     """Write how long something took: ``0.8 s``, ``12 s``, ``3 min``, ``1 h 5 min``."""
     seconds = span.total_seconds()
+    if seconds < 0.1:
+        return "< 0.1 s"
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:

@@ -342,6 +342,7 @@ def test_nothing_that_is_typed_breaks_it(typed: str) -> None:
         ("0 * * * *", "Every hour"),
         ("20 * * * *", "Every hour at minute 20"),
         ("0 */2 * * *", "Every 2 hours"),
+        ("30 3-23/4 * * *", "Every 4 hours, at 03:30, 07:30 and so on"),
         ("0 */8 * * *", "Every day at 00:00, 08:00 and 16:00"),
         ("0 9 * * MON#1", "At 09:00 on the first Monday of the month"),
         ("0 9 22 1-6 *", "At 09:00 on the 22nd day of every month from January"),
