@@ -12,9 +12,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import NamedTuple
 from uuid import UUID
 
 from accounts.models import User
+from channels_app import slash_brief
+from channels_app.jobs.proposals import Spot
+from channels_app.models import ChannelRoom
 from channels_app.slash_cost import cost_report
 from channels_app.slash_model import choose_model
 from channels_app.turn_rows import ask_to_stop
@@ -37,6 +41,8 @@ class Command:
     """A name of ``COMMANDS``, or ``unknown`` for a lone word that is none."""
     argument: str = ""
     """What follows the name; for ``unknown`` the word itself, without the slash."""
+    tentative: bool = False
+    """Said in plain words; a message like any other where it does not apply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,16 @@ class Place:
     """Nobody but the owner reads the answer."""
     guest: bool = False
     """Somebody else than the owner speaks."""
+    room: ChannelRoom | None = None
+    """The room of a bot."""
+
+
+class Choice(NamedTuple):
+    """One answer that a command waits for."""
+
+    text: str
+    """What the person says by it."""
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +88,8 @@ class Result:
     """Turns to be stopped."""
     route: str | None = None
     """What the model picker shows from now on, as ``ModelChoices`` writes it."""
+    choices: tuple[Choice, ...] = ()
+    """What may be answered, where the page offers it as buttons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +109,27 @@ def parse(text: str) -> Command | None:
 
     Only the first word counts, in any case. A text that begins with ``//``, or with a
     word that is no command and does not stand alone, is a message like any other.
+    Plain words that ask for a brief, or answer whether to set one up, are tentative.
     """
     text = text.strip()
     found = _WORD.match(text)
     if found is None:
-        return None
+        spoken = slash_brief.spoken(text)
+        return Command(slash_brief.NAME, text, tentative=True) if spoken else None
     name, rest = found[1].lower(), text[found.end() :].strip()
     if name in COMMANDS:
         return Command(name, rest)
     return None if rest else Command(UNKNOWN, found[1])
 
 
-def run(command: Command, place: Place) -> Result:
+def run(command: Command, place: Place) -> Result | None:
     """Do what a command says, as far as the database is concerned; synchronous.
 
     Never fails for what was typed: what cannot be done is said in ``Result.text``.
+    ``None``: it was tentative, and is a message like any other here.
     """
+    if command.tentative:
+        return _spoken(place, command.argument)
     if command.name == UNKNOWN:
         return Result(_unknown(command.argument, place))
     known = COMMANDS[command.name]
@@ -223,6 +246,33 @@ def _cost(place: Place, argument: str) -> Result:
     return Result(cost_report(place.user, place.conversation))
 
 
+def _brief(place: Place, argument: str) -> Result:
+    return _told(slash_brief.command(_spot(place), argument))
+
+
+def _spoken(place: Place, text: str) -> Result | None:
+    """Take plain words for what they may mean, where only the owner reads."""
+    if place.guest or not place.alone:
+        return None
+    told = slash_brief.say(_spot(place), text)
+    return None if told is None else _told(told)
+
+
+def _spot(place: Place) -> Spot:
+    return Spot(place.user, place.persona, place.conversation, place.room)
+
+
+def _told(told: slash_brief.Told) -> Result:
+    if not told.asked:
+        return Result(told.text)
+    answers = (
+        Choice("/brief yes", "Yes, set it up"),
+        Choice("/brief no", "No"),
+        Choice(told.asked, "Only answer it now"),
+    )
+    return Result(told.text, choices=answers)
+
+
 def _help(place: Place, argument: str) -> Result:
     lines = [
         f"- `/{name}{f' {known.argument}' if known.argument else ''}` – {known.help}"
@@ -248,6 +298,12 @@ COMMANDS: dict[str, Known] = {
         _stop, "Stop the answer that is being written.", where_others_read=True
     ),
     "cost": Known(_cost, "What this conversation, today and this month cost."),
+    slash_brief.NAME: Known(
+        _brief,
+        "Have something asked again and again, such as “every morning at seven tell "
+        "me the news”, or list what is.",
+        "[when and what]",
+    ),
     HELP: Known(_help, "List the commands.", where_others_read=True),
 }
 """Every command by its name, in the order in which help lists them."""

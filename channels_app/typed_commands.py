@@ -3,10 +3,12 @@
 Both answer with one frame, ``command.result``, and store nothing::
 
     {"type": "command.result", "client_id": …, "command": "cost", "text": Markdown,
-     "conversation": id|null, "persona": name|null, "route": text|null}
+     "conversation": id|null, "persona": name|null, "route": text|null,
+     "choices": [{"text": what to send, "label": words}]}
 
 ``conversation`` or ``persona`` is where the next message belongs: that conversation,
-or a new one with that persona. ``route`` is what the model picker shows from now on.
+or a new one with that persona. ``route`` is what the model picker shows from now on,
+``choices`` are answers that are waited for.
 """
 
 from __future__ import annotations
@@ -36,20 +38,25 @@ def command_in(request: StartRequest) -> Command | None:
 
 async def answer_command(
     user_id: int, request: TurnRequest, command: Command
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Carry a command out and return the frame that answers it.
+
+    ``None``: the words are a message like any other here.
 
     Raises ``TurnError``: ``not_found`` or ``unauthenticated``, or ``internal`` when the
     database cannot be used.
     """
     try:
-        result, persona = await run_in_db_pool(_run, user_id, request, command)
+        done = await run_in_db_pool(_run, user_id, request, command)
     except TurnError as error:
         error.client_id = request.client_id
         raise
     except DatabaseError:
         logger.exception("A command could not be carried out")
         raise internal_error(client_id=request.client_id) from None
+    if done is None:
+        return None
+    result, persona = done
     await turns.stop_all(result.stop)
     return {
         "type": "command.result",
@@ -59,15 +66,18 @@ async def answer_command(
         "conversation": str(result.conversation) if result.conversation else None,
         "persona": persona,
         "route": result.route,
+        "choices": [each._asdict() for each in result.choices],
     }
 
 
 def _run(
     user_id: int, request: TurnRequest, command: Command
-) -> tuple[Result, str | None]:
+) -> tuple[Result, str | None] | None:
     """Run a command; return also with whom a new conversation begins, if one does."""
     place = _place(user_id, request)
     result = run(command, place)
+    if result is None:
+        return None
     persona = result.persona
     if result.new_thread and persona is None:
         persona = place.persona.name

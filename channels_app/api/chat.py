@@ -97,8 +97,9 @@ async def chat(request: HttpRequest, body: ChatIn) -> HttpResponseBase:
         channel="api",
     )
     command = command_in(wish)
-    if command is not None:
-        return sse.single_response(await answer_command(user_id, wish, command))
+    frame = await answer_command(user_id, wish, command) if command else None
+    if frame is not None:
+        return sse.single_response(frame)
     started = await turns.start_turn(user_id, wish)
     if started.stream is None:
         raise TurnError("turn_gone", _ANSWERED[started.beginning.generating])

@@ -181,7 +181,9 @@ def _judge_message(case: _Case) -> Said | Ask:
         return _pause(case, named=named)
     command = slash_commands.parse(rooms.without_name(incoming, persona))
     if command is not None and (named or _is_for_us(command, sender)):
-        return _run_command(case, persona, command)
+        said = _run_command(case, persona, command)
+        if said is not None:
+            return said
     if not named or not incoming.text.strip():
         return case.ignore("not named" if not named else "empty")
     return _judge_question(case, persona)
@@ -210,6 +212,8 @@ def _is_for_us(command: slash_commands.Command, sender: Sender) -> bool:
 
     That is any that the owner gives, if there is such a command, and help for guests.
     """
+    if command.tentative:
+        return False
     if not sender.is_owner:
         return command.name == slash_commands.HELP
     return command.name != slash_commands.UNKNOWN
@@ -235,7 +239,8 @@ def _judge_question(case: _Case, persona: Persona) -> Said | Ask:
 
 def _run_command(
     case: _Case, persona: Persona, command: slash_commands.Command
-) -> Said:
+) -> Said | None:
+    """Carry a command out; ``None`` where the words are a message after all."""
     channel, room, sender = case.channel, case.room, case.sender
     place = slash_commands.Place(
         user=channel.owner,
@@ -244,9 +249,12 @@ def _run_command(
         channel=channel.kind,
         alone=sender.alone,
         guest=not sender.is_owner,
+        room=room,
     )
     with quick_transaction():
         result = slash_commands.run(command, place)
+        if result is None:
+            return None
         if not sender.is_owner:
             return case.close(State.DONE, "command of a guest", result.text)
         _apply(result, case)

@@ -149,11 +149,13 @@ class ChatConsumer(AsyncConsumer):  # type: ignore[misc]
     async def _start_or_command(self, request: StartRequest) -> None:
         """Start a turn, unless the message is a command, which is answered at once."""
         command = command_in(request)
-        if command is None or not isinstance(request, TurnRequest):
+        frame = None
+        if command is not None and isinstance(request, TurnRequest):
+            frame = await answer_command(self.user_id, request, command)
+        if frame is None:
             await self._start(request)
-            return
-        frame = await answer_command(self.user_id, request, command)
-        await self.send_text(encode(frame))
+        else:
+            await self.send_text(encode(frame))
 
     async def _start(self, request: StartRequest) -> None:
         started = await turns.start_turn(self.user_id, request)

@@ -26,7 +26,10 @@ const chat = document.getElementById("chat");
 const thread = document.getElementById("thread");
 const status = document.getElementById("status");
 const { tell, hush, idle } = watchNotice(document.getElementById("notice"));
-const answerNote = watchAnswerNote(document.getElementById("command-note"));
+const answerNote = watchAnswerNote(
+  document.getElementById("command-note"),
+  (text) => { if (!commands.take(text)) send(text); },
+);
 const personaName = chat.dataset.personaName;
 
 const follow = new Follow(document.getElementById("scroller"), document.getElementById("jump"));
@@ -41,7 +44,8 @@ const commands = new Commands(turns, composer, {
   form: document.getElementById("composer"),
   owner: chat.dataset.user,
   here: () => ({ persona: chat.dataset.persona, conversation: chat.dataset.conversation || null }),
-  show: (text) => answerNote.show(text),
+  show: (text, choices) => answerNote.show(text, choices),
+  takeBack,
   go: (path) => location.assign(path),
   stopBegun: () => stop(({ answer }) => !answer.turn),
 });
@@ -105,12 +109,22 @@ function send(text) {
     text,
     ...composer.takeRoute(),
   };
-  begin(frame, { mine, undo: () => {
+  begin(frame, { mine, undo: (keepsText) => {
     mine.remove();
     if (greeting) thread.append(greeting);
-    composer.text = composer.text ? `${text}\n${composer.text}` : text;
+    if (keepsText) composer.text = composer.text ? `${text}\n${composer.text}` : text;
   } });
   composer.focus();
+}
+
+/** What was sent is no part of the chat: it was refused, or answered like a command. */
+function takeBack(client_id, keepsText = false) {
+  composer.release();
+  const entry = live.get(client_id);
+  live.delete(client_id);
+  entry?.answer.article.remove();
+  entry?.undo?.(keepsText);
+  showBusy();
 }
 
 /** While an answer is being written: say that something must wait, and return why. */
@@ -255,14 +269,7 @@ turns.addEventListener("refused", ({ detail: frame }) => {
     tell(frame.message);
     return;
   }
-  composer.release();
-  const entry = live.get(frame.client_id);
-  if (entry) {
-    live.delete(frame.client_id);
-    entry.answer.article.remove();
-    entry.undo?.();
-  }
-  showBusy();
+  takeBack(frame.client_id, true);
   tell(frame.message);
 });
 

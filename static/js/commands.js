@@ -39,8 +39,8 @@ export class Commands {
    * @param {import("./turns.js").Turns} turns
    * @param {import("./composer.js").Composer} composer
    * @param {object} page `form` holds the text box and the list, `owner` is the
-   *   person's id, `here()` returns persona and conversation for a frame, `show(text)`
-   *   shows a note, `go(path)` leaves for another page, `stopBegun()` stops what the
+   *   person's id, `here()` returns persona and conversation for a frame, `show(text, choices)`
+   *   shows a note, `takeBack(id)` removes a message that turned out to be a command, `go(path)` leaves for another page, `stopBegun()` stops what the
    *   server does not know of yet
    */
   constructor(turns, composer, page) {
@@ -92,11 +92,13 @@ export class Commands {
   #answered(frame) {
     const text = this.#given.get(frame.client_id);
     this.#given.delete(frame.client_id);
+    // Plain words may be one too, which only the server knows.
+    if (text === undefined) this.#page.takeBack(frame.client_id);
     if (frame.route !== null) this.#composer.chooseRoute(frame.route);
     if (frame.conversation) this.#leave(`/c/${frame.conversation}`, frame.text);
     else if (frame.persona) {
       this.#leave(`/?persona=${encodeURIComponent(frame.persona)}`, frame.text);
-    } else this.#page.show(frame.text);
+    } else this.#page.show(frame.text, frame.choices);
     if (frame.command === "unknown" && text) this.#giveBack(text);
   }
 

@@ -35,21 +35,41 @@ export function watchNotice(box) {
  * Watch the note that tells what commands answered.
  *
  * @param {HTMLElement} box
- * @returns `show(text)` shows Markdown; `hush()` takes it away
+ * @param {(text: string) => void} choose what happens to an answer that is chosen
+ * @returns `show(text, choices)` shows Markdown with a button for each answer that is
+ *   waited for; `hush()` takes it away
  */
-export function watchAnswerNote(box) {
+export function watchAnswerNote(box, choose) {
   function hush() {
     box.hidden = true;
   }
 
   box.querySelector("button").addEventListener("click", hush);
   return {
-    show(text) {
+    show(text, choices = []) {
       const place = box.querySelector(".text");
       place.replaceChildren(toNodes(text));
+      if (choices.length) place.append(buttonsFor(choices));
       place.scrollTop = 0;
       box.hidden = false;
     },
     hush,
   };
+
+  function buttonsFor(choices) {
+    const row = document.createElement("p");
+    row.className = "choices";
+    row.append(...choices.map(({ text, label }, index) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = index ? "button" : "button primary";
+      button.textContent = label;
+      button.addEventListener("click", () => {
+        hush();
+        choose(text);
+      });
+      return button;
+    }));
+    return row;
+  }
 }

@@ -55,7 +55,9 @@ def test_the_list_opens_filters_and_is_walked_by_keys(
     expect(listbox).to_be_hidden()
     box.press_sequentially("/")
     expect(listbox).to_be_visible()
-    assert shown(page) == ["/new", "/model", "/persona", "/stop", "/cost", "/help"]
+    assert shown(page) == [
+        *("/new", "/model", "/persona", "/stop", "/cost", "/brief", "/help")
+    ]
     assert marked(page) == "new"
     box.press("ArrowDown")
     assert marked(page) == "model"

@@ -48,7 +48,7 @@ async def test_a_command_is_answered_and_nothing_is_stored(
             frame = await command(socket, text)
             assert set(frame) == {
                 "type", "client_id", "command", "text", "conversation", "persona",
-                "route",
+                "route", "choices",
             }  # fmt: skip
             assert frame["text"]
             assert frame["conversation"] is None

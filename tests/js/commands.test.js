@@ -61,6 +61,7 @@ let gone;
 let stored;
 let commands;
 let stops;
+let taken;
 
 beforeEach(() => {
   socket = new FakeSocket();
@@ -68,6 +69,7 @@ beforeEach(() => {
   shown = [];
   gone = [];
   stops = 0;
+  taken = [];
   stored = new Map();
   globalThis.sessionStorage = {
     getItem: (key) => stored.get(key) ?? null,
@@ -82,7 +84,8 @@ beforeEach(() => {
     form,
     owner: "7",
     here: () => ({ persona: "inara", conversation: "c1" }),
-    show: (text) => shown.push(text),
+    show: (text, choices = []) => shown.push(choices.length ? [text, ...choices] : text),
+    takeBack: (id) => taken.push(id),
     go: (path) => gone.push(path),
     stopBegun: () => { stops += 1; },
   });
@@ -157,6 +160,22 @@ test("an unknown word comes back unless something else was typed", () => {
   composer.text = "something else";
   answer(sent, { command: "unknown" });
   assert.equal(composer.text, "something else");
+});
+
+test("plain words that were a command are taken back, with buttons to answer", () => {
+  const turns = new Turns(socket);
+  commands = new Commands(turns, composer, {
+    form: { querySelector: (what) => (what === "textarea" ? Object.assign(new FakeElement(), { form: new FakeElement() }) : new FakeElement()) },
+    owner: "7",
+    here: () => ({ persona: "inara", conversation: "c1" }),
+    show: (text, choices) => shown.push([text, ...choices]),
+    takeBack: (id) => taken.push(id),
+  });
+  const client_id = turns.begin({ type: "message.send", text: "every day tell me a joke" });
+  const choices = [{ text: "/brief yes", label: "Yes" }];
+  answer({ client_id }, { command: "brief", text: "Shall I?", choices });
+  assert.deepEqual(taken, [client_id]);
+  assert.deepEqual(shown, [["Shall I?", ...choices]]);
 });
 
 test("a refused command comes back", () => {
