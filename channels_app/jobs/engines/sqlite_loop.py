@@ -1,7 +1,8 @@
 """The engine of one machine: a loop that looks for tasks in the database.
 
-It looks when something was queued in its own process, when a task has ended, and once
-a second. A look that finds nothing takes no lock.
+It looks when something was queued in its own process, when a task has ended, soon after
+another process has written to the database file, and once a second. A look that finds
+nothing takes no lock.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from typing import Final
 
 from django.conf import settings
 from django.db import Error as DatabaseError
+from django.db import connection
 
 from channels_app.jobs import leases
 from channels_app.jobs.engines.base import WorkAt
@@ -26,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 EVERY_S: Final = 1.0
 """What another process queued begins at the latest after so long."""
+WATCH_EVERY_S: Final = 0.1
+"""How often the database file is asked whether somebody wrote; this reads nothing."""
 FAILING_S: Final = 30.0
 """A database that goes on failing is worth a line in the log so often."""
 
@@ -40,6 +45,7 @@ class SqliteLoop:
         self._look, self._taking = asyncio.Event(), asyncio.Lock()
         self._stopping = False
         self._next_line = 0.0
+        self._wal = ""
 
     def announce(self, tasks: Sequence[QueuedTask]) -> None:
         """Do nothing: the rows themselves are what the loop looks for."""
@@ -60,14 +66,16 @@ class SqliteLoop:
             self._loop = asyncio.get_running_loop()
             self._look, self._taking = asyncio.Event(), asyncio.Lock()
         self._stopping = False
+        self._wal = f"{connection.settings_dict['NAME']}-wal"
         try:
             while not self._stopping:
                 self._look.clear()
+                seen = self._written()
                 room = concurrency - len(self._running)
                 async with self._taking:
                     more = await self._take(work_at, worker, room)
                 if not more:
-                    await self._wait()
+                    await self._wait(seen)
         finally:
             with self._lock:
                 self._loop = None
@@ -93,9 +101,26 @@ class SqliteLoop:
         finally:
             self._look.set()
 
-    async def _wait(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._look.wait(), EVERY_S)
+    async def _wait(self, seen: tuple[int, int] | None) -> None:
+        """Wait until there may be something to do; ``seen``: before the last look."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + EVERY_S
+        while (left_s := deadline - now()) > 0 and self._written() == seen:
+            with contextlib.suppress(TimeoutError):
+                patience_s = min(WATCH_EVERY_S, left_s)
+                await asyncio.wait_for(self._look.wait(), patience_s)
+                return
+
+    def _written(self) -> tuple[int, int] | None:
+        """Return what changes when somebody writes; ``None`` where nothing tells.
+
+        Source: SQLite's page "Write-Ahead Logging": each change is appended to the WAL.
+        """
+        try:
+            found = os.stat(self._wal)
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size
 
     def _complain(self, error: Exception) -> None:
         now = asyncio.get_running_loop().time()

@@ -122,6 +122,20 @@ async def test_what_is_queued_in_this_process_begins_without_a_poll(
     await asyncio.wait_for(task, 10)
 
 
+@pytest.mark.skipif(
+    "connection.vendor != 'sqlite'", reason="elsewhere there is no file to watch"
+)
+async def test_what_another_process_queued_begins_without_a_poll(
+    alice: User, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_loop, "EVERY_S", 3600)
+    monkeypatch.setattr(SqliteLoop, "wake", lambda self: None)
+    async with doing():
+        await asyncio.sleep(0.3)
+        await run_in_db_pool(add, alice, "written")
+        await until(lambda: hands.begun == ["written"])
+
+
 async def test_what_its_owner_cancels_is_ended_and_settled(
     alice: User, hands: Hands
 ) -> None:
