@@ -15,11 +15,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import completions, machine, measures, programs, route, webhooks
+from bench import completions, machine, measures, programs, queue, route, webhooks
 from bench.clients import People
 from bench.machine import Helper
 from bench.measures import percentile
 from bench.report import Figure, as_text, write
+from tests.support.missing import find_program
+from tests.support.postgres import PostgresServer
 from tests.support.processes import ROOT, ServerProcess
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -194,6 +196,28 @@ def events_of_bots(stage: Stage) -> None:
     stage.add(f"{label}, answered", answers_per_s, "events/s", digits=0)
 
 
+def tasks_of_the_queue(stage: Stage) -> None:
+    """Measure how many tasks a second workers do, and how soon one begins."""
+    _queue(stage, "SQLite", queue.measure(), 500)
+    if find_program("initdb") is None:
+        print("not run: queue on PostgreSQL (it is not installed)")
+        return
+    with PostgresServer() as server:
+        _queue(stage, "PostgreSQL", queue.measure(server.url), 1500)
+
+
+def _queue(stage: Stage, name: str, times: queue.QueueTimes, least: int) -> None:
+    label = f"tasks of the queue, {queue.WORKERS} workers, {name}"
+    speed = times.tasks_per_s
+    stage.add(label, speed, "tasks/s", least, more_is_better=True, digits=0)
+    for percent in (50, 99):
+        each = percentile(times.claims_ms, percent)
+        stage.add(f"a claim under that load, {name}, p{percent}", each, "ms")
+    for percent in (50, 99):
+        each = percentile(times.begins_ms, percent)
+        stage.add(f"from queueing to the beginning, {name}, p{percent}", each, "ms")
+
+
 MEASURES = {
     "memory": memory,
     "first_token": first_token,
@@ -204,6 +228,7 @@ MEASURES = {
     "route": choice_of_model,
     "cli": first_word_of_claude,
     "webhooks": events_of_bots,
+    "queue": tasks_of_the_queue,
 }
 """The parts by name, in the order in which they are measured."""
 

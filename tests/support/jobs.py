@@ -100,8 +100,8 @@ class Workers:
         """Kill all of them."""
         with contextlib.suppress(BrokenPipeError):
             self._nursery.communicate(timeout=20)
-        for pid in self.pids:  # a worker that still ends may hold the database
-            wait_until(lambda pid=pid: not Path(f"/proc/{pid}").exists())
+        # A worker that still ends may hold the database.
+        wait_until(lambda: not any(map(self.is_alive, self.pids)))
         with connection.cursor() as cursor:
             cursor.execute("DROP TABLE test_effects")
 

@@ -7,8 +7,11 @@ runs what ``manage.py worker`` runs: the tick and the tasks.
 
 Kinds of tasks: ``note`` appends ``<task> <attempt>`` to FILE, waits for as many
 milliseconds as its text says, and has a row of ``test_effects`` as its effect;
-``poison`` kills its own process. Clocks come from the environment: ``TEST_LEASE_S``,
-``TEST_RENEW_S``, ``TEST_BACKOFF_S``, ``TEST_TICK_S``, ``TEST_ATTEMPTS``.
+``poison`` kills its own process; ``hold`` writes its line and is done at once, but its
+first attempt waits until there is a file FILE.cut, and, where its text is "forever",
+until it is cancelled, which it notes with another line. Clocks come from the
+environment: ``TEST_LEASE_S``, ``TEST_RENEW_S``, ``TEST_BACKOFF_S``, ``TEST_TICK_S``,
+``TEST_ATTEMPTS``.
 """
 
 from __future__ import annotations
@@ -32,10 +35,7 @@ async def note(path: str, task: QueuedTask) -> Done:
     """Write down that an attempt began, work for a while, and have an effect."""
     from channels_app.jobs.kinds import Done
 
-    line = f"{task.pk} {task.attempts}\n".encode()
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(file, line)
-    os.close(file)
+    _append(path, f"{task.pk} {task.attempts}")
     await asyncio.sleep(float(task.text) / 1000)
     return Done(f"attempt {task.attempts}", effect=functools.partial(effect, task))
 
@@ -45,7 +45,7 @@ def effect(task: QueuedTask) -> None:
     from django.db import connection
 
     with connection.cursor() as cursor:
-        values = [str(task.pk), task.attempts]
+        values: tuple[str, int] = (str(task.pk), task.attempts)
         cursor.execute("INSERT INTO test_effects VALUES (%s, %s)", values)
 
 
@@ -53,6 +53,27 @@ async def poison(task: QueuedTask) -> Done:
     """Take the whole worker along."""
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError(task)
+
+
+async def hold(path: str, task: QueuedTask) -> Done:
+    """Hold the first attempt until a file appears, or until it is cancelled."""
+    from channels_app.jobs.kinds import Done
+
+    _append(path, f"{task.pk} {task.attempts}")
+    if task.attempts == 1:
+        try:
+            while task.text == "forever" or not os.path.exists(f"{path}.cut"):
+                await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            _append(path, f"{task.pk} cancelled")
+            raise
+    return Done(f"attempt {task.attempts}", effect=functools.partial(effect, task))
+
+
+def _append(path: str, line: str) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, f"{line}\n".encode())
+    os.close(file)
 
 
 def set_up(path: str) -> None:
@@ -65,6 +86,7 @@ def set_up(path: str) -> None:
 
     kinds.register("note", functools.partial(note, path))
     kinds.register("poison", poison)
+    kinds.register("hold", functools.partial(hold, path))
     clocks: Any = leases
     clocks.LEASE = timedelta(seconds=float(os.environ.get("TEST_LEASE_S", 30)))
     clocks.RENEW_EVERY_S = float(os.environ.get("TEST_RENEW_S", 5))
