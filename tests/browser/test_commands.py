@@ -67,7 +67,7 @@ def test_the_list_opens_filters_and_is_walked_by_keys(
     box.press_sequentially("c")
     assert (shown(page), marked(page)) == (["/cost"], "cost")
     box.press("Backspace")
-    assert len(shown(page)) == 6
+    assert len(shown(page)) == 7
     box.press("Escape")
     expect(listbox).to_be_hidden()
     assert marked(page) == ""
@@ -217,4 +217,33 @@ def test_a_wrong_word_comes_back_and_other_slashes_are_messages(
     wait_for_answer(page)
     assert page.locator(".mine .text").inner_text() == "//new is a command"
     expect(page.locator(".answer .text")).to_have_text("//new is a command")
+    seen.assert_clean()
+
+
+def test_a_brief_is_asked_for_in_plain_words(site: Site, open_page: Opener) -> None:
+    page, seen = open_page()
+    start(page, site)
+    send(page, "Every morning at seven, tell me something good.")
+    note = page.locator(NOTE)
+    expect(note).to_contain_text("Every day at 07:00")
+    expect(note).to_contain_text("“Tell me something good.”")
+    assert page.locator(".message").count() == 0
+    expect(page.locator("#greeting")).to_be_visible()
+    expect(page.locator(BOX)).to_have_value("")
+    page.get_by_role("button", name="Yes, set it up").click()
+    expect(note).to_contain_text("comes every day at 07:00")
+    page.goto(f"{site.url}/jobs/briefs/")
+    expect(page.locator("main")).to_contain_text("Tell me something good.")
+    seen.assert_clean()
+
+
+def test_what_a_brief_would_ask_can_be_asked_now(site: Site, open_page: Opener) -> None:
+    page, seen = open_page()
+    start(page, site)
+    send(page, "Send me a poem every Friday at noon")
+    page.get_by_role("button", name="Only answer it now").click()
+    wait_for_answer(page)
+    assert page.locator(".mine .text").inner_text() == "Send me a poem"
+    send(page, "yes")
+    wait_for_answer(page, 2)  # nothing waits in this conversation
     seen.assert_clean()
