@@ -1,4 +1,4 @@
-"""The buttons of a brief, its history, and what came of trying a prompt."""
+"""The buttons of a brief and of a proposal, its history, what came of a try."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.requests import FORM, AuthenticatedHttpRequest
 from channels_app.job_models import Schedule
-from channels_app.jobs import queue, schedules
+from channels_app.jobs import proposals, queue, schedules
 from channels_app.web.brief_lines import RunLine, any_open, run_page
 
 
@@ -97,3 +97,25 @@ def brief_try(request: AuthenticatedHttpRequest, task_id: UUID) -> HttpResponse:
     task = queue.get_task_for_user(request.user, task_id)
     context = {"tried": RunLine(task), "try_key": uuid.uuid4()}
     return render(request, "jobs/brief_try.html", context)
+
+
+@login_required
+@require_POST
+def brief_proposal(
+    request: AuthenticatedHttpRequest, proposal_id: UUID
+) -> HttpResponse:
+    """Say yes or no to a brief that was asked for in a chat."""
+    proposal = proposals.get_proposal_for_user(request.user, proposal_id)
+    answer = request.POST.get("answer")
+    if answer == "yes":
+        try:
+            brief = proposals.confirm(proposal)
+        except ValidationError as error:
+            messages.error(request, proposals.objections(error))
+        else:
+            messages.success(request, f"“{brief.name}” is set up.")
+            return redirect("brief", brief_id=brief.pk)
+    elif answer == "no":
+        proposals.drop(proposal)
+        messages.success(request, "Nothing was set up.")
+    return redirect("briefs")

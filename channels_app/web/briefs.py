@@ -23,7 +23,7 @@ from django.views.decorators.http import require_safe
 
 from accounts.requests import FORM, AuthenticatedHttpRequest
 from channels_app.job_models import QueuedTask, Schedule
-from channels_app.jobs import cron, queue, schedules
+from channels_app.jobs import cron, proposals, queue, schedules
 from channels_app.jobs.prices import price_of
 from channels_app.web.brief_beginnings import Beginning, beginning_of
 from channels_app.web.brief_buttons import history_of
@@ -48,7 +48,8 @@ RUNS_AHEAD = 5
 def briefs(request: AuthenticatedHttpRequest) -> HttpResponse:
     """List one's briefs."""
     lines = brief_lines(schedules.schedules_visible_to(request.user))
-    context = {"tab": "briefs", "lines": lines, "most": schedules.MAX_PER_PERSON}
+    waiting = brief_lines(proposals.proposals_visible_to(request.user))
+    context = {"tab": "briefs", "lines": lines, "proposals": waiting}
     return render(request, "jobs/briefs.html", context)
 
 

@@ -16,6 +16,11 @@ urlpatterns = [
     path("<uuid:task_id>/delete/", jobs.task_delete, name="task_delete"),
     path("briefs/", briefs.briefs, name="briefs"),
     path("briefs/new/", briefs.brief_new, name="brief_new"),
+    path(
+        "briefs/proposals/<uuid:proposal_id>/",
+        brief_buttons.brief_proposal,
+        name="brief_proposal",
+    ),
     path("briefs/tries/<uuid:task_id>/", brief_buttons.brief_try, name="brief_try"),
     path("briefs/<uuid:brief_id>/", briefs.brief, name="brief"),
     path("briefs/<uuid:brief_id>/run/", brief_buttons.brief_run, name="brief_run"),

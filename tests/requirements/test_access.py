@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
@@ -71,6 +72,7 @@ class Belongings:
     reply: OutboundReply
     webhook: WebhookDelivery
     brief: Schedule
+    proposal: Schedule
     task: QueuedTask
 
 
@@ -124,18 +126,25 @@ def belongings_of(user: User, name: str) -> Belongings:
             subject=name,
             state="failed",
         ),
-        brief=Schedule.objects.create(
-            owner=user,
-            persona=persona,
-            name=name,
-            prompt="T",
-            cron="0 7 * * *",
-            time_zone="UTC",
-            enabled=False,
+        brief=schedule_of(persona, enabled=False),
+        proposal=schedule_of(
+            persona, proposed_until=timezone.now() + timedelta(minutes=30)
         ),
         task=QueuedTask.objects.create(
             owner=user, persona=persona, text="T", state="done", result="R"
         ),
+    )
+
+
+def schedule_of(persona: Persona, **fields: Any) -> Schedule:
+    return Schedule.objects.create(
+        owner=persona.owner,
+        persona=persona,
+        name=persona.name,
+        prompt="T",
+        cron="0 7 * * *",
+        time_zone="UTC",
+        **fields,
     )
 
 
@@ -173,6 +182,7 @@ def values_for(hers: Belongings) -> dict[str, object]:
         "webhook_id": hers.webhook.endpoint_id,
         "delivery_id": hers.webhook.pk,
         "brief_id": hers.brief.pk,
+        "proposal_id": hers.proposal.pk,
         "task_id": hers.task.pk,
         # Shared chains belong to the administrators.
         "scope": "shared",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import User
 from channels_app.bots.channels import set_secrets
@@ -428,6 +430,29 @@ def test_an_expression_that_is_no_simple_choice_opens_as_advanced(
     body = client.get(f"{LIST}{brief.pk}/").content.decode()
     assert re.search(r'name="how" value="cron"[^>]*checked', body)
     assert 'value="0 7 * * 1#2"' in body
+
+
+def test_what_was_asked_for_in_a_chat_waits_for_a_yes(
+    client: Client, client_for: ClientFor, bob: User, brief: Schedule
+) -> None:
+    until = timezone.now() + timedelta(minutes=30)
+    Schedule.objects.update(proposed_until=until, next_at=None)
+    page = text(client.get(LIST))
+    assert "Waiting for your yes" in page
+    assert "Inara is asked: “What is on my list?”" in page
+    address = f"{LIST}proposals/{brief.pk}/"
+    assert client_for(bob).post(address, {"answer": "yes"}).status_code == 404
+    assert client.post(address).status_code == 302  # neither yes nor no
+    assert Schedule.objects.get().proposed_until == until
+    client.post(address, {"answer": "yes"})
+    saved = Schedule.objects.get()
+    assert saved.proposed_until is None
+    assert saved.next_at is not None
+    assert client.post(address, {"answer": "no"}).status_code == 404
+
+    Schedule.objects.update(proposed_until=until)
+    client.post(address, {"answer": "no"})
+    assert not Schedule.objects.exists()
 
 
 def test_strangers_find_nothing(
