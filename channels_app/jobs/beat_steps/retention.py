@@ -40,7 +40,9 @@ def _rows() -> Iterator[QuerySet[Any]]:
     now = timezone.now()
     state = QueuedTask.State
     over = Q(state__in=[state.DONE, state.FAILED, state.DEAD, state.CANCELLED])
-    yield QueuedTask.objects.filter(over, finished_at__lt=now - TASKS_KEPT)
+    # Imported ones are history, and an import that is repeated has to know them.
+    queued_here = QueuedTask.objects.exclude(source="import")
+    yield queued_here.filter(over, finished_at__lt=now - TASKS_KEPT)
     yield Beat.objects.filter(~Q(running=True), started_at__lt=now - BEATS_KEPT)
     before = now - CODES_KEPT
     yield PairingCode.objects.filter(Q(expires_at__lt=before) | Q(used_at__lt=before))
