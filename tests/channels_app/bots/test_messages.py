@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from channels_app.bots import outbox, reply_queue
@@ -25,7 +26,8 @@ def room(channel: Channel) -> ChannelRoom:
 
 def due(channel: Channel) -> list[str]:
     """Return what may be sent at this moment."""
-    return [row.text for row in reply_queue.lock_due(channel.pk)]
+    with transaction.atomic():
+        return [row.text for row in reply_queue.lock_due(channel.pk)]
 
 
 def sent(text: str) -> None:
