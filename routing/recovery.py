@@ -1,10 +1,10 @@
 """Takes back the complaint about a host in use once the host is well again.
 
-A host is flagged when it refuses its key. People would have to use it to find out that
-the vendor accepts it again, so it is asked for its list of models now and then, which
-costs nothing. Where a server lists its models to everybody that proves nothing: then it
-is asked once more without a key, and must refuse that. Programs are left to their next
-call, which takes the flag back as well.
+A host is flagged when it refuses its key or fails several times in a row. Somebody
+would have to use it to find out that it is well again, so it is asked for its list of
+models now and then, which costs nothing. Where a server lists its models to everybody
+that does not prove that it takes the key: then it is asked once more without one, and
+must refuse that. Programs are left to their next call, which takes the flag back too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from accounts.models import User
 from routing.catalogue import HostInfo
 from routing.db_pool import run_in_db_pool
 from routing.host_check import list_models
+from routing.host_notes import FAILED_OFTEN
 from routing.model_lists import can_list
 from routing.models import Host
 from routing.registry import info_for
@@ -32,7 +33,7 @@ _LIST_TO_ALL: Final = frozenset({Host.Type.LOCAL_OPENAI})
 
 
 def flagged_hosts() -> QuerySet[Host]:
-    """Return the hosts in use that refused their key and can be asked for free.
+    """Return the hosts in use with a complaint that can be asked for free.
 
     One that asked to be left alone is left alone.
     """
@@ -72,7 +73,7 @@ async def _is_well(user: User, info: HostInfo) -> bool:
     report = await list_models(user, info)
     if not report.ok or not report.steps:
         return False
-    if info.type not in _LIST_TO_ALL:
+    if info.type not in _LIST_TO_ALL or info.flagged.startswith(FAILED_OFTEN):
         return True
     without_key = await list_models(user, replace(info, key_encrypted=""))
     return without_key.failed_step == "key"
