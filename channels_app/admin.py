@@ -1,4 +1,4 @@
-"""Channels, events and deliveries in the admin: rows to look at, for finding faults.
+"""Channels, events, deliveries and jobs in the admin: rows to look at, for faults.
 
 Nothing that anybody wrote, no payload and no secret is shown, nor who wrote: only
 where something stands, how often it was tried and what the error was.
@@ -15,9 +15,12 @@ from django.http import HttpRequest
 
 from accounts.admin import ReadOnlyAdmin
 from channels_app.models import (
+    Beat,
     Channel,
     InboundEvent,
     OutboundReply,
+    QueuedTask,
+    Schedule,
     WebhookDelivery,
     WebhookEndpoint,
 )
@@ -151,3 +154,83 @@ class WebhookDeliveryAdmin(WithoutTexts):
     list_filter = ["state", "event"]
     list_select_related = ["endpoint"]
     ordering = ["-created_at"]
+
+
+@admin.register(QueuedTask)
+class QueuedTaskAdmin(WithoutTexts):
+    """Tasks, by their state; neither what they say nor what came of them."""
+
+    private = ("text", "result", "idempotency_key")
+    fields = [
+        "id",
+        "owner",
+        "kind",
+        "source",
+        "state",
+        "tier",
+        "attempts",
+        "worker",
+        "lease_until",
+        "cancel_asked",
+        "error_code",
+        "error",
+        "model",
+        "input_tokens",
+        "output_tokens",
+        "cost_nano_usd",
+        "created_at",
+        "not_before",
+        "started_at",
+        "finished_at",
+        "schedule",
+        "due_at",
+        "late",
+        "by_hand",
+    ]
+    list_display = ["id", "owner", "kind", "state", "attempts", "worker", "created_at"]
+    list_filter = ["state", "kind", "source"]
+    list_select_related = ["owner"]
+    ordering = ["-created_at"]
+
+
+@admin.register(Schedule)
+class ScheduleAdmin(WithoutTexts):
+    """When whose briefs run; neither their names nor their prompts."""
+
+    private = ("name", "prompt")
+    fields = [
+        "id",
+        "owner",
+        "cron",
+        "time_zone",
+        "tier",
+        "cap_nano_usd",
+        "delivery",
+        "enabled",
+        "next_at",
+        "fault",
+        "created_at",
+    ]
+    list_display = ["id", "owner", "cron", "time_zone", "enabled", "next_at"]
+    list_filter = ["enabled", "delivery"]
+    list_select_related = ["owner"]
+    ordering = ["-created_at"]
+
+
+@admin.register(Beat)
+class BeatAdmin(WithoutTexts):
+    """Heartbeats: what they found and did."""
+
+    fields = [
+        "started_at",
+        "alive_at",
+        "finished_at",
+        "by_hand",
+        "found",
+        "done",
+        "failed",
+        "model_calls",
+        "cost_nano_usd",
+    ]
+    list_display = ["started_at", "finished_at", "by_hand", "model_calls"]
+    list_filter = ["by_hand"]
