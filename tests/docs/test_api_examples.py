@@ -49,10 +49,12 @@ def server(
         ),
         (
             "docs/api.md",
-            9,
+            11,
             [
                 "event: turn.finished",
                 '"result": "Name three rivers',
+                '"status": "queued"',
+                '"tasks": [{"id": "queued-',
                 '"entries"',
                 '"by_date"',
                 '"healthy"',
