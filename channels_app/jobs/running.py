@@ -170,6 +170,26 @@ class Runner:
 
     async def keep(self) -> None:
         """Renew leases and end what was cancelled or lost, until it is cancelled."""
+        expiring = asyncio.create_task(self._end_expired())
+        try:
+            await self._renew_and_look()
+        finally:
+            expiring.cancel()
+            await asyncio.gather(expiring, return_exceptions=True)
+
+    async def _end_expired(self) -> None:
+        """End what was not renewed in time, also while the database does not answer.
+
+        By then others work at it: a host that is cut off must not go on spending.
+        """
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            now = asyncio.get_running_loop().time()
+            for held in list(self._held):
+                if now - held.renewed_at > LEASE_S:
+                    self._end(held, Why.LOST)
+
+    async def _renew_and_look(self) -> None:
         now = asyncio.get_running_loop().time
         renewed_at = now()
         while True:
@@ -183,9 +203,6 @@ class Runner:
                 logger.warning("The leases of tasks are not renewed: %s", error)
             else:
                 renewed_at = now() if due else renewed_at
-            for held in list(self._held):
-                if now() - held.renewed_at > LEASE_S:
-                    self._end(held, Why.LOST)
 
     async def _look(self, *, renew: bool) -> None:
         asked_at = asyncio.get_running_loop().time()

@@ -36,7 +36,9 @@ def _as_postgres(command: Sequence[str]) -> list[str]:
 class PostgresServer:
     """One server with one empty database ``cortex``; a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, networks: Sequence[str] = ()) -> None:
+        """Describe a server that ``networks``, such as 10.1.2.0/30, may reach too."""
+        self.networks = tuple(networks)
         # Short, because the server's Unix socket lives there.
         self.folder = Path(tempfile.mkdtemp(prefix="cortex-pg-"))
         self.port = free_port()
@@ -72,6 +74,9 @@ class PostgresServer:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
+        with open(self.folder / "data" / "pg_hba.conf", "a", encoding="ascii") as file:
+            for network in self.networks:
+                file.write(f"host all all {network} trust\n")
         self.start()
         return self
 
@@ -83,7 +88,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start it and wait until it answers; also after ``stop``, on the same port."""
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": "*" if self.networks else "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": str(self.folder),
             "fsync": "off",
