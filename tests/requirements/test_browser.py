@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from tests.requirements.test_access import routes
 from tests.support.browser import Canary, Seen, send, wait_for_answer
 from tests.support.browser_fixtures import *  # noqa: F403
 from tests.support.browser_fixtures import Site
+from tests.support.browser_seed import BRIEF, TASK
 from tests.support.processes import wait_until
 
 Opener = Callable[..., tuple[Page, Seen]]
@@ -159,6 +161,7 @@ def all_pages(page: Page, site: Site) -> list[str]:
         **dict.fromkeys(("object_id", "content_type_id"), "1"),
         **dict.fromkeys(("room_id", "identity_id", "webhook_id"), "1"),
         **dict.fromkeys(("reply_id", "token_id", "delivery_id"), answer),
+        **{"task_id": TASK, "brief_id": BRIEF, "proposal_id": BRIEF},
     }
     return MORE_PAGES + [
         address_of(route, values)
@@ -239,42 +242,86 @@ def test_s07_no_half_of_a_growing_text_becomes_code(
     seen.assert_clean()
 
 
-@pytest.mark.timeout(180)
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """What one page was like."""
+
+    path: str
+    status: int
+    policy: str
+    violations: tuple[str, ...]
+    """All until then."""
+    shows_markup: bool
+    """A name with markup in it is to be read."""
+    dangerous: int
+    """Elements that were made of such a name."""
+    pwned: str
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """A walk over all pages, which several tests judge."""
+
+    visits: list[Visit]
+    seen: Seen
+
+
+_WALKS: dict[str, Walk] = {}
+"""By the address of the site."""
+
+
+def walk(site: Site, open_page: Opener) -> Walk:
+    """Open every page once for all tests of a site."""
+    if site.url not in _WALKS:
+        page, seen = open_page()
+        visits = [visit(page, seen, site, path) for path in all_pages(page, site)]
+        _WALKS[site.url] = Walk(visits, seen)
+    return _WALKS[site.url]
+
+
+def visit(page: Page, seen: Seen, site: Site, path: str) -> Visit:
+    response = page.goto(site.url + path)
+    assert response is not None
+    settle(page)
+    return Visit(
+        path=path,
+        status=response.status,
+        policy=response.headers["content-security-policy"],
+        violations=tuple(seen.violations),
+        shows_markup="<img src=x onerror" in page.locator("body").inner_text(),
+        dangerous=page.locator("img[src=x], [onerror]").count(),
+        pwned=page.evaluate("typeof pwned"),
+    )
+
+
+@pytest.mark.timeout(300)
 def test_s07_names_and_titles_are_text_on_every_page(
     site: Site, open_page: Opener
 ) -> None:
-    page, seen = open_page()
-    shown = 0
-    for path in all_pages(page, site):
-        page.goto(site.url + path)
-        settle(page)
-        shown += "<img src=x onerror" in page.locator("body").inner_text()
-        assert page.locator("img[src=x], [onerror]").count() == 0, path
-        assert page.evaluate("typeof pwned") == "undefined", path
-    assert shown >= 5
-    assert seen.dialogs == []
-    assert seen.foreign_requests == []
+    walked = walk(site, open_page)
+    for each in walked.visits:
+        assert each.dangerous == 0, each.path
+        assert each.pwned == "undefined", each.path
+    assert sum(each.shows_markup for each in walked.visits) >= 5
+    assert walked.seen.dialogs == []
+    assert walked.seen.foreign_requests == []
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_s08_no_page_violates_the_policy(site: Site, open_page: Opener) -> None:
-    page, seen = open_page()
-    reached = 0
-    for path in all_pages(page, site):
-        response = page.goto(site.url + path)
-        assert response is not None
-        assert response.status in PAGE_STATUSES, path
-        policy = response.headers["content-security-policy"]
-        assert policy.startswith("default-src 'none'; script-src 'self' 'nonce-"), path
-        settle(page)
-        assert seen.violations == [], path
-        reached += response.status == 200
-    assert reached > 60
+    walked = walk(site, open_page)
+    for each in walked.visits:
+        assert each.status in PAGE_STATUSES, each.path
+        assert each.policy.startswith(
+            "default-src 'none'; script-src 'self' 'nonce-"
+        ), each.path
+        assert each.violations == (), each.path
+    assert sum(each.status == 200 for each in walked.visits) > 60
     page, strangers = open_page(None)
     for path in ("/account/login/", "/account/password/reset/", "/nowhere/"):
         page.goto(site.url + path)
         assert strangers.violations == [], path
-    seen.assert_clean()
+    walked.seen.assert_clean()
     strangers.assert_clean()
 
 

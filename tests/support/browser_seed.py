@@ -5,15 +5,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from allauth.account.models import EmailAddress
+from django.utils import timezone
 
 from accounts.models import User
 from accounts.roles import set_role
+from channels_app.models import QueuedTask, Schedule
 from personas.conversations import start_conversation
 from personas.models import Message, Persona, PersonaFile
 from personas.personas import create_persona
 from routing.models import Host, Model, RoleSlot
 from tests.support.browser import PASSWORD
+
+TASK: Final = "00000000-0000-4000-8000-00000000000a"
+BRIEF: Final = "00000000-0000-4000-8000-00000000000b"
+"""Ids of what a site with names of its own begins with."""
 
 
 def seed(upstream_url: str, models: list[str], **texts: str) -> None:
@@ -44,6 +52,37 @@ def seed(upstream_url: str, models: list[str], **texts: str) -> None:
         if position == 0:
             RoleSlot.objects.create(role="chat", position=0, model=model)
     long_chat(alice, inara, texts.get("title", "A long talk"))
+    if title := texts.get("title"):
+        past_job(alice, inara, title)
+
+
+def past_job(owner: User, persona: Persona, text: str) -> None:
+    """Write a brief that is switched off, with a run that is done."""
+    brief = Schedule.objects.create(
+        id=BRIEF,
+        owner=owner,
+        persona=persona,
+        name=text[:80],
+        prompt=text,
+        cron="0 7 * * *",
+        time_zone="Europe/Berlin",
+        enabled=False,
+    )
+    now = timezone.now()
+    QueuedTask.objects.create(
+        id=TASK,
+        owner=owner,
+        persona=persona,
+        kind="brief",
+        schedule=brief,
+        text=text,
+        result=text,
+        error=text[:300],
+        state=QueuedTask.State.DONE,
+        attempts=1,
+        started_at=now,
+        finished_at=now,
+    )
 
 
 def _person(username: str, *, is_admin: bool) -> User:
