@@ -109,7 +109,7 @@ class Site:
 
     def ask(self, statement: str) -> list[Any]:
         with psycopg.connect(self.server.url, autocommit=True) as connection:
-            cursor = connection.execute(statement)  # type: ignore[arg-type]
+            cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
     def done(self, count: int) -> Callable[[], bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -129,20 +130,25 @@ def connection_may_end(transactional_db: None) -> Iterator[None]:
 @contextmanager
 def database_gone() -> Iterator[None]:
     """Let nobody use the database: locked on SQLite, without connections elsewhere."""
-    if connection.vendor == "sqlite":
-        with sqlite3.connect(
-            connection.settings_dict["NAME"], isolation_level=None
-        ) as other:
-            other.execute("BEGIN EXCLUSIVE")
-            yield
-            other.execute("ROLLBACK")
-        other.close()
-        return
-    name = connection.settings_dict["NAME"]
-    parameters = {**connector_params(), "dbname": "postgres"}
+    gone = _locked if connection.vendor == "sqlite" else _without_connections
+    with gone(str(connection.settings_dict["NAME"])):
+        yield
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    with contextlib.closing(sqlite3.connect(name, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@contextmanager
+def _without_connections(name: str) -> Iterator[None]:
     allow = f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS'
+    parameters = {**connector_params(), "dbname": "postgres"}
     with psycopg.connect(**parameters, autocommit=True) as other:
-        other.execute(f"{allow} false")  # type: ignore[arg-type]
+        other.execute(f"{allow} false")
         try:
             other.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -151,4 +157,4 @@ def database_gone() -> Iterator[None]:
             )
             yield
         finally:
-            other.execute(f"{allow} true")  # type: ignore[arg-type]
+            other.execute(f"{allow} true")
