@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,4 +50,7 @@ def stopped() -> Iterator[None]:
             raise StillRunning(
                 f"Cortex runs with this data folder (process {holder}); stop it first."
             ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
         yield

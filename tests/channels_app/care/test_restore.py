@@ -18,7 +18,13 @@ from django.db import connection
 
 from accounts import secrets
 from accounts.models import AuditEvent, User
-from channels_app.care import archive, backup, restore, running
+from channels_app.care import (
+    archive,
+    backup,
+    restore,
+    restore_postgresql,
+    running,
+)
 from channels_app.care.archive import DATABASE
 from channels_app.care.errors import BadArchive, CareError, RestoreRefused, StillRunning
 from channels_app.care.restore import is_empty
@@ -29,6 +35,9 @@ from routing.models import Host
 from tests.support.ledger import book
 
 OTHER_KEY = "another-key-Q7Zk81mVxLw0RtYpCnDs5-uEaBhFgJ2"
+same_on_every_database = pytest.mark.skipif(
+    "connection.vendor != 'sqlite'", reason="nothing in it asks the database"
+)
 Member = tuple[tarfile.TarInfo, bytes]
 
 
@@ -252,14 +261,22 @@ def manifest_with(**values: Any) -> Any:
             r"\(it has ledger.0099_later",
         ),
         (manifest_with(database="oracle"), "cannot be read"),
-        (manifest_with(rows={"accounts_user": 5}), "is not what its manifest says"),
     ],
 )
+@same_on_every_database
 def test_tampered_archives_are_refused_and_nothing_changes(
     written: Path, change: Any, why: str
 ) -> None:
     rewrite(written, change)
     with nothing_changes(), pytest.raises(CareError, match=why):
+        restore.restore(written, force=True)
+
+
+def test_database_with_other_rows_than_the_manifest_says_is_refused(
+    written: Path,
+) -> None:
+    rewrite(written, manifest_with(rows={"accounts_user": 5}))
+    with nothing_changes(), pytest.raises(BadArchive, match="is not what its manifest"):
         restore.restore(written, force=True)
 
 
@@ -277,6 +294,7 @@ def test_files_that_are_no_archive_are_refused(
         restore.restore(path)
 
 
+@same_on_every_database
 def test_archive_that_was_cut_short_is_refused(written: Path) -> None:
     whole = written.read_bytes()
     written.write_bytes(whole[: len(whole) // 2])
@@ -320,6 +338,7 @@ def test_installation_with_a_ledger_file_or_a_person_is_not_empty(
     assert not is_empty()
 
 
+@same_on_every_database
 def test_journal_that_cannot_be_read_is_kept_beside_the_backups_one(
     installation: Path, written: Path
 ) -> None:
@@ -334,6 +353,7 @@ def test_journal_that_cannot_be_read_is_kept_beside_the_backups_one(
     assert verify().ok
 
 
+@same_on_every_database
 def test_key_that_does_not_fit_is_named(
     installation: Path, alice: User, settings: Any
 ) -> None:
@@ -352,6 +372,7 @@ def test_key_that_does_not_fit_is_named(
     assert "sk-stored" not in said
 
 
+@same_on_every_database
 def test_key_in_the_environment_stays(
     installation: Path, written: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -414,3 +435,64 @@ def test_older_backup_is_migrated_before_it_takes_the_place(
     said = run(str(written), "--force")
     assert "brought up to date: 1 migrations" in said
     assert "django_session" in connection.introspection.table_names()
+
+
+# --- PostgreSQL -----------------------------------------------------------------------
+
+only_postgresql = pytest.mark.skipif(
+    "connection.vendor != 'postgresql'", reason="its schemas and programs"
+)
+
+
+def schemas() -> dict[str, int]:
+    """Return how many tables each schema has."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT schemaname, count(*) FROM pg_tables WHERE schemaname NOT IN "
+            "('pg_catalog', 'information_schema') GROUP BY 1"
+        )
+        return dict(cursor.fetchall())
+
+
+@only_postgresql
+def test_dump_that_pg_restore_refuses_changes_nothing(written: Path) -> None:
+    def damaged(members: dict[str, Member]) -> None:
+        info, data = members["database.dump"]
+        data = data[: len(data) // 2]
+        members["database.dump"] = (info, data)
+        sums = {"size": len(data), "sha256": archive.hashlib.sha256(data).hexdigest()}
+        edit_manifest(
+            members, lambda found: found["members"].update({"database.dump": sums})
+        )
+
+    rewrite(written, damaged)
+    tables = schemas()
+    with nothing_changes(), pytest.raises(BadArchive, match="pg_restore could not"):
+        restore.restore(written, force=True)
+    assert schemas() == tables
+    assert verify().ok
+
+
+@only_postgresql
+def test_restore_that_was_cut_off_is_put_right_by_the_next(written: Path) -> None:
+    tables = schemas()
+    restore_postgresql._move_all("public", restore_postgresql.ASIDE)
+    assert schemas() == {restore_postgresql.ASIDE: tables["public"]}
+    restore_postgresql.Engine().refuse_others()
+    assert schemas() == tables
+    assert verify().ok
+    # Cut off later, when only the old tables were still to be dropped.
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE SCHEMA {restore_postgresql.ASIDE}")
+        cursor.execute(f"CREATE TABLE {restore_postgresql.ASIDE}.old (id int)")
+    restore_postgresql.Engine().refuse_others()
+    assert schemas() == tables
+
+
+@only_postgresql
+def test_missing_pg_restore_is_one_sentence(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(written.parent))
+    with nothing_changes(), pytest.raises(RestoreRefused, match="pg_restore was not"):
+        restore.restore(written, force=True)
