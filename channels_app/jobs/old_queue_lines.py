@@ -265,7 +265,7 @@ def _tokens(said: Mapping[str, Any], name: str) -> int | None:
         raise _Unusable(f"“{name}” is no whole number.")
     if not 0 <= value <= MAX_TOKENS:
         raise _Unusable(f"“{name}” cannot be true.")
-    return value
+    return int(value)
 
 
 def _cost(value: Any) -> int | None:

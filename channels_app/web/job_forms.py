@@ -27,10 +27,10 @@ MINUTE: Final = "%Y-%m-%dT%H:%M"
 """What browsers send of a field for a time, in the person's own zone."""
 
 
-class _PersonaField(forms.ModelChoiceField):
+class _PersonaField(forms.ModelChoiceField):  # type: ignore[type-arg]
     """Choose one of one's own personas."""
 
-    def label_from_instance(self, obj: Any) -> str:
+    def label_from_instance(self, obj: Persona) -> str:
         """Return a persona's name as people see it."""
         return str(obj.display_name)
 
@@ -70,7 +70,7 @@ class NewTaskForm(forms.Form):
         """Show the form to a person; sent twice, it queues one task."""
         super().__init__(data, initial={"key": uuid.uuid4()})
         self.zone = zone_of(user)
-        own = cast(forms.ModelChoiceField, self.fields["persona"])
+        own = cast(_PersonaField, self.fields["persona"])
         own.queryset = personas_visible_to(user)
         self.fields["not_before"].help_text = f"In {self.zone}."
 

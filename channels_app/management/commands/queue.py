@@ -124,10 +124,8 @@ class Command(BaseCommand):
 
 def _task(given: str) -> QueuedTask:
     task_id = read_id(given)
-    found = QueuedTask.objects.filter(pk=task_id).select_related(
-        "owner", "schedule", "persona"
-    )
-    task = found.first() if task_id else None
+    found = QueuedTask.objects.select_related("owner", "schedule", "persona")
+    task = None if task_id is None else found.filter(pk=task_id).first()
     if task is None:
         raise CommandError(f"There is no task “{given}”.")
     return task

@@ -47,8 +47,8 @@ def models(turns_running: None) -> None:
 
 def claimed(owner: User, **fields: Any) -> QueuedTask:
     """Queue a task and claim it."""
-    new = NewTask(**{"text": "Compute", "tier": 1} | fields)
-    task = leases.claim_this("test", queue.enqueue(owner, new).pk)
+    given: dict[str, Any] = {"text": "Compute", "tier": 1} | fields
+    task = leases.claim_this("test", queue.enqueue(owner, NewTask(**given)).pk)
     assert task is not None
     return task
 
