@@ -135,21 +135,30 @@ async def test_words_arrive_over_the_socket_while_the_model_goes_on(
 async def test_words_arrive_as_events_while_the_model_goes_on(behind: Stage) -> None:
     question = {"persona": "inara", "text": "Hello", "model": MODEL}
     headers = {"Authorization": f"Bearer {behind.token}"}
-    said, turn = "", ""
-    async with behind.client(headers=headers) as program:
-        async with asyncio.timeout(20), program.post("/chat", json=question) as answer:
-            assert answer.status == 200
-            assert answer.headers["Content-Type"].startswith("text/event-stream")
-            async for line in answer.content:
-                if not line.startswith(b"data: "):
-                    continue
-                event = json.loads(line.removeprefix(b"data: "))
-                turn = event.get("turn", turn)
-                said += event.get("text", "")
-                if said == SAID:
-                    break
-        async with program.post(f"/chat/{turn}/stop") as stopped:
-            assert stopped.status < 300, await stopped.text()
+    said, events = "", []
+    async with (
+        behind.client(headers=headers) as program,
+        asyncio.timeout(30),
+        program.post("/chat", json=question) as answer,
+    ):
+        assert answer.status == 200
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        async for line in answer.content:
+            if not line.startswith(b"data: "):
+                continue
+            events.append(json.loads(line.removeprefix(b"data: ")))
+            said += events[-1].get("text", "")
+            if said == SAID and events[-1]["type"] == "turn.delta":
+                await stop(program, events[0]["conversation"])
+    assert said == SAID
+    assert events[-1]["type"] == "turn.finished"
+    assert events[-1]["outcome"] == "interrupted"
+
+
+async def stop(program: aiohttp.ClientSession, conversation: str) -> None:
+    command = {"conversation": conversation, "text": "/stop"}
+    async with program.post("/chat", json=command) as stopped:
+        assert stopped.status == 200, await stopped.text()
 
 
 # --- what the files say ----------------------------------------------------------
