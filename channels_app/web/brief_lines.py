@@ -148,11 +148,13 @@ def price_in_words(tag: PriceTag) -> str:
         return f"Free{where}{by}."
     if tag.kind == "unknown" or tag.run_nano_usd is None:
         return f"Unknown price{by}. Nobody has said what this model costs."
-    month = f"about {_roughly(tag.month_nano_usd)} a month"
+    month = ""
+    if tag.runs_a_month:
+        month = f", about {_roughly(tag.month_nano_usd)} a month"
     if tag.kind == "covered":
-        price = f"{_roughly(tag.run_nano_usd)} a run and {month} at list prices"
+        price = f"{_roughly(tag.run_nano_usd)} a run{month}, at list prices"
         return f"Covered by a subscription ({price}){by}."
-    return f"About {_run(tag)} a run, {month}{by}."
+    return f"About {_run(tag)} a run{month}{by}."
 
 
 def _run(tag: PriceTag) -> str:

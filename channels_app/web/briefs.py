@@ -159,23 +159,24 @@ def _preview(form: BriefForm, draft: Schedule) -> dict[str, Any]:
         values.is_valid()
         values.put_into(draft)
         form = values
-    known = form.cleaned_data
+    known, now = form.cleaned_data, timezone.now()
     context: dict[str, Any] = {}
-    if "expression" in known and "time_zone" in known:
-        now = timezone.now()
+    if {"expression", "time_zone"} <= known.keys():
         context |= {
             "means": when_in_words(draft.cron, draft.time_zone),
             "expression": draft.cron,
             "zone": draft.time_zone,
             "runs_ahead": cron.next_runs(draft.cron, draft.time_zone, now, RUNS_AHEAD),
         }
-        if {"persona", "prompt", "target"} <= known.keys():
-            tag = price_of(draft, now)
-            context |= {
-                "price": price_in_words(tag),
-                "price_source": price_source(tag),
-                "above_cap": _above_cap(draft, tag.run_nano_usd),
-            }
+    else:
+        draft.cron = ""  # so that no month is counted by the time of before
+    if {"persona", "prompt", "target"} <= known.keys():
+        tag = price_of(draft, now)
+        context |= {
+            "price": price_in_words(tag),
+            "price_source": price_source(tag),
+            "above_cap": _above_cap(draft, tag.run_nano_usd),
+        }
     names = ("how", "weekdays", "time", "cron", "time_zone")
     context["time_faults"] = [
         fault for name in names for fault in form.errors.get(name, [])

@@ -195,3 +195,21 @@ def test_how_often_it_comes_in_a_month(
 ) -> None:
     brief.cron = cron
     assert prices.runs_a_month(brief, NOW) == pytest.approx(a_month, rel=0.01)
+
+
+def test_without_a_time_no_month_is_told(brief: Schedule, paid: Model) -> None:
+    ran(brief, 2_000_000)
+    brief.cron = ""
+    said = price_in_words(prices.price_of(brief, NOW))
+    assert said == "About $0.002 a run; answered by paid."
+
+
+def test_what_a_subscription_covers_is_told_at_list_prices(
+    brief: Schedule, paid: Model
+) -> None:
+    Host.objects.filter(pk=paid.host_id).update(
+        type=Host.Type.CLAUDE_CLI, credential=Host.Credential.LOGIN
+    )
+    said = price_in_words(prices.price_of(brief, NOW))
+    assert said.startswith("Covered by a subscription ($0.005")
+    assert said.endswith("at list prices); answered by paid.")
