@@ -4,7 +4,8 @@ A socket keeps three plain values of its handshake (person, session key, stamp).
 ``SWEEP_EVERY_S`` all of them are checked together, so that a sign-out, a deactivation,
 a new role or a new password closes them within five seconds, wherever it happened.
 One listener per process hears the channel layer for all of its people; when the layer
-fails, only notes to other tabs are lost until it is back.
+fails, only notes to other tabs are lost until it is back. What briefs answered is found
+in the database, because the layer may not reach the worker in which they run.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from django.db import Error as DatabaseError
 from accounts.sessions import valid_sessions
 from channels_app import presence
 from channels_app.tasks import TaskSet
+from channels_app.web.brief_arrivals import BriefArrivals
 from routing.db_pool import run_in_db_pool
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,8 @@ MAX_AGE_S = 12 * 3600
 IDLE_S = 15 * 60
 """Without any frame from the browser, and without an answer being read."""
 SWEEP_EVERY_S = 2.5
+LOOK_EVERY_S = 2.5
+"""An answer of a brief stands in open pages so soon."""
 CLOSE_PATIENCE_S = 1.0
 LAYER_RETRY_S = 1.0
 LAYER_PATIENCE_S = 1.0
@@ -189,6 +193,19 @@ class SocketRegistry:
         for socket in list(self._by_person.get(event["user_id"], ())):
             self._notes.spawn(socket.send_text(text), "note to a tab")
 
+    async def _look_for_briefs(self) -> None:
+        """Tell the tabs of everybody here what briefs have answered meanwhile."""
+        arrivals = BriefArrivals()
+        while True:
+            try:
+                for note in await arrivals.look(list(self._by_person)):
+                    await self._deliver(note)
+            except DatabaseError as error:
+                logger.warning("Nobody looked for answers of briefs: %s", error)
+            except Exception:
+                logger.exception("The answers of briefs could not be told")
+            await asyncio.sleep(LOOK_EVERY_S)
+
     async def _leave(self, user_id: int, channel: str | None, ended: TaskSet) -> None:
         """Leave a person's group, then end the tasks that were for the last person."""
         await self._tell_layer("group_discard", user_id, channel)
@@ -212,6 +229,7 @@ class SocketRegistry:
         if not len(self._tasks):
             self._tasks.spawn(self._sweep_forever(), "sweep of sockets")
             self._tasks.spawn(self._listen_forever(), "listener of sockets")
+            self._tasks.spawn(self._look_for_briefs(), "look for answers of briefs")
 
 
 SOCKETS = SocketRegistry()

@@ -457,7 +457,7 @@ async def test_the_last_socket_ends_the_listener_and_leaves_its_group(
         await socket.ask("hello", model="scripted")
         tasks, channel = SOCKETS._tasks, SOCKETS._layer_channel
         assert any(channel in group for group in layer.groups.values())
-        assert len(tasks) == 2
+        assert len(tasks) == 3
     async with asyncio.timeout(5):
         while len(tasks) or any(channel in group for group in layer.groups.values()):
             await asyncio.sleep(0.01)
