@@ -20,6 +20,8 @@ from tests.support.processes import ROOT
 
 TASKS = 6000
 WORKERS = 3
+BUSY = {"CORTEX_WORKER_CONCURRENCY": "50", "CORTEX_QUEUE_BATCH": "50"}
+"""Workers on PostgreSQL, as an installation sets them that waits for many models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class _Process:
 def measure(database_url: str = "") -> QueueTimes:
     """Run workers on a new installation, on SQLite unless an address is given."""
     with tempfile.TemporaryDirectory(prefix="cortex-bench-") as folder:
-        variables = {"DATABASE_URL": database_url} if database_url else {}
+        variables = {"DATABASE_URL": database_url, **BUSY} if database_url else {}
         environment = clean_environment(Path(folder) / "data", **variables)
         subprocess.run(
             [sys.executable, "manage.py", "prepare", "--json"],
