@@ -6,8 +6,8 @@
 
 A claim holds for a lease that its worker renews. Its attempt's number is the fence:
 whoever has lost the lease changes nothing any more. A task whose worker died is rescued
-by the tick of any other. Everything here is synchronous and belongs into
-``routing.db_pool``.
+by any other (``channels_app.jobs.rescuing``). Everything here is synchronous and
+belongs into ``routing.db_pool``.
 
 None of it waits for the disk: after a power cut a claim or an end that was lost is only
 done once more, and what an end wrote with it is lost with it.
@@ -15,7 +15,6 @@ done once more, and what an end wrote with it is lost with it.
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import uuid
@@ -38,8 +37,6 @@ from channels_app.jobs.lines import due_heads, lines_in_turn, served
 from channels_app.models import QueuedTask
 from channels_app.turn_run import storable
 
-logger = logging.getLogger(__name__)
-
 LEASE: Final = timedelta(seconds=30)
 """Nobody else takes a claimed task for so long after its worker last renewed it."""
 RENEW_EVERY_S: Final = 5.0
@@ -49,10 +46,7 @@ BACKOFF_S: Final = 5.0
 """The pause after the first failure that may pass; it doubles."""
 LONGEST_BACKOFF_S: Final = 600.0
 JITTER: Final = 0.2
-RESCUED_AT_ONCE: Final = 500
-"""So many tasks are put right by one tick; the next one goes on."""
 ERROR_LENGTH: Final = 300
-LOST: Final = "The worker was lost"
 
 WORTH_ONE_STATEMENT: Final = 2
 _FREE: Final = {"lease_until": None, "cancel_asked": False}
@@ -224,7 +218,7 @@ def settle_failed(
         if asked:
             return settle_cancelled(task, effect=effect)
         if retryable and task.tries < MAX_ATTEMPTS:
-            return _wait_again(task, pause_s(task.tries), **error)
+            return wait_again(task, pause_s(task.tries), **error)
         state = State.DEAD if retryable else State.FAILED
         return _settle(task, state, effect, cost_nano_usd=costs.cost_of(task), **error)
 
@@ -243,7 +237,7 @@ def give_back(task: QueuedTask) -> bool:
         asked = _mine(task).select_for_update().values_list("cancel_asked", flat=True)
         if asked.first():
             return settle_cancelled(task)
-        return _wait_again(task, 0.0, tries=max(0, task.tries - 1))
+        return wait_again(task, 0.0, tries=max(0, task.tries - 1))
 
 
 class _Together(threading.local):
@@ -278,6 +272,14 @@ def _mine(task: QueuedTask) -> Any:
     ).order_by()
 
 
+def give_up(task: QueuedTask, code: str, sentence: str) -> bool:
+    """Note that a task is dead, and tell nobody, where telling it is what fails."""
+    error = {"error_code": code[:32], "error": sentence[:ERROR_LENGTH]}
+    fields = {"state": State.DEAD, "finished_at": clock_now()} | _FREE | error
+    with _one_transaction():
+        return task_rows.end_attempt(task, fields)
+
+
 def _settle(
     task: QueuedTask, state: QueuedTask.State, effect: Effect | None, **fields: Any
 ) -> bool:
@@ -296,7 +298,8 @@ def _tell(task: QueuedTask, effect: Effect | None) -> None:
     tell_ended(task)
 
 
-def _wait_again(task: QueuedTask, wait_s: float, **fields: Any) -> bool:
+def wait_again(task: QueuedTask, wait_s: float, **fields: Any) -> bool:
+    """Let a task wait once more, for a while; ``False`` when its lease was lost."""
     fields |= {"state": State.PENDING, "worker": "", "lease_until": None}
     fields["not_before"] = clock_now() + timedelta(seconds=wait_s)
     with _one_transaction():
@@ -318,41 +321,3 @@ def pause_s(tries: int) -> float:
     """Return the seconds until the next attempt, after so many."""
     usual: float = min(LONGEST_BACKOFF_S, BACKOFF_S * 2 ** (max(tries, 1) - 1))
     return usual * (1 + random.uniform(-JITTER, JITTER))  # noqa: S311 -- spreads load
-
-
-# --- rescuing -----------------------------------------------------------------
-
-
-def rescue() -> int:
-    """Take tasks away from workers that did not renew them; return how many.
-
-    They wait again, the first time without a pause, or are dead after so many attempts;
-    those whose cancellation was asked for are cancelled. For the worker's tick.
-    """
-    now = clock_now()
-    running = QueuedTask.objects.filter(state=PROCESSING).order_by()
-    if running.filter(lease_until__gt=now + 2 * LEASE).exists():
-        # The clock was set back: leases end in time by the clock as it is now.
-        far = running.filter(lease_until__gt=now + LEASE)
-        far.update(lease_until=now + LEASE)
-    expired = running.filter(lease_until__lte=now)
-    if not expired.exists():  # an idle tick takes no write lock
-        return 0
-    with quick_transaction():
-        rows = expired.order_by("lease_until").select_for_update(skip_locked=True)
-        return _rescue(list(rows[:RESCUED_AT_ONCE]))
-
-
-def _rescue(tasks: Sequence[QueuedTask]) -> int:
-    for task in tasks:
-        logger.warning("task %s lost its worker %s", task.pk, task.worker)
-        if task.cancel_asked:
-            settle_cancelled(task)
-        elif task.tries >= MAX_ATTEMPTS:
-            sentence = f"{LOST} in each of {task.tries} attempts, the last one too."
-            settle_failed(task, "internal", sentence, retryable=True)
-        else:
-            wait_s = 0.0 if task.tries <= 1 else pause_s(task.tries - 1)
-            sentence = f"{LOST} while it ran."
-            _wait_again(task, wait_s, error_code="internal", error=sentence)
-    return len(tasks)

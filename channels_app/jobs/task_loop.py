@@ -7,12 +7,16 @@ import logging
 
 from django.conf import settings
 
-from channels_app.jobs import engines
+from channels_app.jobs import engines, rescuing
 from channels_app.jobs.engines.base import Engine
 from channels_app.jobs.running import Runner, worker_name
+from routing.db_pool import run_in_db_pool
 
 logger = logging.getLogger("cortex.worker")
 
+RESCUE_EVERY_S = 10.0
+"""As often as the tick, which one process runs for all: should that one hang while it
+does, tasks are rescued by the others all the same."""
 AGAIN_S = 1.0
 """An engine that failed is started again after so long."""
 
@@ -36,13 +40,15 @@ class TaskLoop:
 
     async def run(self) -> None:
         """Bring tasks and do them; whatever fails, until ``stop``."""
-        keeping = asyncio.create_task(self._keep())
+        beside = [asyncio.create_task(self._keep())]
+        beside.append(asyncio.create_task(self._rescue()))
         try:
             while not self._stopped.is_set():
                 await self._bring()
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            for each in beside:
+                each.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
 
     async def _bring(self) -> None:
         try:
@@ -62,6 +68,15 @@ class TaskLoop:
             except Exception:  # leases are worth another try in any case
                 logger.exception("the leases of tasks could not be kept")
                 await asyncio.sleep(AGAIN_S)
+
+    @staticmethod
+    async def _rescue() -> None:
+        while True:
+            await asyncio.sleep(RESCUE_EVERY_S)
+            try:
+                await run_in_db_pool(rescuing.rescue)
+            except Exception:  # the next one may succeed
+                logger.exception("tasks of other workers could not be rescued")
 
     async def stop(self, grace_s: float) -> None:
         """Begin nothing more; give back what does not end within ``grace_s``."""

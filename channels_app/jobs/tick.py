@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from accounts.transactions import quick_transaction
 from channels_app import abandoned
-from channels_app.jobs import clock, engines, leases, slots
+from channels_app.jobs import clock, engines, rescuing, slots
 from channels_app.jobs.exclusive import only_one
 from channels_app.models import Clock
 from ledger import entries, journal
@@ -60,7 +60,7 @@ def _is_written(turn_id: uuid.UUID | None) -> bool:
 
 Step = tuple[str, Callable[[], int]]
 STEPS: tuple[Step, ...] = (
-    ("rescued_tasks", leases.rescue),
+    ("rescued_tasks", rescuing.rescue),
     ("announced_tasks", engines.sweep),
     ("due_briefs", slots.enqueue_due),
     ("interrupted_turns", abandoned.interrupt_abandoned),

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import connection
 
 from accounts.models import User
-from channels_app.jobs import clock, leases, queue
+from channels_app.jobs import clock, leases, queue, rescuing
 from channels_app.models import QueuedTask
 from tests.support.databases import database_url
 from tests.support.environment import clean_environment
@@ -44,7 +44,7 @@ class Clock:
 def set_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Give the queue a clock that the test sets."""
     mine = Clock()
-    for module in (leases, queue):
+    for module in (leases, queue, rescuing):
         monkeypatch.setattr(module, "clock_now", mine.now)
     return mine
 

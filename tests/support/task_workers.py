@@ -82,7 +82,7 @@ def set_up(path: str) -> None:
     import django
 
     django.setup()
-    from channels_app.jobs import kinds, leases, running
+    from channels_app.jobs import kinds, leases, running, task_loop
 
     kinds.register("note", functools.partial(note, path))
     kinds.register("poison", poison)
@@ -92,6 +92,8 @@ def set_up(path: str) -> None:
     clocks.RENEW_EVERY_S = float(os.environ.get("TEST_RENEW_S", 5))
     clocks.BACKOFF_S = float(os.environ.get("TEST_BACKOFF_S", 5))
     clocks.MAX_ATTEMPTS = int(os.environ.get("TEST_ATTEMPTS", 5))
+    loops: Any = task_loop
+    loops.RESCUE_EVERY_S = float(os.environ.get("TEST_TICK_S", 10))
     runs: Any = running
     runs.LOOK_EVERY_S = min(runs.LOOK_EVERY_S, clocks.RENEW_EVERY_S / 2)
     runs.LEASE_S = clocks.LEASE.total_seconds()

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from channels_app import mails, turns
 from channels_app.bots import endings, outbox
-from channels_app.jobs import brief_delivery, leases, queue, schedules, slots
+from channels_app.jobs import brief_delivery, leases, queue, rescuing, schedules, slots
 from channels_app.jobs.briefs import STOPPED, next_step, work
 from channels_app.jobs.running import Runner
 from channels_app.models import (
@@ -75,7 +75,7 @@ def make_due() -> None:
 def lose_worker() -> None:
     """Let the lease of what runs end, as if its worker had died."""
     QueuedTask.objects.update(lease_until=moment("2020-01-01 00:00"))
-    assert leases.rescue() == 1
+    assert rescuing.rescue() == 1
     make_due()
 
 

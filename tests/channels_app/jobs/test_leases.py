@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
-from channels_app.jobs import kinds, leases
+from channels_app.jobs import kinds, leases, rescuing
 from channels_app.jobs.kinds import Done
 from channels_app.jobs.settling import settle_together
 from channels_app.models import QueuedTask
@@ -36,7 +36,7 @@ def test_an_idle_look_is_one_query_that_takes_no_lock(alice: User) -> None:
         connection,
     ) as queries:
         assert leases.claim(WORKER, 4) == []
-        assert leases.rescue() == 0
+        assert rescuing.rescue() == 0
     words = [query["sql"].split()[0] for query in queries.captured_queries]
     assert not {"BEGIN", "UPDATE", "SAVEPOINT"} & set(words)
     assert len(words) <= 6  # PostgreSQL asks for the time as well
@@ -74,9 +74,9 @@ def test_a_renewed_lease_holds_and_a_lost_one_is_told(
         clock.pass_by(LEASE_S - 5)
         renewal = leases.renew(WORKER, held)
         assert task.pk not in renewal.lost and len(renewal.lost) == 1
-        assert leases.rescue() == 0
+        assert rescuing.rescue() == 0
     clock.pass_by(LEASE_S + 1)
-    assert leases.rescue() == 1
+    assert rescuing.rescue() == 1
     assert leases.renew(WORKER, held).lost == set(held)
     assert leases.look({}) == leases.renew(WORKER, {}) == leases.Renewal(set(), set())
 
@@ -140,7 +140,7 @@ def test_an_end_has_its_effect_once_and_only_while_it_holds(
     add(alice)
     old = take()
     clock.pass_by(LEASE_S + 1)
-    leases.rescue()
+    rescuing.rescue()
     new = take()
     done = Done("old", effect=lambda: effects.append("old"))
     assert not leases.settle_done(old, done)
@@ -176,22 +176,39 @@ def test_the_first_rescue_is_at_once_and_later_ones_wait(
     for _ in range(leases.MAX_ATTEMPTS - 1):
         take()
         clock.pass_by(LEASE_S + 1)
-        assert leases.rescue() == 1
+        assert rescuing.rescue() == 1
         waits.append((row().not_before - clock.now()).total_seconds())
-        assert row().error.startswith(leases.LOST)
+        assert row().error.startswith(rescuing.LOST)
         clock.pass_by(1000)
     assert waits[0] <= 0 < waits[1] < waits[2] < waits[3] < 30
     take()
     clock.pass_by(LEASE_S + 1)
-    assert leases.rescue() == 1
+    assert rescuing.rescue() == 1
     assert row().state == "dead" and "5 attempts" in row().error
+
+
+def test_an_end_that_cannot_be_told_holds_up_no_rescue(
+    alice: User, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(task: QueuedTask) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(kinds.ENDINGS, "test", broken)
+    add(alice)
+    add(alice)
+    last, first = leases.claim(WORKER, 2)
+    QueuedTask.objects.filter(pk=last.pk).update(tries=leases.MAX_ATTEMPTS)
+    clock.pass_by(LEASE_S + 1)
+    assert rescuing.rescue() == 2
+    states = dict(QueuedTask.objects.values_list("pk", "state"))
+    assert states == {last.pk: "dead", first.pk: "pending"}
 
 
 def test_a_rescue_ends_what_was_to_be_cancelled(alice: User, clock: Clock) -> None:
     add(alice)
     QueuedTask.objects.filter(pk=take().pk).update(cancel_asked=True)
     clock.pass_by(LEASE_S + 1)
-    assert leases.rescue() == 1
+    assert rescuing.rescue() == 1
     assert row().state == "cancelled"
 
 
@@ -201,10 +218,10 @@ def test_a_clock_that_is_set_back_delays_a_rescue_by_one_lease(
     add(alice)
     task = take()
     clock.pass_by(-3600)
-    assert leases.rescue() == 0
+    assert rescuing.rescue() == 0
     assert leases.renew(WORKER, {task.pk: 1}).lost == set()
     clock.pass_by(LEASE_S + 1)
-    assert leases.rescue() == 1
+    assert rescuing.rescue() == 1
 
 
 def test_ends_that_wait_together_share_one_transaction_and_no_fault(

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from channels_app.jobs import leases, queue
+from channels_app.jobs import leases, queue, rescuing
 from channels_app.jobs.kinds import Done
 from channels_app.jobs.queue import QueueRefused
 from channels_app.models import QueuedTask
@@ -216,7 +216,7 @@ class Life:
 
     def rescue(self) -> None:
         before = self.clock.now()
-        count = leases.rescue()
+        count = rescuing.rescue()
         rescued = 0
         for known in self.known.values():
             if known.lease_until is None or known.lease_until > before:

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts.models import User
-from channels_app.jobs import engines, leases, queue
+from channels_app.jobs import engines, leases, queue, rescuing
 from channels_app.jobs.engines.base import Engine
 from channels_app.jobs.kinds import Done, TaskFailed
 from channels_app.models import QueuedTask
@@ -60,7 +60,7 @@ def expire_and_rescue() -> int:
     """Take all running tasks away, as a tick does when leases were not renewed."""
     past = timezone.now() - timedelta(seconds=1)
     QueuedTask.objects.filter(state="processing").update(lease_until=past)
-    return leases.rescue()
+    return rescuing.rescue()
 
 
 async def test_the_engine_is_that_of_the_database(hall: Hall) -> None:
