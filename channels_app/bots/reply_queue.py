@@ -31,20 +31,17 @@ def in_turn(since: datetime) -> QuerySet[OutboundReply]:
     """
     still_open = OutboundReply.objects.filter(state__in=OPEN_LITERALLY)
     parts = still_open.filter(event=OuterRef("event"), part__lt=OuterRef("part"))
-    in_room = still_open.filter(
-        channel=OuterRef("channel"), room_id=OuterRef("room_id")
+    # One condition for all of a room: its index holds only what is open.
+    unasked = Q(event=None, created_at=OuterRef("created_at"))
+    earlier = Q(event__lt=OuterRef("event")) | Q(
+        event=None, created_at__lt=OuterRef("created_at")
     )
-    unasked_parts = in_room.filter(
-        event=None, created_at=OuterRef("created_at"), part__lt=OuterRef("part")
+    others = still_open.filter(
+        (unasked & Q(part__lt=OuterRef("part"))) | (earlier & Q(created_at__gt=since)),
+        channel=OuterRef("channel"),
+        room_id=OuterRef("room_id"),
     )
-    earlier = in_room.filter(
-        Q(event__lt=OuterRef("event"))
-        | Q(event=None, created_at__lt=OuterRef("created_at")),
-        created_at__gt=since,
-    )
-    return OutboundReply.objects.filter(
-        ~Exists(parts), ~Exists(unasked_parts), ~Exists(earlier)
-    )
+    return OutboundReply.objects.filter(~Exists(parts), ~Exists(others))
 
 
 def due(channel_id: int, now: datetime, since: datetime) -> QuerySet[OutboundReply]:
