@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.zones import zone_of
 from channels_app import digests, mails
 from channels_app.jobs.beat_steps import digest as step
 from channels_app.models import (
@@ -167,10 +168,10 @@ async def test_the_heartbeat_sends_it(
     reader: User, persona: Persona, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def prepare() -> None:
-        local = timezone.now().astimezone(digests.zone_of(reader))
+        local = timezone.now().astimezone(zone_of(reader))
         say(persona, digests.day_before(reader, local).start, "hello")
 
-    monkeypatch.setattr(digests, "FROM", digests.time(0))
+    monkeypatch.setattr(digests, "FROM", time(0))
     await now(prepare)
     assert await now(step.find) == 1
     assert await step.work() == 1

@@ -13,7 +13,7 @@ import email.policy
 import socketserver
 import threading
 from email.message import EmailMessage
-from typing import Final, Self, cast
+from typing import Final, Self
 
 HANG_UP: Final = 0
 _REPLIES: Final = {"QUIT": "221 bye"}
@@ -79,5 +79,5 @@ class MailServer:
             mail = email.message_from_bytes(
                 b"".join(lines), policy=email.policy.default
             )
-            self.received.append(cast("EmailMessage", mail))
+            self.received.append(mail)
         return self.refuse.get(".")
