@@ -93,8 +93,10 @@ def history_of(schedule: Schedule, number: str) -> dict[str, Any]:
 @login_required
 @require_safe
 def brief_try(request: AuthenticatedHttpRequest, task_id: UUID) -> HttpResponse:
-    """Show what came of trying a prompt."""
+    """Return what came of trying a prompt, for the page it was tried on."""
     task = queue.get_task_for_user(request.user, task_id)
+    if not request.htmx:  # type: ignore[attr-defined]
+        return redirect("task", task_id=task.pk)
     context = {"tried": RunLine(task), "try_key": uuid.uuid4()}
     return render(request, "jobs/brief_try.html", context)
 

@@ -237,7 +237,9 @@ def test_a_prompt_is_tried_once_for_a_form(
     QueuedTask.objects.update(
         state="done", result="It was <fine>.", cost_nano_usd=4_000_000, model="paid"
     )
-    shown = client.get(f"{LIST}tries/{task.pk}/")
+    address = f"{LIST}tries/{task.pk}/"
+    assert client.get(address).headers["Location"] == f"/jobs/{task.pk}/"
+    shown = client.get(address, headers=HTMX)
     assert "Answered by paid, $0.004." in text(shown)
     assert "It was &lt;fine&gt;." in shown.content.decode()
 
