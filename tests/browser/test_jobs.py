@@ -110,3 +110,23 @@ def test_the_queue_works_without_javascript_on_a_phone(
     page.get_by_role("button", name="Delete for good").click()
     expect(page.get_by_role("heading", name="Nothing is queued")).to_be_visible()
     seen.assert_clean()
+
+
+def test_a_heartbeat_that_is_asked_for_appears_by_itself(
+    site: Site, open_page: Opener
+) -> None:
+    page, seen = open_page(viewport=PHONE)
+    page.goto(f"{site.url}/jobs/heartbeat/")
+    # The first one comes seconds after the start.
+    done = page.locator("#beats tbody tr", has_text="done")
+    expect(done.first).to_be_visible(timeout=WITHIN_MS)
+    before = page.locator("#beats tbody tr").count()
+    page.get_by_role("button", name="Beat now").click()
+    page.evaluate("window.isSame = true")
+    by_hand = page.locator("#beats tbody tr", has_text="by hand")
+    expect(by_hand.get_by_text("done", exact=True)).to_be_visible(timeout=WITHIN_MS)
+    assert page.locator("#beats tbody tr").count() == before + 1
+    assert page.evaluate("window.isSame"), "The page was loaded anew."
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= PHONE["width"]
+    seen.assert_clean()
