@@ -56,6 +56,14 @@ KEY_HEADER = {
     "description": "As `idempotency_key` in the body.",
     "schema": {"type": "string", "pattern": KEY_PATTERN},
 }
+LINKS = {
+    name: {
+        "operationId": f"channels_app_api_queue_{name}_task",
+        "parameters": {"task_id": "$response.body#/id"},
+    }
+    for name in ("show", "cancel", "retry")
+}
+"""What can be asked about the task that an answer names."""
 Change = Callable[[QueuedTask], QueuedTask]
 _NOTHING = "There is no such task."
 
@@ -64,7 +72,10 @@ _NOTHING = "There is no such task."
     "/queue",
     response=failing(400, 404, 409, 413, 422, ok=QueuedOut),
     summary="Have a task done later",
-    openapi_extra={"parameters": [KEY_HEADER]},
+    openapi_extra={
+        "parameters": [KEY_HEADER],
+        "responses": {200: {"links": LINKS}},
+    },
 )
 async def enqueue(request: HttpRequest, body: QueueIn) -> dict[str, Any]:
     """Queue a task and return at once; it is done also when you have gone.
@@ -127,7 +138,7 @@ def _key(in_body: str | None, in_header: str | None) -> str:
         )
     if in_body and in_header and in_body != in_header:
         raise TurnError(
-            "bad_request", "The header and the body name different idempotency keys."
+            "conflict", "The header and the body name different idempotency keys."
         )
     return in_body or in_header or ""
 

@@ -72,7 +72,7 @@ class QueuedTaskLine(Schema):
     """A task in the list."""
 
     id: str = Field(description="“queued-” and an id.")
-    kind: str = Field(description="task, or brief for a run of a brief.")
+    kind: str = Field(description="task, brief (a run of one) or trial (of one).")
     state: State
     task: str
     persona: str | None

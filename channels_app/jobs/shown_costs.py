@@ -20,7 +20,7 @@ def shown_cost(task: QueuedTask) -> int | None:
     Attempts that died with their worker are known only after a while.
     """
     noted = noted_cost(task)
-    if task.kind != "task" or task.attempts == 0:
+    if task.attempts == 0:
         return noted
     if noted is not None and task.state not in OPEN:
         return noted

@@ -107,7 +107,7 @@ async def test_two_different_keys_are_refused(alice: User) -> None:
     response = await (await api_of(alice)).post(
         "/queue", {"task": "x", "idempotency_key": "a"}, **{"Idempotency-Key": "b"}
     )
-    assert error_of(response) == (400, "bad_request")
+    assert error_of(response) == (409, "conflict")
     bad = await (await api_of(alice)).post(
         "/queue", {"task": "x"}, **{"Idempotency-Key": "\tü"}
     )
