@@ -86,6 +86,7 @@ def behind(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Stage]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 async def test_a_page_a_large_body_and_the_address_of_the_client(behind: Stage) -> None:
     forged = {"X-Forwarded-For": "203.0.113.9", "Forwarded": "for=203.0.113.9"}
     async with behind.client(headers=forged) as browser:
@@ -113,6 +114,7 @@ async def test_a_page_a_large_body_and_the_address_of_the_client(behind: Stage) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 async def test_words_arrive_over_the_socket_while_the_model_goes_on(
     behind: Stage,
 ) -> None:
@@ -132,6 +134,7 @@ async def test_words_arrive_over_the_socket_while_the_model_goes_on(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(150)
 async def test_words_arrive_as_events_while_the_model_goes_on(behind: Stage) -> None:
     question = {"persona": "inara", "text": "Hello", "model": MODEL}
     headers = {"Authorization": f"Bearer {behind.token}"}
@@ -156,7 +159,7 @@ async def test_words_arrive_as_events_while_the_model_goes_on(behind: Stage) -> 
 
 
 async def stop(program: aiohttp.ClientSession, conversation: str) -> None:
-    command = {"conversation": conversation, "text": "/stop"}
+    command = {"persona": "inara", "conversation": conversation, "text": "/stop"}
     async with program.post("/chat", json=command) as stopped:
         assert stopped.status == 200, await stopped.text()
 
