@@ -321,3 +321,14 @@ async def test_what_is_announced_twice_is_done_once(hall: Hall) -> None:
     await hall.add("next")
     await hall.until_over()
     assert hall.begun == ["task", "next"]
+
+
+async def test_a_worker_that_starts_without_a_database_begins_when_it_is_there(
+    connection_may_end: None, hall: Hall
+) -> None:
+    await hall.add()
+    with database_gone():
+        hall.start()
+        await asyncio.sleep(0.5)
+    (row,) = await hall.until_over()
+    assert row.state == "done"
