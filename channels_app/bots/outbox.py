@@ -1,7 +1,7 @@
 """Answers on their way to a platform: stored first, sent at once, tried again later.
 
 Each part of an answer is one row whose id is its idempotency key, the same whenever an
-event is answered anew. What answers no event, such as a brief, has a key of its own.
+event is answered anew. What answers no event comes from ``messages``.
 Where the platform does not recognise a repeated key, an attempt that may have arrived
 is followed by at most one more, marked for the reader.
 """
@@ -24,7 +24,7 @@ from channels_app.bots.adapters import Adapter, ChannelInfo, Outgoing, adapter_f
 from channels_app.bots.channels import info_of
 from channels_app.bots.incoming import Incoming
 from channels_app.deliveries import Claimed, DeliveryError
-from channels_app.models import Channel, ChannelRoom, InboundEvent, OutboundReply
+from channels_app.models import Channel, InboundEvent, OutboundReply
 from channels_app.webhooks import announcing
 from personas.prepared import Prepared
 from routing.db_pool import run_in_db_pool
@@ -82,45 +82,6 @@ def add(
         )
         for number, text in enumerate(text for text in parts if text.strip())
         if number not in known
-    ]
-    OutboundReply.objects.bulk_create(rows, ignore_conflicts=True)
-    return len(rows)
-
-
-def add_message(
-    room: ChannelRoom, key: str, parts: Sequence[str], *, alone: bool = False
-) -> int:
-    """Store a message that answers nothing; return how many parts were new.
-
-    Takes part in the caller's transaction, and doing it again changes nothing. The
-    worker sends it soon where nobody calls ``wake`` after the commit.
-
-    Args:
-        room: Where it is said, by the bot of the room's channel.
-        key: What the message is about, the same for the same message of the channel.
-        parts: Texts as the adapter's ``split`` cut them; empty ones are left out.
-        alone: It is sent only while nobody but the owner reads in the room.
-    """
-    texts = [text for text in parts if text.strip()]
-    ids = [
-        uuid.uuid5(KEYS, f"{room.channel_id} message {key} {number}")
-        for number in range(len(texts))
-    ]
-    known = set(OutboundReply.objects.filter(pk__in=ids).values_list("pk", flat=True))
-    # The same moment in all parts is what tells their order from other messages.
-    now = timezone.now()
-    rows = [
-        OutboundReply(
-            id=id,
-            channel_id=room.channel_id,
-            part=number,
-            room_id=room.external_id,
-            text=text,
-            alone=alone,
-            created_at=now,
-        )
-        for number, (id, text) in enumerate(zip(ids, texts, strict=True))
-        if id not in known
     ]
     OutboundReply.objects.bulk_create(rows, ignore_conflicts=True)
     return len(rows)

@@ -19,7 +19,7 @@ from django.urls import reverse
 
 from accounts.zones import zone_named
 from channels_app import mails
-from channels_app.bots import outbox
+from channels_app.bots import messages
 from channels_app.bots.adapters import adapter_for
 from channels_app.bots.endings import ELSEWHERE, TOLD_TO_ALL
 from channels_app.jobs import schedules
@@ -116,7 +116,7 @@ def _to_room(news: _News) -> str:
     if news.done and _made_alone(news.task) and not alone:
         text, fault = ELSEWHERE, NOT_ALONE
     parts = adapter_for(room.channel.kind).split(text)
-    outbox.add_message(room, news.key, parts, alone=alone)
+    messages.add_message(room, news.key, parts, alone=alone)
     return fault
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 from django.utils import timezone
 
-from channels_app.bots import outbox, reply_queue
+from channels_app.bots import messages, outbox, reply_queue
 from channels_app.bots.incoming import Incoming
 from channels_app.models import Channel, ChannelRoom, InboundEvent, OutboundReply
 from routing.db_pool import run_in_db_pool as now
@@ -44,9 +44,9 @@ def answer(channel: Channel, text: str) -> None:
 
 
 def test_a_message_is_stored_once_however_often(room: ChannelRoom) -> None:
-    assert outbox.add_message(room, "k", ["one", " ", "two"]) == 2
-    assert outbox.add_message(room, "k", ["one", " ", "two"]) == 0
-    assert outbox.add_message(room, "other", ["one"]) == 1
+    assert messages.add_message(room, "k", ["one", " ", "two"]) == 2
+    assert messages.add_message(room, "k", ["one", " ", "two"]) == 0
+    assert messages.add_message(room, "other", ["one"]) == 1
 
     rows = OutboundReply.objects.filter(text__in=["one", "two"]).order_by("part")
     assert [(row.part, row.room_id, row.event) for row in rows] == [
@@ -57,8 +57,8 @@ def test_a_message_is_stored_once_however_often(room: ChannelRoom) -> None:
 
 
 def test_parts_and_messages_are_sent_in_order(room: ChannelRoom) -> None:
-    outbox.add_message(room, "k", ["one", "two"])
-    outbox.add_message(room, "l", ["three"])
+    messages.add_message(room, "k", ["one", "two"])
+    messages.add_message(room, "l", ["three"])
     channel = room.channel
 
     for text in ("one", "two", "three"):
@@ -68,8 +68,8 @@ def test_parts_and_messages_are_sent_in_order(room: ChannelRoom) -> None:
 
 def test_rooms_and_channels_do_not_wait_for_each_other(room: ChannelRoom) -> None:
     other = make_room(room.channel, "room2")
-    outbox.add_message(room, "k", ["one", "two"])
-    outbox.add_message(other, "k2", ["elsewhere", "later"])
+    messages.add_message(room, "k", ["one", "two"])
+    messages.add_message(other, "k2", ["elsewhere", "later"])
 
     assert set(due(room.channel)) == {"one", "elsewhere"}
 
@@ -78,7 +78,7 @@ def test_an_answer_waits_for_a_message_that_was_said_before_it(
     room: ChannelRoom,
 ) -> None:
     channel = room.channel
-    outbox.add_message(room, "k", ["of itself"])
+    messages.add_message(room, "k", ["of itself"])
     answer(channel, "asked")
     assert due(channel) == ["of itself"]
 
@@ -89,18 +89,18 @@ def test_an_answer_waits_for_a_message_that_was_said_before_it(
 def test_a_message_that_fails_holds_up_others_only_for_a_while(
     room: ChannelRoom,
 ) -> None:
-    outbox.add_message(room, "k", ["one", "two"])
+    messages.add_message(room, "k", ["one", "two"])
     long_ago = timezone.now() - reply_queue.IN_ORDER_FOR - timedelta(seconds=1)
     OutboundReply.objects.update(created_at=long_ago)
-    outbox.add_message(room, "l", ["three"])
+    messages.add_message(room, "l", ["three"])
 
     # The rest of the same message waits all the same.
     assert set(due(room.channel)) == {"one", "three"}
 
 
 async def test_without_its_beginning_the_rest_is_given_up(room: ChannelRoom) -> None:
-    await now(outbox.add_message, room, "k", ["one", "two"], alone=True)
-    await now(outbox.add_message, room, "l", ["three"])
+    await now(messages.add_message, room, "k", ["one", "two"], alone=True)
+    await now(messages.add_message, room, "l", ["three"])
 
     await outbox.deliver_due(room.channel_id)  # finds that others read there
     await outbox.deliver_due(room.channel_id)
