@@ -15,7 +15,6 @@ import logging
 import os
 import secrets
 import socket
-import uuid
 from dataclasses import dataclass
 from typing import Final
 
@@ -144,6 +143,16 @@ class Runner:
         return _failure(task, error)
 
     async def _write(self, held: _Held, settlement: Settlement) -> None:
+        try:
+            await self._write_out(held, settlement)
+        except PASSES:
+            raise
+        except Exception:  # what the end should write is at fault, not the database
+            logger.exception("the end of task %s failed", held.task.pk)
+            fault = TaskFailed("internal", OUR_FAULT, retryable=True)
+            await self._write_out(held, _failure(held.task, fault))
+
+    async def _write_out(self, held: _Held, settlement: Settlement) -> None:
         """Write an end, again and again while the database cannot be used."""
         tries = 0
         while True:
@@ -157,14 +166,6 @@ class Runner:
                     raise
                 logger.warning("task %s is not settled yet: %s", held.task.pk, error)
                 await asyncio.sleep(AGAIN_S[min(tries, len(AGAIN_S)) - 1])
-            except Exception as error:
-                if tries < 0:
-                    raise
-                # What the end should write is at fault, not the database.
-                logger.exception("the end of task %s failed", held.task.pk)
-                fault = TaskFailed("internal", OUR_FAULT, retryable=True)
-                settlement, tries = _failure(held.task, fault), -1
-                del error
 
     # --- all of them --------------------------------------------------------------
 
@@ -243,8 +244,3 @@ def _failure(task: QueuedTask, error: TaskFailed) -> Settlement:
         error.sentence,
         retryable=error.retryable,
     )
-
-
-def held_ids(runner: Runner) -> set[uuid.UUID]:
-    """Return the tasks that a runner works at."""
-    return {held.task.pk for held in runner._held}
