@@ -36,7 +36,8 @@ LAST_RUNS: Final = 10
 """So many runs make the price of a brief that ran before."""
 USUAL_OUTPUT_TOKENS: Final = 500
 """Length of an answer while nothing is known of the person's own."""
-_FEW, _MANY = 5, 400
+_LOOKS: Final = (5, 40, 400)
+"""So many times are looked at, more of them until they reach over a year."""
 _YEAR: Final = timedelta(days=365)
 _MONTHS_OF_YEAR: Final = 12
 Kind = Literal["amount", "free", "covered", "unknown", "refused"]
@@ -90,16 +91,17 @@ def price_of(schedule: Schedule, now: datetime) -> PriceTag:
 def runs_a_month(schedule: Schedule, now: datetime) -> float:
     """Return how often a brief comes in a month, on average; 0 for no valid time."""
     try:
-        runs = next_runs(schedule.cron, schedule.time_zone, now, _FEW)
-        if len(runs) == _FEW and runs[-1] - now < _YEAR:
-            runs = next_runs(schedule.cron, schedule.time_zone, now, _MANY)
+        for many in _LOOKS:
+            runs = next_runs(schedule.cron, schedule.time_zone, now, many)
+            if len(runs) < many or runs[-1] - now > _YEAR:
+                break
     except ValueError:
         return 0.0
     within = [run for run in runs if run - now <= _YEAR]
-    if len(within) < _MANY:
+    if len(within) < _LOOKS[-1]:
         return len(within) / _MONTHS_OF_YEAR
     span = within[-1] - within[0]
-    return (_MANY - 1) * (_YEAR / span) / _MONTHS_OF_YEAR
+    return (len(within) - 1) * (_YEAR / span) / _MONTHS_OF_YEAR
 
 
 # --- from what it did ---------------------------------------------------------

@@ -331,6 +331,17 @@ def test_a_conversation_becomes_a_brief_that_goes_on_in_it(
     assert Schedule.objects.get().conversation == chat
 
 
+def test_a_conversation_goes_on_with_its_own_persona_alone(
+    client: Client, chat: Conversation, alice: User
+) -> None:
+    create_persona(alice, template="developer", name="tina", display_name="Tina")
+    values = filled(persona="tina", target=f"conversation:{chat.pk}")
+    answer = client.post(f"{NEW}?conversation={chat.pk}", values)
+    assert answer.status_code == 400
+    assert "In this conversation Inara answers." in text(answer)
+    assert not Schedule.objects.exists()
+
+
 def test_a_temporary_conversation_stays_what_it_is(
     client: Client, chat: Conversation
 ) -> None:
