@@ -31,6 +31,12 @@ from personas.models import Message
 
 FROM: Final = time(7)
 """Local time from which on it is sent."""
+TOLD: Final = (
+    QueuedTask.State.DONE,
+    QueuedTask.State.FAILED,
+    QueuedTask.State.DEAD,
+)
+"""What becomes of tasks that is worth telling; who cancels one knows."""
 SUBJECT: Final = "Cortex on {day:%A}, {day.day} {day:%B %Y}"
 
 
@@ -90,13 +96,6 @@ class Digest:
     care: Care | None = None
     """For administrators: how the installation is."""
 
-    @property
-    def is_worth_it(self) -> bool:
-        """Whether something happened."""
-        happened = self.talks or self.tasks or self.briefs
-        troubled = self.care is not None and self.care.is_troubled
-        return bool(happened or self.costs[0].sums.calls or troubled)
-
 
 def due(now: datetime | None = None) -> list[User]:
     """Return the people whose digest should be made now, and would tell something."""
@@ -112,7 +111,7 @@ def due(now: datetime | None = None) -> list[User]:
         for key, person in waiting.items()
         if key not in told
         and now.astimezone(zone_of(person)).time() >= FROM
-        and digest_of(person, now).is_worth_it
+        and _has_news(person, day_before(person, now))
     ]
 
 
@@ -157,8 +156,7 @@ def digest_of(person: User, now: datetime) -> Digest:
         for each, sums in statistics.by_date(person, since=month, zone=zone).items()
         if each <= day.date
     }
-    ended = QueuedTask.objects.filter(day.within("finished_at"), owner=person)
-    ended = ended.order_by()
+    ended = _ended_tasks(person, day)
     tasks = ended.filter(schedule=None).exclude(kind="brief")
     briefs = ended.filter(Q(kind="brief") | ~Q(schedule=None))
     return Digest(
@@ -175,12 +173,31 @@ def digest_of(person: User, now: datetime) -> Digest:
     )
 
 
-def _talks(person: User, day: Day) -> Iterator[Talk]:
-    rows = Message.objects.filter(
+def _has_news(person: User, day: Day) -> bool:
+    """Say whether a digest would tell anything; asks for the cheapest things first."""
+    calls = statistics.rows_of(person, since=day.start).filter(created_at__lt=day.end)
+    return (
+        calls.exists()
+        or _ended_tasks(person, day).filter(state__in=TOLD).exists()
+        or _messages(person, day).exists()
+        or (person.is_admin and care_of(day.within).is_troubled)
+    )
+
+
+def _messages(person: User, day: Day) -> QuerySet[Message]:
+    return Message.objects.filter(
         day.within("created_at"), owner=person, conversation__deleted_at=None
     )
+
+
+def _ended_tasks(person: User, day: Day) -> QuerySet[QueuedTask]:
+    return QueuedTask.objects.filter(day.within("finished_at"), owner=person).order_by()
+
+
+def _talks(person: User, day: Day) -> Iterator[Talk]:
     sums = (
-        rows.values("conversation__persona__display_name")
+        _messages(person, day)
+        .values("conversation__persona__display_name")
         .annotate(count=Count("pk"), talks=Count("conversation", distinct=True))
         .order_by("-count")
     )

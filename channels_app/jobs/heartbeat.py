@@ -183,7 +183,7 @@ async def keep_beating() -> None:
             why = await run_in_db_pool(beat_rows.due, every_s)
             if why is not None:
                 await beat(why == "hand", every_s=None if why == "hand" else every_s)
-            every_s = beat_rows.every()
+                every_s = beat_rows.every()
         except Exception:  # the next one may succeed
             logger.exception("the heartbeat failed")
         await asyncio.sleep(LOOK_EVERY_S)
