@@ -25,7 +25,7 @@ def web() -> str:
     """Return what is wrong with the web server; nothing when it answers."""
     address = f"http://127.0.0.1:{os.environ.get('PORT') or 8000}/health"
     try:
-        with urllib.request.urlopen(address, timeout=WITHIN_S):  # noqa: S310
+        with urllib.request.urlopen(address, timeout=WITHIN_S):
             return ""
     except OSError as error:
         return f"{address} does not answer: {error}."

@@ -33,7 +33,7 @@ def first_process(image: ImageRoot, outer: subprocess.Popen[bytes]) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300)
 def test_the_image_is_built_starts_is_healthy_and_stops(tmp_path: Path) -> None:
     with ImageRoot(tmp_path / "image") as image:
         image.build(DOCKERFILE)
