@@ -211,7 +211,7 @@ def _briefs(rows: QuerySet[QueuedTask]) -> Iterator[Ended]:
     names = rows.values_list("schedule", "schedule__name").distinct()
     for schedule, name in sorted(names, key=lambda each: str(each[1])):
         ended = _ended(
-            name or "A brief that is deleted", rows.filter(schedule=schedule)
+            name or "Trials and deleted briefs", rows.filter(schedule=schedule)
         )
         if ended.words:
             yield ended
