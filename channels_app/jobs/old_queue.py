@@ -6,7 +6,7 @@ once more, or has grown, brings only what is new.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts import audit
 from accounts.models import User
 from channels_app.jobs.old_queue_lines import Fault, OldTask, read_lines
-from channels_app.jobs.queue import BATCH, NewTask, enqueue_many, keep_finished
+from channels_app.jobs.queue import BATCH, OPEN, NewTask, enqueue_many
 from channels_app.models import QueuedTask
 from channels_app.turn_requests import OWN_ID
 
@@ -107,3 +107,13 @@ def _row(owner: User, old: OldTask) -> QueuedTask:
         output_tokens=old.output_tokens,
         cost_nano_usd=old.cost_nano_usd,
     )
+
+
+def keep_finished(tasks: Sequence[QueuedTask]) -> None:
+    """Store tasks that were over before they came here; nobody is told.
+
+    Raises ``ValueError`` for one that is not over.
+    """
+    if any(task.state in OPEN for task in tasks):
+        raise ValueError("only tasks that are over can be kept")
+    QueuedTask.objects.bulk_create(tasks, batch_size=BATCH)

@@ -116,16 +116,6 @@ def enqueue_many(
     return rows
 
 
-def keep_finished(tasks: Sequence[QueuedTask]) -> None:
-    """Store tasks that were over before they came here, for imports; nobody is told.
-
-    Raises ``ValueError`` for one that is not over.
-    """
-    if any(task.state in OPEN for task in tasks):
-        raise ValueError("only tasks that are over can be kept")
-    QueuedTask.objects.bulk_create(tasks, batch_size=BATCH)
-
-
 def _step(place: int) -> timedelta:
     """Keep the order of tasks that are queued at the same moment."""
     return timedelta(microseconds=place)

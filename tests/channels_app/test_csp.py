@@ -98,7 +98,7 @@ async def test_async_requests_carry_the_headers_too() -> None:
 
 def test_programs_get_errors_as_json() -> None:
     by_accept = Client().get("/nowhere/", headers={"accept": "application/json"})
-    by_path = Client().get("/queue/nowhere")
+    by_path = Client().get("/queue/nowhere/at/all")
     for response in (by_accept, by_path):
         assert response.status_code == 404
         assert response.json()["error"]["code"] == "not_found"

@@ -10,7 +10,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import AuditEvent, User
-from channels_app.jobs import leases, queue
+from channels_app.jobs import leases, old_queue, queue
 from channels_app.jobs.beat_steps import retention
 from channels_app.jobs.old_queue_lines import read_lines
 from channels_app.jobs.queue import NewTask
@@ -238,5 +238,5 @@ def test_the_state_may_be_left_to_what_came_of_it() -> None:
 
 def test_only_what_is_over_is_kept_without_being_done(alice: User) -> None:
     with pytest.raises(ValueError, match="over"):
-        queue.keep_finished([QueuedTask(owner=alice, text="a")])
+        old_queue.keep_finished([QueuedTask(owner=alice, text="a")])
     assert not QueuedTask.objects.exists()

@@ -243,6 +243,7 @@ def test_s32_only_the_bots_and_the_api_are_exempt() -> None:
         "ledger",
         "ledger/stats",
         "status",
+        "metrics",
         "v1/models",
         "v1/models/<model>",
         "v1/chat/completions",
