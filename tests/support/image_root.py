@@ -136,8 +136,9 @@ class ImageRoot:
         mount = step.flags.get("mount", "type=cache,target=")
         kind, target = mount.split(",")
         assert (kind, target[:7]) == ("type=cache", "target="), step
-        cache = {"PIP_CACHE_DIR": target[7:]} if target[7:] else {}
-        variables = self.variables | self.arguments | builders_network() | cache
+        if target[7:]:  # a cache that begins empty
+            readable_folder(self.inside(target[7:]))
+        variables = self.variables | self.arguments | builders_network()
         done = subprocess.run(
             [*self.within(self.user, variables), "/bin/sh", "-c", step.value],
             stdin=subprocess.DEVNULL,
