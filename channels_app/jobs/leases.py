@@ -100,12 +100,14 @@ def claim_this(worker: str, task_id: uuid.UUID) -> QueuedTask | None:
 
 
 def claim_these(worker: str, task_ids: Sequence[uuid.UUID]) -> list[QueuedTask]:
-    """Claim those of the tasks whose time has come and that nobody has."""
+    """Claim those of the tasks whose time has come and that nobody has.
+
+    A part of the caller's transaction.
+    """
     if not task_ids:
         return []
     now = clock_now()
-    with quick_transaction():
-        return _claim(Q(pk__in=task_ids, not_before__lte=now), worker, now)
+    return _claim(Q(pk__in=task_ids, not_before__lte=now), worker, now)
 
 
 def _claim(which: Q, worker: str, now: datetime) -> list[QueuedTask]:
