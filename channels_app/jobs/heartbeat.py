@@ -135,6 +135,7 @@ class _Beating:
         try:
             row.found[step.name] = found = await run_in_db_pool(step.find)
             if found:
+                await self._note()
                 async with asyncio.timeout(step.within_s):
                     row.done[step.name] = await step.work()
         except StepFailed as error:
@@ -151,6 +152,11 @@ class _Beating:
                 return
             if row.done[step.name]:
                 logger.info("%s: %d of %d", step.name, row.done[step.name], found)
+        await self._note()
+
+    async def _note(self) -> None:
+        """Write how far it is, for those who watch."""
+        row = self._row
         with contextlib.suppress(Exception):  # it is written again at the end
             await run_in_db_pool(
                 beat_rows.note,
