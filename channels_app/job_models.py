@@ -20,10 +20,10 @@ from personas.models import Conversation, Persona
 class QueuedTask(models.Model):
     """Work for later: done at least once, by one worker at a time.
 
-    ``attempts`` is the fence: it only grows, and whoever works at an attempt that is not
-    the current one any more changes nothing. ``tries`` counts those that were the task's
-    own since it was queued or somebody asked for it again. A run of a brief is a task
-    with a ``schedule``.
+    ``attempts`` is the fence: it only grows, and whoever works at an attempt that is
+    not the current one any more changes nothing. ``tries`` counts those that were the
+    task's own since it was queued or somebody asked for it again. A run of a brief is a
+    task with a ``schedule``.
     """
 
     class State(models.TextChoices):

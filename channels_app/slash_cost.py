@@ -7,9 +7,10 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.zones import zone_of
 from channels_app.web.budget_lines import Own
-from channels_app.web.money_amounts import Figure, write_amount
+from channels_app.web.money_amounts import Figure
 from ledger import statistics
 from ledger.allowances import standings_of
+from ledger.money import write_amount
 from ledger.periods import start_of
 from personas.costs import cost_of_conversation
 from personas.models import Conversation

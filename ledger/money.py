@@ -28,6 +28,23 @@ def format_usd(nano: int | None) -> str | None:
     return f"-{digits}" if nano < 0 else digits
 
 
+def write_amount(nano: int | None) -> str:
+    """Write an amount for people: at least cents, more digits only where they matter.
+
+    Example: ``$12.50``, ``$0.0031``, ``$0.00``, ``unknown``.
+    """
+    if nano is None:
+        return "unknown"
+    sign = "-" if nano < 0 else ""
+    digits = 2
+    while digits < 9 and 0 < abs(nano) < 10 ** (11 - digits):
+        digits += 1
+    unit = 10 ** (9 - digits)
+    rounded = (abs(nano) + unit // 2) // unit * unit
+    whole, _, part = str(format_usd(rounded)).partition(".")
+    return f"{sign}${whole}.{part:0<2}"
+
+
 def nano_usd(dollars: Decimal) -> int:
     """Return dollars in nano-dollars; what is smaller than one is dropped."""
     return int(dollars * NANO_PER_USD)

@@ -21,10 +21,10 @@ from django.utils import timezone
 
 from accounts.models import User
 from channels_app.jobs import cron, schedules
+from channels_app.jobs.price_words import price_in_words
 from channels_app.jobs.prices import price_of
 from channels_app.jobs.spoken_times import Wish
 from channels_app.models import ChannelRoom, Schedule
-from channels_app.web.brief_lines import price_in_words
 from personas.conversations import title_from
 from personas.models import Conversation, Persona
 

@@ -9,7 +9,7 @@ from django import template
 from django.template import Context
 
 from channels_app.doors import door_name
-from channels_app.web.money_amounts import write_amount
+from ledger.money import write_amount
 from personas.models import Message, TierPolicy
 from routing.decisions import decision_for_turn
 from routing.events import Notice

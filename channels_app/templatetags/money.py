@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django import template
 
-from channels_app.web.money_amounts import write_amount
+from ledger.money import write_amount
 
 register = template.Library()
 register.filter("usd", write_amount)

@@ -24,6 +24,7 @@ from django.views.decorators.http import require_safe
 from accounts.requests import FORM, AuthenticatedHttpRequest
 from channels_app.job_models import QueuedTask, Schedule
 from channels_app.jobs import cron, proposals, queue, schedules
+from channels_app.jobs.price_words import price_in_words, price_source
 from channels_app.jobs.prices import price_of
 from channels_app.web.brief_beginnings import Beginning, beginning_of
 from channels_app.web.brief_buttons import history_of
@@ -31,8 +32,6 @@ from channels_app.web.brief_forms import BriefForm
 from channels_app.web.brief_lines import (
     RunLine,
     brief_lines,
-    price_in_words,
-    price_source,
     when_in_words,
 )
 from channels_app.web.brief_targets import targets_for, ways_to_more

@@ -28,12 +28,12 @@ from accounts.requests import AuthenticatedHttpRequest
 from accounts.zones import zone_of
 from channels_app.web.budget_forms import AskForm, BudgetForm, DollarField, GiveForm
 from channels_app.web.budget_lines import Line, Own, all_lines, open_requests
-from channels_app.web.money_amounts import write_amount
 from channels_app.web.people import administrators_only
 from ledger import budget_requests, budget_settings
 from ledger.allowances import standings_of
 from ledger.budget_words import name_of_key
 from ledger.models import Budget, BudgetRequest
+from ledger.money import write_amount
 
 ANSWERS_SHOWN = 5
 MAIL_PAUSE = timedelta(hours=1)

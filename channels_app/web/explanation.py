@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from accounts.models import User
-from channels_app.web.money_amounts import write_amount
 from ledger.entries import ABANDONED
 from ledger.models import LedgerEntry
+from ledger.money import write_amount
 from ledger.turn_attempts import attempts_of_turn
 from personas.models import Message, TierPolicy
 from routing import classifier

@@ -16,8 +16,8 @@ from channels_app.jobs import beat_rows, clock
 from channels_app.jobs.beat_steps import STEPS
 from channels_app.jobs.signs import signs
 from channels_app.models import Beat
-from channels_app.web.money_amounts import write_amount
 from channels_app.web.people import administrators_only
+from ledger.money import write_amount
 
 SHOWN: Final = 50
 _TITLES: Final = {

@@ -16,7 +16,7 @@ from accounts.models import User
 from channels_app.jobs.queue import MAY_RETRY, OPEN, older_than, tasks_visible_to
 from channels_app.jobs.shown_costs import noted_cost, shown_cost
 from channels_app.models import QueuedTask
-from channels_app.web.money_amounts import write_amount
+from ledger.money import write_amount
 
 States = QueuedTask.State
 GROUPS: Final = (

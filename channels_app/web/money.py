@@ -24,10 +24,11 @@ from accounts.requests import AuthenticatedHttpRequest
 from accounts.zones import zone_of
 from channels_app.web import money_periods
 from channels_app.web.budget_lines import Own
-from channels_app.web.money_amounts import Figure, figures_of, write_amount
+from channels_app.web.money_amounts import Figure, figures_of
 from ledger import export, previews, statistics
 from ledger.allowances import standings_of
 from ledger.models import LedgerEntry
+from ledger.money import write_amount
 from ledger.periods import start_of
 from personas.costs import ConversationCost, costliest_conversations
 from routing.savings import Saving, saving_of, saving_of_everybody

@@ -8,25 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ledger.money import format_usd
+from ledger.money import write_amount
 from ledger.statistics import Totals
-
-
-def write_amount(nano: int | None) -> str:
-    """Write an amount for people: at least cents, more digits only where they matter.
-
-    Example: ``$12.50``, ``$0.0031``, ``$0.00``, ``unknown``.
-    """
-    if nano is None:
-        return "unknown"
-    sign = "-" if nano < 0 else ""
-    digits = 2
-    while digits < 9 and 0 < abs(nano) < 10 ** (11 - digits):
-        digits += 1
-    unit = 10 ** (9 - digits)
-    rounded = (abs(nano) + unit // 2) // unit * unit
-    whole, _, part = str(format_usd(rounded)).partition(".")
-    return f"{sign}${whole}.{part:0<2}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from channels_app.jobs.heartbeat import BeatReport, beat
-from channels_app.web.money_amounts import write_amount
+from ledger.money import write_amount
 from routing import net
 
 

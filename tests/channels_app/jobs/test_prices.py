@@ -8,8 +8,8 @@ import pytest
 
 from accounts.models import User
 from channels_app.jobs import prices
+from channels_app.jobs.price_words import price_in_words, price_source
 from channels_app.models import Channel, ChannelRoom, QueuedTask, Schedule
-from channels_app.web.brief_lines import price_in_words, price_source
 from ledger.models import LedgerEntry
 from personas.conversations import start_conversation
 from personas.files import USER

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from channels_app.web.money_amounts import Figure, figures_of, write_amount
+from channels_app.web.money_amounts import Figure, figures_of
+from ledger.money import write_amount
 from ledger.statistics import Totals
 
 

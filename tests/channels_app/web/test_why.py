@@ -12,8 +12,8 @@ from django.test import AsyncClient, Client
 
 from accounts.models import User
 from channels_app.web.explanation import explain, redo_steps
-from channels_app.web.money_amounts import write_amount
 from ledger import entries
+from ledger.money import write_amount
 from ledger.types import Reservation, Settlement
 from personas.conversations import start_conversation
 from personas.models import Conversation, Message, Persona
