@@ -40,7 +40,7 @@ KEY_LENGTH: Final = 100
 SUBJECT_LENGTH: Final = 200
 PERMANENT: Final = 500
 """Replies of a mail server from this number on will not change."""
-NO_ADDRESS: Final = "The person has no e-mail address."
+NO_ADDRESS: Final = "There is no e-mail address."
 NOT_ACTIVE: Final = "The account is not active."
 NO_SERVER: Final = "No mail server is set up (EMAIL_URL)."
 REFUSED_ADDRESS: Final = "The mail server does not take mails for this address."
@@ -128,14 +128,15 @@ def _ready(rows: list[MailDelivery], people: dict[Any, User]) -> Iterable[_Job]:
     """Give up what cannot be sent, and return the rest."""
     for row in rows:
         person = people[row.owner_id]
-        why = _obstacle(person)
+        why = obstacle(person)
         if why:
             deliveries.settle_failed(row, why)
         else:
             yield _Job(row, person.email)
 
 
-def _obstacle(person: User) -> str:
+def obstacle(person: User) -> str:
+    """Return why a person cannot be sent mails; empty = they can."""
     if not is_set_up():
         return NO_SERVER
     if not person.is_active:

@@ -1,8 +1,8 @@
 """Writes with one statement that many tasks were done; for PostgreSQL.
 
-There each statement is a way to the server and back, and a thread that comes back waits
-for its turn: one statement for each end made the queue half as fast. The conditions are
-those of ``channels_app.jobs.leases``, which alone calls this.
+There each statement is a way to the server and back, and a thread that comes back
+waits for its turn. The conditions are those of ``channels_app.jobs.leases``, which
+alone calls this.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from django.http import Http404
 
 from accounts import audit
 from accounts.models import User
+from channels_app import mails
 from channels_app.bots.channels import can_post
 from channels_app.errors import TurnError
 from channels_app.jobs import cron, queue
@@ -253,8 +254,9 @@ def _delivery(schedule: Schedule) -> None:
         schedule.endpoint = None
     elif why := objection_to_endpoint(schedule):
         raise ValidationError({"endpoint": why})
-    if schedule.delivery == Schedule.Delivery.EMAIL and not schedule.owner.email:
-        raise ValidationError({"delivery": "You have no e-mail address here."})
+    by_mail = schedule.delivery == Schedule.Delivery.EMAIL
+    if by_mail and (why := mails.obstacle(schedule.owner)):
+        raise ValidationError({"delivery": why})
     if why := _objection_to_conversation(schedule):
         raise ValidationError({"conversation": why})
 

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.urls import reverse
 
 from accounts.models import User
+from channels_app import mails
 from channels_app.bots.channels import can_post, channels_visible_to
 from channels_app.job_models import Schedule
 from channels_app.models import Channel, ChannelRoom
@@ -39,8 +40,8 @@ class Way:
     """How to get a kind of target that the person has none of."""
 
     sentence: str
-    link: str
-    href: str
+    link: str = ""
+    href: str = ""
 
 
 def targets_for(
@@ -74,7 +75,9 @@ def ways_to_more(user: User) -> list[Way]:
     for kind in Channel.Kind:
         if way := _way_to_rooms(kind, channels.get(kind), has_room=kind in rooms):
             ways.append(way)
-    if not user.email:
+    if not mails.is_set_up():
+        ways.append(Way("For e-mail, an administrator has to set a mail server up."))
+    elif not user.email:
         ways.append(
             Way("For e-mail Cortex needs", "your address.", reverse("account_email"))
         )
@@ -172,7 +175,7 @@ def _rooms(user: User, schedule: Schedule | None) -> Iterator[Target]:
 
 
 def _mail(user: User) -> Iterator[Target]:
-    if user.email:
+    if not mails.obstacle(user):
         yield Target(_EMAIL, f"E-mail to {user.email}")
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts import cleanup
 from channels_app import deliveries
+from channels_app.jobs import proposals
 from channels_app.jobs.beat_step import BeatStep
 from channels_app.models import Beat, PairingCode, QueuedTask
 from channels_app.webhooks import endpoints
@@ -46,6 +47,7 @@ def _rows() -> Iterator[QuerySet[Any]]:
     yield Beat.objects.filter(~Q(running=True), started_at__lt=now - BEATS_KEPT)
     before = now - CODES_KEPT
     yield PairingCode.objects.filter(Q(expires_at__lt=before) | Q(used_at__lt=before))
+    yield proposals.ended()
     yield from cleanup.ended_rows()
 
 

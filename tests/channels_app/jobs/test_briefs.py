@@ -508,8 +508,8 @@ async def test_without_mail_the_brief_says_so(
     monkeypatch: pytest.MonkeyPatch,
     set_up: bool,
 ) -> None:
-    monkeypatch.setattr(mails, "is_set_up", lambda: set_up)
     brief = await seen(lambda: make_brief(persona, delivery=Delivery.EMAIL))
+    monkeypatch.setattr(mails, "is_set_up", lambda: set_up)
     await seen(lambda: User.objects.update(email=""))
 
     assert (await run_now(brief)).state == State.DONE

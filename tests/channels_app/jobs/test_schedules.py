@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.http import Http404
 
 from accounts.models import AuditEvent, User
+from channels_app import mails
 from channels_app.jobs import queue, schedules
 from channels_app.models import Channel, ChannelRoom, QueuedTask, Schedule
 from channels_app.webhooks import endpoints
@@ -250,3 +251,12 @@ def test_deleting_ends_what_it_does_and_keeps_what_it_did(persona: Persona) -> N
     assert (ended.state, ended.schedule) == (State.CANCELLED, None)
     with pytest.raises(Http404):
         schedules.run_now(brief)
+
+
+def test_mail_is_no_place_for_answers_where_none_is_sent(
+    persona: Persona, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mails, "is_set_up", lambda: False)
+    with pytest.raises(ValidationError) as refused:
+        make_brief(persona, delivery=Schedule.Delivery.EMAIL)
+    assert refused.value.message_dict == {"delivery": [mails.NO_SERVER]}
