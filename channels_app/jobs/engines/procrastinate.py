@@ -113,6 +113,8 @@ class ProcrastinateEngine:
         except _FAILURES as error:
             manager.complain(error)
         finally:
+            # What is cancelled while it opens leaves the pool's own tasks behind.
+            await connector.close_async()
             await manager.give_back()
 
     async def stop(self, grace_s: float) -> None:
