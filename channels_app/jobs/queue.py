@@ -77,16 +77,23 @@ def enqueue(owner: User, new: NewTask) -> QueuedTask:
         if (earlier := _earlier(owner, new)) is not None:
             return earlier
         check_room(owner)
-        task = _row(owner, new, clock_now())
-        try:
-            with transaction.atomic():
-                task.save(force_insert=True)
-        except IntegrityError:  # another process was quicker
-            if (earlier := _earlier(owner, new)) is None:
-                raise
+        task = _stored(owner, new)
+        if task.is_new:
+            _announce([task])
+    return task
+
+
+def _stored(owner: User, new: NewTask) -> QueuedTask:
+    """Store a task, or return the one that another process stored just before."""
+    task = _row(owner, new, clock_now())
+    try:
+        with transaction.atomic():
+            task.save(force_insert=True)
+    except IntegrityError:
+        if (earlier := _earlier(owner, new)) is not None:
             return earlier
-        task.is_new = True
-        _announce([task])
+        raise
+    task.is_new = True
     return task
 
 
@@ -102,32 +109,34 @@ def enqueue_many(
     """
     with transaction.atomic():
         now = clock_now()
-        rows: list[QueuedTask] = []
-        for place, new in enumerate(tasks):
-            earlier = _earlier(owner, new)
-            rows.append(earlier or _row(owner, new, now + _step(place)))
+        rows = [
+            # Each is due a microsecond after the one before, which keeps their order.
+            _earlier(owner, new) or _row(owner, new, now + place * timedelta.resolution)
+            for place, new in enumerate(tasks)
+        ]
         fresh = [row for row in rows if row._state.adding]
         if most is not None:
             check_room(owner, len(fresh), most)
-        QueuedTask.objects.bulk_create(fresh, batch_size=BATCH)
+        try:
+            with transaction.atomic():
+                QueuedTask.objects.bulk_create(fresh, batch_size=BATCH)
+        except IntegrityError:  # another process was quicker, or a key stands twice
+            rows = [
+                _stored(owner, new) if row._state.adding else row
+                for row, new in zip(rows, tasks, strict=True)
+            ]
+            fresh = [row for row in rows if row.is_new]
         for row in fresh:
             row.is_new = True
         _announce(fresh)
     return rows
 
 
-def _step(place: int) -> timedelta:
-    """Keep the order of tasks that are queued at the same moment."""
-    return timedelta(microseconds=place)
-
-
 def check_room(owner: User, more: int = 1, most: int | None = None) -> None:
     """Refuse with ``too_many`` when a person has no room for ``more`` open tasks."""
     most = MAX_OPEN if most is None else most
-    open_now = QueuedTask.objects.filter(
-        Q(state=PENDING) | Q(state=PROCESSING), owner=owner
-    )
-    if open_now.count() + more > most:
+    mine = QueuedTask.objects.filter(owner=owner)
+    if mine.filter(Q(state=PENDING) | Q(state=PROCESSING)).count() + more > most:
         raise QueueRefused(
             "too_many",
             f"You have {most:,} open tasks; wait until some are done, or cancel some.",
@@ -140,10 +149,8 @@ def _earlier(owner: User, new: NewTask) -> QueuedTask | None:
     if new.idempotency_key:
         mine = QueuedTask.objects.filter(owner=owner)
         found = mine.filter(idempotency_key=new.idempotency_key).first()
-        if found is not None and (found.text, found.kind) != (
-            storable(new.text),
-            new.kind,
-        ):
+        same = (storable(new.text), new.kind)
+        if found is not None and (found.text, found.kind) != same:
             raise QueueRefused("conflict", "This key stands for another task already.")
     if found is None and new.schedule is not None and new.due_at is not None:
         runs = QueuedTask.objects.filter(schedule=new.schedule)

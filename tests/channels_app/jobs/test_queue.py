@@ -93,6 +93,33 @@ def test_a_key_that_another_process_was_quicker_with_finds_its_row(
     assert QueuedTask.objects.count() == 1
 
 
+def test_a_key_among_many_that_another_process_was_quicker_with_finds_its_row(
+    alice: User, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = add(alice, "1", idempotency_key="k1")
+    real = queue._earlier
+    answers = iter([lambda *_: None] * 3 + [real])
+    monkeypatch.setattr(queue, "_earlier", lambda *given: next(answers)(*given))
+    new = [NewTask(str(n), kind="test", idempotency_key=f"k{n}") for n in range(3)]
+    rows = queue.enqueue_many(alice, new)
+    assert [(row.text, row.is_new) for row in rows] == [
+        ("0", True),
+        ("1", False),
+        ("2", True),
+    ]
+    assert heard.announced == [first.pk, rows[0].pk, rows[2].pk]
+    assert QueuedTask.objects.count() == 3
+
+
+def test_a_key_that_stands_twice_among_many_is_queued_once(
+    alice: User, heard: Heard
+) -> None:
+    new = [NewTask("twice", kind="test", idempotency_key="k")] * 2
+    first, again = queue.enqueue_many(alice, new)
+    assert (again.pk, again.is_new) == (first.pk, False)
+    assert heard.announced == [first.pk]
+
+
 def test_a_time_of_a_brief_is_queued_once(alice: User, persona: Persona) -> None:
     brief = Schedule.objects.create(
         owner=alice, persona=persona, name="news", cron="0 7 * * *", time_zone="UTC"
