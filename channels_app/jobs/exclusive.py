@@ -48,7 +48,7 @@ def _file_lock(name: str) -> Iterator[bool]:
     with open(path, "w", encoding="ascii") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:  # anything else is a fault, and no other holder
             yield False
         else:
             yield True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import subprocess
 import sys
 import threading
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from channels_app.jobs import exclusive
 from channels_app.jobs.exclusive import only_one
 from cortex_site.env import BASE_DIR
 from tests.support.environment import clean_environment
@@ -19,6 +22,7 @@ HOLD = """
 import sys
 import django
 django.setup()
+from channels_app.jobs import exclusive
 from channels_app.jobs.exclusive import only_one
 with only_one(sys.argv[1]) as mine:
     print("mine" if mine else "not mine", flush=True)
@@ -63,6 +67,17 @@ def test_there_is_one_holder_of_each_name(db: None) -> None:
         assert (first, second, other) == (True, False, True)
     with only_one("a") as again:
         assert again
+
+
+def test_a_folder_that_knows_no_locks_is_a_fault_and_no_other_holder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="No locks"), exclusive._file_lock("a"):
+        pytest.fail("nobody may go on as if another one did the work")
 
 
 def test_it_may_be_left_in_another_thread_and_by_an_error(db: None) -> None:
