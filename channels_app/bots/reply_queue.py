@@ -25,9 +25,12 @@ IN_ORDER_FOR: Final = timedelta(minutes=2)
 def in_turn(since: datetime) -> QuerySet[OutboundReply]:
     """Return what waits for nothing else.
 
-    A part waits for those before it. What is said in a room waits for answers to older
-    events there, and for earlier messages that answer no event, unless those were
-    stored before ``since`` and have been tried in vain for a while.
+    A part waits for those before it. An answer waits for answers to older events of its
+    room, and for earlier messages there that answer no event, unless those were stored
+    before ``since`` and have been tried in vain for a while. A message that answers no
+    event, such as a brief's, waits for earlier ones of its kind only, and so may come
+    between two parts of an answer: if it waited for answers as well, three of them
+    could wait for each other.
     """
     still_open = OutboundReply.objects.filter(state__in=OPEN_LITERALLY)
     parts = still_open.filter(event=OuterRef("event"), part__lt=OuterRef("part"))
