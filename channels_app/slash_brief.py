@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from django.core.exceptions import ValidationError
 
+from accounts.models import User
 from channels_app.jobs import cron, proposals, schedules
 from channels_app.jobs.proposals import Spot
 from channels_app.jobs.spoken_times import asks_for_a_brief, read
+from channels_app.slash_types import Choice, Place, Result
 
 NAME: Final = "brief"
 NOTHING_WAITS: Final = "Nothing waits for your answer here."
@@ -32,69 +33,76 @@ _NO: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What the person is told."""
-
-    text: str
-    asked: str = ""
-    """What would be asked each time, where a yes or no is waited for."""
-
-
 def spoken(text: str) -> bool:
     """Say, by the words alone, whether a message may be about a brief."""
     return bool(_YES.fullmatch(text) or _NO.fullmatch(text)) or asks_for_a_brief(text)
 
 
-def say(spot: Spot, text: str) -> Told | None:
-    """Take plain words for what they may mean; ``None`` = they mean no brief."""
+def say(place: Place, text: str) -> Result | None:
+    """Take plain words for what they may mean; ``None`` = they are a message.
+
+    They mean nothing where others read. A yes or no counts only while nothing else was
+    said since: those are also the words with which people answer a persona.
+    """
+    if place.guest or not place.alone:
+        return None
     if asks_for_a_brief(text):
-        return _propose(spot, text)
-    if proposals.waiting_at(spot) is None:
+        return _propose(place, text, spoken=text)
+    spot = _spot(place)
+    if not proposals.is_last_word(spot):
         return None
     return _answer(spot, yes=_YES.fullmatch(text) is not None)
 
 
-def command(spot: Spot, argument: str) -> Told:
+def command(place: Place, argument: str) -> Result:
     """Do what ``/brief`` says with its argument."""
     if not argument:
-        return Told(_list(spot))
+        return Result(_list(place.user))
     if _YES.fullmatch(argument):
-        return _answer(spot, yes=True)
+        return _answer(_spot(place), yes=True)
     if _NO.fullmatch(argument):
-        return _answer(spot, yes=False)
-    return _propose(spot, argument)
+        return _answer(_spot(place), yes=False)
+    return _propose(place, argument)
 
 
-def _propose(spot: Spot, text: str) -> Told:
+def _spot(place: Place) -> Spot:
+    return Spot(place.user, place.persona, place.conversation, place.room)
+
+
+def _propose(place: Place, text: str, *, spoken: str = "") -> Result:
+    """Propose a brief; what was said in plain words can be sent as a message too."""
     wish = read(text)
     if wish is None:
-        return Told(f"That does not say when, or not what. {HOW}")
+        return Result(f"That does not say when, or not what. {HOW}")
     try:
-        proposal = proposals.propose(spot, wish)
+        proposal = proposals.propose(_spot(place), wish)
     except ValidationError as error:
-        return Told(proposals.objections(error))
-    return Told(proposals.question(proposal, assumed=wish.assumed), asked=wish.prompt)
+        return Result(proposals.objections(error))
+    choices = [Choice("/brief yes", "Yes, set it up"), Choice("/brief no", "No")]
+    if spoken:
+        choices.append(Choice(spoken, "Only answer it now", literal=True))
+    question = proposals.question(proposal, assumed=wish.assumed)
+    return Result(question, choices=tuple(choices))
 
 
-def _answer(spot: Spot, *, yes: bool) -> Told:
+def _answer(spot: Spot, *, yes: bool) -> Result:
     proposal = proposals.waiting_at(spot)
     if proposal is None:
-        return Told(NOTHING_WAITS)
+        return Result(NOTHING_WAITS)
     if not yes:
         proposals.drop(proposal)
-        return Told(DROPPED)
+        return Result(DROPPED)
     try:
-        return Told(proposals.agreement(proposals.confirm(proposal)))
+        return Result(proposals.agreement(proposals.confirm(proposal)))
     except ValidationError as error:
-        return Told(proposals.objections(error))
+        return Result(proposals.objections(error))
 
 
-def _list(spot: Spot) -> str:
+def _list(user: User) -> str:
     lines = [
         f"- “{each.name}”: {cron.in_words(each.cron, each.time_zone)}"
         + ("" if each.enabled else ", switched off")
-        for each in schedules.schedules_visible_to(spot.user)
+        for each in schedules.schedules_visible_to(user)
     ]
     if not lines:
         return f"You have no briefs. {HOW}"

@@ -12,18 +12,18 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import NamedTuple
 from uuid import UUID
 
-from accounts.models import User
 from channels_app import slash_brief
-from channels_app.jobs.proposals import Spot
-from channels_app.models import ChannelRoom
 from channels_app.slash_cost import cost_report
 from channels_app.slash_model import choose_model
+from channels_app.slash_types import Choice as Choice
+from channels_app.slash_types import Command as Command
+from channels_app.slash_types import Place as Place
+from channels_app.slash_types import Result as Result
 from channels_app.turn_rows import ask_to_stop
 from personas.conversations import running_answers
-from personas.models import Conversation, Persona
+from personas.models import Persona
 from personas.personas import personas_visible_to
 
 UNKNOWN = "unknown"
@@ -31,65 +31,6 @@ HELP = "help"
 """The one command that guests may give."""
 _WORD = re.compile(r"/([a-z][a-z_-]{0,31})(?=\s|\Z)", re.IGNORECASE)
 _MAX_QUOTED_CHARS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A text that is a command."""
-
-    name: str
-    """A name of ``COMMANDS``, or ``unknown`` for a lone word that is none."""
-    argument: str = ""
-    """What follows the name; for ``unknown`` the word itself, without the slash."""
-    tentative: bool = False
-    """Said in plain words; a message like any other where it does not apply."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Who gives a command, and where."""
-
-    user: User
-    """The owner of the persona; a guest's words are never taken for theirs."""
-    persona: Persona
-    conversation: Conversation | None
-    """``None`` before the first message of a new one."""
-    channel: str
-    """The door, as ``Message.channel`` names it."""
-    alone: bool = True
-    """Nobody but the owner reads the answer."""
-    guest: bool = False
-    """Somebody else than the owner speaks."""
-    room: ChannelRoom | None = None
-    """The room of a bot."""
-
-
-class Choice(NamedTuple):
-    """One answer that a command waits for."""
-
-    text: str
-    """What the person says by it."""
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What the door still has to do."""
-
-    text: str
-    """Markdown to show to whoever gave the command."""
-    new_thread: bool = False
-    """The next message begins a new conversation."""
-    persona: str | None = None
-    """Name of the persona who answers from now on."""
-    conversation: UUID | None = None
-    """The conversation that the next message belongs to, made for this command."""
-    stop: tuple[UUID, ...] = ()
-    """Turns to be stopped."""
-    route: str | None = None
-    """What the model picker shows from now on, as ``ModelChoices`` writes it."""
-    choices: tuple[Choice, ...] = ()
-    """What may be answered, where the page offers it as buttons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +70,7 @@ def run(command: Command, place: Place) -> Result | None:
     ``None``: it was tentative, and is a message like any other here.
     """
     if command.tentative:
-        return _spoken(place, command.argument)
+        return slash_brief.say(place, command.argument)
     if command.name == UNKNOWN:
         return Result(_unknown(command.argument, place))
     known = COMMANDS[command.name]
@@ -246,33 +187,6 @@ def _cost(place: Place, argument: str) -> Result:
     return Result(cost_report(place.user, place.conversation))
 
 
-def _brief(place: Place, argument: str) -> Result:
-    return _told(slash_brief.command(_spot(place), argument))
-
-
-def _spoken(place: Place, text: str) -> Result | None:
-    """Take plain words for what they may mean, where only the owner reads."""
-    if place.guest or not place.alone:
-        return None
-    told = slash_brief.say(_spot(place), text)
-    return None if told is None else _told(told)
-
-
-def _spot(place: Place) -> Spot:
-    return Spot(place.user, place.persona, place.conversation, place.room)
-
-
-def _told(told: slash_brief.Told) -> Result:
-    if not told.asked:
-        return Result(told.text)
-    answers = (
-        Choice("/brief yes", "Yes, set it up"),
-        Choice("/brief no", "No"),
-        Choice(told.asked, "Only answer it now"),
-    )
-    return Result(told.text, choices=answers)
-
-
 def _help(place: Place, argument: str) -> Result:
     lines = [
         f"- `/{name}{f' {known.argument}' if known.argument else ''}` – {known.help}"
@@ -299,7 +213,7 @@ COMMANDS: dict[str, Known] = {
     ),
     "cost": Known(_cost, "What this conversation, today and this month cost."),
     slash_brief.NAME: Known(
-        _brief,
+        slash_brief.command,
         "Have something asked again and again, such as “every morning at seven tell "
         "me the news”, or list what is.",
         "[when and what]",

@@ -54,6 +54,8 @@ class TurnRequest:
     """Nobody waits for it; it counts against the budget of background work."""
     max_cost_nano_usd: int | None = None
     """What the answer may cost, all attempts together."""
+    literal: bool = False
+    """It is a message, whatever it says: no command."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,12 @@ Both answer with one frame, ``command.result``, and store nothing::
 
     {"type": "command.result", "client_id": …, "command": "cost", "text": Markdown,
      "conversation": id|null, "persona": name|null, "route": text|null,
-     "choices": [{"text": what to send, "label": words}]}
+     "choices": [{"text": what to send, "label": words, "literal": true|false}]}
 
 ``conversation`` or ``persona`` is where the next message belongs: that conversation,
 or a new one with that persona. ``route`` is what the model picker shows from now on,
-``choices`` are answers that are waited for.
+``choices`` are answers that are waited for; a literal one is sent as
+``message.send`` with ``literal``.
 """
 
 from __future__ import annotations
@@ -32,8 +33,16 @@ logger = logging.getLogger(__name__)
 
 
 def command_in(request: StartRequest) -> Command | None:
-    """Return the command that a request is; ``None`` for one that starts a turn."""
-    return parse(request.text) if isinstance(request, TurnRequest) else None
+    """Return the command that a request is; ``None`` for one that starts a turn.
+
+    Plain words are none from a program: nobody is there to say yes.
+    """
+    if not isinstance(request, TurnRequest) or request.literal:
+        return None
+    command = parse(request.text)
+    if command is not None and command.tentative and request.channel == "api":
+        return None
+    return command
 
 
 async def answer_command(

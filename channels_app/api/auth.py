@@ -40,6 +40,11 @@ class ApiCaller:
         """Whether amounts of other people may be shown (never their texts)."""
         return tokens.ADMIN_SCOPE in self.scopes
 
+    def demand(self, scope: str) -> None:
+        """Refuse who lacks a scope; raises ``TurnError`` (forbidden)."""
+        if scope not in self.scopes:
+            raise TurnError("forbidden", f"This token lacks the scope {scope}.")
+
 
 class Auth:
     """Lets callers in who have at least one of some scopes; for ``auth=`` of a route.

@@ -11,7 +11,7 @@ import uuid
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from ninja import Router
 
-from channels_app import turns
+from channels_app import slash_brief, turns
 from channels_app.api import sse
 from channels_app.api.auth import Auth, caller_of
 from channels_app.api.schemas import ChatIn, as_uuid, failing
@@ -97,6 +97,9 @@ async def chat(request: HttpRequest, body: ChatIn) -> HttpResponseBase:
         channel="api",
     )
     command = command_in(wish)
+    if command is not None and command.name == slash_brief.NAME:
+        # What it sets up goes on when this token has ended.
+        caller_of(request).demand("task")
     frame = await answer_command(user_id, wish, command) if command else None
     if frame is not None:
         return sse.single_response(frame)

@@ -64,6 +64,19 @@ def waiting_at(spot: Spot) -> Schedule | None:
     return _at(spot, proposals_visible_to(spot.user)).last()
 
 
+def is_last_word(spot: Spot) -> bool:
+    """Say whether something waits for a yes in a place and nothing was said since."""
+    proposal = waiting_at(spot)
+    if proposal is None or proposal.proposed_until is None:
+        return False
+    if spot.conversation is None:
+        return True
+    said = spot.conversation.messages.filter(
+        created_at__gt=proposal.proposed_until - KEPT
+    )
+    return not said.exists()
+
+
 def propose(spot: Spot, wish: Wish) -> Schedule:
     """Keep a wish until it is confirmed; an earlier one of the place is dropped.
 

@@ -60,7 +60,9 @@ _CLOCK = rf"""
     (?P<past_hour>{_ONE_TO_TWELVE}|\d{{1,2}})
   | (?P<hour>\d{{1,2}})(?:[:.](?P<minute>\d{{2}}))?
     \s*(?P<half>{_HALF_DAY}|o['’]?clock|h\b)?
-  | (?P<word>{_ONE_TO_TWELVE})\b\s*(?P<word_half>{_HALF_DAY}|o['’]?clock)?
+  | (?P<word>{_ONE_TO_TWELVE})\b
+    (?:\s+(?P<word_minute>fifteen|thirty|forty[\s-]five)\b)?
+    \s*(?P<word_half>{_HALF_DAY}|o['’]?clock)?
 )(?:\s+(?:in\s+the|at)\s+(?P<part_said>{_PART}))?
 """
 _DAY = "|".join(_WEEKDAYS)
@@ -99,7 +101,7 @@ _POLITE: Final = re.compile(
     |\w{1,32}(?=,)) \s*,?\s*)*""",
     _FLAGS,
 )
-_JOINT: Final = re.compile(r"[\s,:;.–—-]*(?:please\b|to\b|and\b)?[\s,:;–—-]*", _FLAGS)
+_JOINT: Final = re.compile(r"[\s,:;.–—-]*(?:please\b|to\b)?[\s,:;–—-]*", _FLAGS)
 _REQUEST: Final = re.compile(
     r"""(?:please\s+)?(?:send|tell|give|write|remind|summari[sz]e|check|list|show|ask|wish
     |greet|read|report|suggest|recommend|plan|prepare|make|create|draft|explain|teach
@@ -108,12 +110,20 @@ _REQUEST: Final = re.compile(
     |search|test|name|invent|compose)\b""",
     _FLAGS,
 )
+_MORE_TIME: Final = re.compile(
+    rf"""(?:\d|and\b|or\b|until\b|except\b|starting\b
+    |for\s+(?:the\s+next|a|{_ONE_TO_TWELVE}|\d)
+    |(?:{_ONE_TO_TWELVE}|fifteen|twenty|thirty|forty|fifty)\b
+    |(?:utc|gmt|[cmep][es]?t)\b|(?:in\s+)?(?:\w+\s+){{1,2}}time\b)""",
+    _FLAGS,
+)
+"""What follows says more about when than is understood here."""
 _CLAUSE: Final = re.compile(
     r"\b(?:who|which|that|when|whenever|because|if|why|how|where|while|whether|about)\b"
     r"|\?",
     re.IGNORECASE,
 )
-_MINUTES_IN_WORDS: Final = {"fifteen": 15, "twenty": 20, "thirty": 30}
+_MINUTES_IN_WORDS: Final = {"fifteen": 15, "twenty": 20, "thirty": 30, "forty": 45}
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +182,7 @@ def _wish(found: re.Match[str], rest: str) -> Wish | None:
     cron, assumed = _cron(said)
     joint = _JOINT.match(rest)
     prompt = rest[joint.end() if joint else 0 :].strip().rstrip(",;:–—- ").strip()
-    if cron is None or not prompt:
+    if cron is None or not prompt or _MORE_TIME.match(prompt):
         return None
     return Wish(cron, prompt[0].upper() + prompt[1:], assumed)
 
@@ -242,7 +252,10 @@ def _clock(said: dict[str, str], part: str) -> tuple[int, int] | None:
         "name": lambda: (0 if said["name"].lower() == "midnight" else _NOON, 0),
         "past": lambda: _past(said),
         "hour": lambda: (int(said["hour"]), int(said.get("minute", "0"))),
-        "word": lambda: (_NUMBERS[said["word"].lower()], 0),
+        "word": lambda: (
+            _NUMBERS[said["word"].lower()],
+            _minutes(said.get("word_minute", "")),
+        ),
     }
     for name in _TIMES:
         if name in said:
@@ -251,6 +264,11 @@ def _clock(said: dict[str, str], part: str) -> tuple[int, int] | None:
             hour = _of_the_day(hour, half, part, fixed=name == "name")
             return (hour, minute) if 0 <= hour < 24 and minute < 60 else None
     return None
+
+
+def _minutes(words: str) -> int:
+    """Return the minutes of “seven thirty”."""
+    return _MINUTES_IN_WORDS.get(re.split(r"[\s-]", words.lower())[0], 0)
 
 
 def _past(said: dict[str, str]) -> tuple[int, int]:

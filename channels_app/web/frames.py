@@ -184,6 +184,7 @@ def _message_send(fields: dict[str, Any]) -> TurnRequest:
         tier=_tier(fields),
         policy=_policy(fields),
         temporary=_flag(fields, "temporary", False),
+        literal=_flag(fields, "literal", False),
     )
 
 

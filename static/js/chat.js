@@ -28,7 +28,7 @@ const status = document.getElementById("status");
 const { tell, hush, idle } = watchNotice(document.getElementById("notice"));
 const answerNote = watchAnswerNote(
   document.getElementById("command-note"),
-  (text) => { if (!commands.take(text)) send(text); },
+  (text, literal) => { if (literal || !commands.take(text)) send(text, literal); },
 );
 const personaName = chat.dataset.personaName;
 
@@ -87,7 +87,7 @@ function mustShorten(text) {
   return sentence;
 }
 
-function send(text) {
+function send(text, literal = false) {
   if (mustWait() || mustShorten(text)) return;
   if ("older" in chat.dataset) {
     location.assign(`/c/${chat.dataset.conversation}`);
@@ -107,6 +107,7 @@ function send(text) {
     conversation: chat.dataset.conversation || null,
     parent,
     text,
+    ...(literal && { literal }),
     ...composer.takeRoute(),
   };
   begin(frame, { mine, undo: (keepsText) => {

@@ -35,7 +35,8 @@ export function watchNotice(box) {
  * Watch the note that tells what commands answered.
  *
  * @param {HTMLElement} box
- * @param {(text: string) => void} choose what happens to an answer that is chosen
+ * @param {(text: string, literal: boolean) => void} choose what happens to an answer
+ *   that is chosen; a literal one is a message, whatever it says
  * @returns `show(text, choices)` shows Markdown with a button for each answer that is
  *   waited for; `hush()` takes it away
  */
@@ -59,14 +60,14 @@ export function watchAnswerNote(box, choose) {
   function buttonsFor(choices) {
     const row = document.createElement("p");
     row.className = "choices";
-    row.append(...choices.map(({ text, label }, index) => {
+    row.append(...choices.map(({ text, label, literal }, index) => {
       const button = document.createElement("button");
       button.type = "button";
       button.className = index ? "button" : "button primary";
       button.textContent = label;
       button.addEventListener("click", () => {
         hush();
-        choose(text);
+        choose(text, literal);
       });
       return button;
     }));

@@ -243,7 +243,8 @@ def test_what_a_brief_would_ask_can_be_asked_now(site: Site, open_page: Opener) 
     send(page, "Send me a poem every Friday at noon")
     page.get_by_role("button", name="Only answer it now").click()
     wait_for_answer(page)
-    assert page.locator(".mine .text").inner_text() == "Send me a poem"
+    asked = "Send me a poem every Friday at noon"
+    assert page.locator(".mine .text").inner_text() == asked
     send(page, "yes")
     wait_for_answer(page, 2)  # nothing waits in this conversation
     seen.assert_clean()

@@ -14,7 +14,7 @@ from channels_app.jobs.proposals import Spot
 from channels_app.models import Channel, ChannelRoom, Schedule
 from channels_app.slash_commands import Place, Result, parse, run
 from personas.conversations import start_conversation
-from personas.models import Conversation, Persona
+from personas.models import Conversation, Message, Persona
 from personas.personas import create_persona
 from tests.support.chat import scripted_model
 
@@ -50,7 +50,11 @@ def test_a_wish_becomes_a_brief_by_a_yes_and_not_before(place: Place) -> None:
         "**yes**",
     ):
         assert words in told.text
-    assert [each.text for each in told.choices] == ["/brief yes", "/brief no", PROMPT]
+    assert [(each.text, each.literal) for each in told.choices] == [
+        ("/brief yes", False),
+        ("/brief no", False),
+        (WISH, True),
+    ]
     assert not schedules.schedules_visible_to(place.user).exists()
     (proposal,) = Schedule.objects.all()
     assert proposal.next_at is None
@@ -92,6 +96,19 @@ def test_a_yes_counts_for_an_hour_and_in_its_place_alone(
     assert not proposals.ended().exists()
     Schedule.objects.update(proposed_until=timezone.now() - timedelta(hours=2))
     assert proposals.ended().count() == 1
+
+
+def test_a_yes_to_something_else_sets_nothing_up(place: Place) -> None:
+    say(WISH, place)
+    assert place.conversation is not None
+    Message.objects.create(
+        conversation=place.conversation, owner=place.user, role="user", text="Tea?"
+    )
+    assert say("yes", place) is None
+    assert say("sure", place) is None
+    assert not schedules.schedules_visible_to(place.user).exists()
+    assert say("/brief yes", place) is not None
+    assert schedules.schedules_visible_to(place.user).exists()
 
 
 def test_the_newest_wish_of_a_place_counts(place: Place) -> None:

@@ -9,6 +9,7 @@ from django.test import AsyncClient
 from accounts.models import User
 from channels_app import turns
 from channels_app.api import sse
+from channels_app.models import Schedule
 from personas.models import Conversation, Message
 from routing.backends.base import Finished, TextDelta
 from routing.backends.scripted import playing
@@ -265,6 +266,30 @@ async def test_a_command_is_answered_by_one_event(alice: User, seen: Any) -> Non
     assert (event.type, event.id) == ("command.result", "")
     assert (event.data["command"], event.data["client_id"]) == ("cost", "c")
     assert await seen(Message.objects.count) == 0
+
+
+async def test_plain_words_of_programs_are_messages(alice: User, seen: Any) -> None:
+    text = "Tell me a joke every morning at seven"
+    response = await (await api_of(alice)).post(
+        "/chat", {"persona": "inara", "text": text}
+    )
+
+    assert events_of(await whole(response))[-1].type == "turn.finished"
+    assert await seen(Schedule.objects.count) == 0
+
+
+async def test_what_goes_on_after_a_token_needs_its_scope(
+    alice: User, seen: Any
+) -> None:
+    body = {"persona": "inara", "text": "/brief every day at 7 tell me a joke"}
+    refused = await (await api_of(alice, scopes=["chat"])).post("/chat", body)
+    assert refused.status_code == 403
+    assert "lacks the scope task" in refused.json()["error"]["message"]
+    assert await seen(Schedule.objects.count) == 0
+
+    taken = await (await api_of(alice, scopes=["chat", "task"])).post("/chat", body)
+    (event,) = events_of(await whole(taken))
+    assert "Shall I set up this brief?" in event.data["text"]
 
 
 @pytest.mark.parametrize(

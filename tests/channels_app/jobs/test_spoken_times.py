@@ -40,6 +40,8 @@ JOKE = "Tell me a joke"
         ("weekly on Friday at noon", "0 12 * * 5"),
         ("on the 1st of every month at 9", "0 9 1 * *"),
         ("every month on the 15th at 10:00", "0 10 15 * *"),
+        ("every day at seven thirty", "30 7 * * *"),
+        ("every evening at six forty-five", "45 18 * * *"),
         ("every hour", "0 * * * *"),
         ("hourly", "0 * * * *"),
         ("every 15 minutes", "*/15 * * * *"),
@@ -89,6 +91,22 @@ def test_times_are_read_before_and_after_what_is_asked(
 )
 def test_other_texts_are_ordinary_messages(text: str) -> None:
     assert not asks_for_a_brief(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "every morning at seven twenty tell me the news",
+        "every day at 7 and 19 tell me the news",
+        "every morning and evening tell me the news",
+        "every weekday at 7 UTC tell me the news",
+        "every weekday at 7 New York time tell me the news",
+        "every day at 8 for the next week tell me the news",
+        "every day at 8 until Friday tell me the news",
+    ],
+)
+def test_more_than_is_understood_is_not_guessed_at(text: str) -> None:
+    assert read(text) is None
 
 
 def test_an_hour_that_was_not_said_is_marked() -> None:
