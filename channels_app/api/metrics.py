@@ -12,7 +12,7 @@ from accounts.tokens import ADMIN_SCOPE
 from channels_app.api.auth import Auth
 from channels_app.api.schemas import failing
 from channels_app.care import metrics
-from routing.db_pool import run_in_db_pool
+from routing.db_pool import finish_in_db_pool
 
 router = Router(tags=["Status"], auth=Auth(ADMIN_SCOPE))
 
@@ -25,7 +25,10 @@ FIGURES: Final[dict[str, Any]] = {
     },
 }
 _ONE_AT_A_TIME: Final = asyncio.Lock()
-"""The first scrape may take a while; others must not fill the database pool."""
+"""The first scrape may take a while; others must not fill the database pool.
+
+Whoever goes away meanwhile is let go once the work is done: threads are not stopped.
+"""
 
 
 @router.get(
@@ -40,7 +43,7 @@ async def show(request: HttpRequest) -> HttpResponse:
     Needs the scope `admin`.
     """
     async with _ONE_AT_A_TIME:
-        body, kind = await run_in_db_pool(
+        body, kind = await finish_in_db_pool(
             metrics.written, request.headers.get("Accept", "")
         )
     return HttpResponse(body, content_type=kind)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
+import threading
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.utils import timezone
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics import parser as openmetrics
@@ -15,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as families
 
 from accounts import tokens
 from accounts.models import User
+from channels_app.api import metrics as api_metrics
 from channels_app.care import metrics, metrics_ledger
 from channels_app.care.metrics_ledger import LedgerSums
 from channels_app.care.metrics_values import Names
@@ -393,6 +396,36 @@ async def test_only_administrators_see_the_figures(
     assert await status(await signed_in(alice_session)) == 403
     assert await status(await api_of(admin_user, scopes=["admin"])) == 200
     assert await status(await signed_in(await seen(session_for, admin_user))) == 200
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_scrapes_that_were_given_up_hold_one_thread_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[str] = []
+    let_go = threading.Event()
+
+    def written(accept: str) -> tuple[bytes, str]:
+        begun.append(accept)
+        assert let_go.wait(20)
+        return b"figures", "text/plain"
+
+    monkeypatch.setattr(metrics, "written", written)
+    request = RequestFactory().get("/metrics")
+    scrapes = []
+    for _ in range(4):
+        scrape = asyncio.create_task(api_metrics.show(request))
+        scrapes.append(scrape)
+        done, _pending = await asyncio.wait([scrape], timeout=0.1)
+        assert not done
+        scrape.cancel()
+    await asyncio.sleep(0.1)
+    under_way = len(begun)
+    let_go.set()
+    ends = await asyncio.gather(*scrapes, return_exceptions=True)
+    assert all(isinstance(end, asyncio.CancelledError) for end in ends)
+    assert under_way == len(begun) == 1
+    assert (await api_metrics.show(request)).content == b"figures"
 
 
 @pytest.mark.django_db(transaction=True)
