@@ -67,6 +67,15 @@ def test_a_stop_leaves_the_time_to_drain(path: Path) -> None:
     assert "MemoryDenyWriteExecute" not in service
 
 
+@pytest.mark.parametrize("path", UNITS, ids=NAMES)
+def test_programs_of_the_account_are_found(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    given = "Environment=PATH=%h/.local/bin:/usr/local/bin:/usr/bin:/bin\n"
+    assert given in text
+    # Whoever sets another one in the file has it.
+    assert text.index(given) < text.index("EnvironmentFile=")
+
+
 def test_there_are_a_unit_for_everything_and_one_for_a_worker() -> None:
     commands = [read(path)["Service"]["ExecStart"].split()[-1] for path in UNITS]
     assert sorted(commands) == ["serve", "worker"]
