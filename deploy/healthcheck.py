@@ -15,6 +15,7 @@ import psycopg
 
 WITHIN_S = 4
 SILENT_AFTER_S = 60
+"""As in ``channels_app/jobs/signs.py``, which cannot be loaded without Django."""
 SILENCE = (
     "SELECT extract(epoch FROM now() - last_at)"
     " FROM channels_app_clock WHERE name = 'tick'"

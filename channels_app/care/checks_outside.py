@@ -29,9 +29,14 @@ from routing.models import Host
 from routing.registry import info_for
 
 HOST_WITHIN_S: Final = 8.0
+BEGUN_WITHIN_S: Final = 17.0
+"""After so long no further host is asked: with the last ones that is less than the
+doctor lets this check take."""
 ANSWER_WITHIN_S: Final = 5.0
-AT_ONCE: Final = 8
+AT_ONCE: Final = 32
 """Hosts that are asked at the same time."""
+NO_ANSWER: Final = f"It did not answer within {HOST_WITHIN_S:.0f} s."
+NOT_ASKED: Final = "It was not asked: the others took too long."
 
 
 # --- hosts ----------------------------------------------------------------------------
@@ -69,17 +74,27 @@ def _has_other_models() -> bool:
     return built_in or bool(settings.CORTEX_BUILTIN_URL) or programs.exists()
 
 
-async def _ask(pairs: list[tuple[User, HostInfo]]) -> list[HostReport | None]:
-    """Ask hosts for their models; ``None`` for one that takes too long."""
-    places = asyncio.Semaphore(AT_ONCE)
+async def _ask(pairs: list[tuple[User, HostInfo]]) -> list[HostReport | str]:
+    """Ask hosts for their models; a sentence for one that does not tell them in time.
 
-    async def one(user: User, info: HostInfo) -> HostReport | None:
-        async with places:
-            try:
-                async with asyncio.timeout(HOST_WITHIN_S):
-                    return await list_models(user, info)
-            except TimeoutError:
-                return None
+    Hosts for which no time is left are not asked any more.
+    """
+    places = asyncio.Semaphore(AT_ONCE)
+    latest = asyncio.get_running_loop().time() + BEGUN_WITHIN_S
+
+    async def one(user: User, info: HostInfo) -> HostReport | str:
+        try:
+            async with asyncio.timeout_at(latest):
+                await places.acquire()
+        except TimeoutError:
+            return NOT_ASKED
+        try:
+            async with asyncio.timeout(HOST_WITHIN_S):
+                return await list_models(user, info)
+        except TimeoutError:
+            return NO_ANSWER
+        finally:
+            places.release()
 
     try:
         return await asyncio.gather(*(one(user, info) for user, info in pairs))
@@ -87,15 +102,17 @@ async def _ask(pairs: list[tuple[User, HostInfo]]) -> list[HostReport | None]:
         await net.close()
 
 
-def _about(host: Host, report: HostReport | None) -> Finding:
+def _about(host: Host, report: HostReport | str) -> Finding:
     name = f"host {host.name}"
     cure = f"'Test this host' on its page (number {host.pk}) says more."
-    if report is not None and report.ok:
+    if report == NOT_ASKED:
+        return warn(name, NOT_ASKED, cure)
+    if not isinstance(report, str) and report.ok:
         if host.flagged:
             return warn(name, f"It answers, but is marked: {host.flagged}", cure)
         return ok(name, "It answers.")
-    if report is None:
-        step, detail = "connection", f"It did not answer within {HOST_WITHIN_S:.0f} s."
+    if isinstance(report, str):
+        step, detail = "connection", report
     else:
         failed = next(each for each in report.steps if each.ok is False)
         step, detail = failed.name, failed.detail

@@ -7,18 +7,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
-from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
 from channels_app.care import running
 from channels_app.care.findings import Finding, fail, ok, warn
-from channels_app.jobs import tick
+from channels_app.jobs import signs
 from channels_app.models import Beat, QueuedTask
 from ledger.models import LedgerEntry
 
-WORKER_SILENT_AFTER: Final = timedelta(seconds=60)
-BEATS_MISSED: Final = 3
 WAITS_TOO_LONG: Final = timedelta(hours=1)
 CLOCK_OFF: Final = timedelta(seconds=5)
 FUTURE: Final = timedelta(minutes=1)
@@ -29,8 +26,8 @@ _START: Final = (
 
 def worker() -> Iterator[Finding]:
     """Check that a worker ticks, on whichever machine."""
-    began_at = tick.last_began_at()
-    if began_at is None:
+    now = signs.signs()
+    if now.ticked_at is None:
         served = running.is_served()
         sentence = "No worker has run yet."
         yield (
@@ -38,35 +35,35 @@ def worker() -> Iterator[Finding]:
             if served
             else warn("worker", sentence, "Start Cortex: 'manage.py serve'.")
         )
-    elif timezone.now() - began_at > WORKER_SILENT_AFTER:
-        sentence = f"It last gave a sign of life at {began_at:%Y-%m-%d %H:%M:%S} UTC."
-        yield fail("worker", sentence, _START)
+    elif now.is_silent:
+        moment = f"{now.ticked_at:%Y-%m-%d %H:%M:%S} UTC"
+        yield fail("worker", f"It last gave a sign of life at {moment}.", _START)
     else:
         yield ok("worker", "It ticks.")
 
 
 def is_alive() -> bool:
     """Say whether Cortex runs, as far as can be told."""
-    began_at = tick.last_began_at()
-    ticks = began_at is not None and timezone.now() - began_at <= WORKER_SILENT_AFTER
-    return ticks or running.is_served()
+    return not signs.signs().is_silent or running.is_served()
 
 
 def beat() -> Iterator[Finding]:
-    """Check that the heart beats."""
-    last = Beat.objects.order_by("-id").first()
-    if last is None:
-        yield warn(
-            "heartbeat", "There was none yet.", "The worker beats: 'manage.py serve'."
-        )
+    """Check that the heart beats, by the same rule as ``/status``."""
+    now = signs.signs()
+    if now.beat_at is None:
+        sentence = "None has got to its end yet."
+        if now.first_ticked_at is not None and now.is_late:
+            yield fail("heartbeat", sentence, _START)
+        else:
+            cure = "The worker beats: 'manage.py serve'."
+            yield warn("heartbeat", sentence, cure)
         return
-    moment = last.finished_at or last.alive_at
-    limit = timedelta(seconds=BEATS_MISSED * settings.CORTEX_HEARTBEAT_S)
-    sentence = f"The last one was at {moment:%Y-%m-%d %H:%M:%S} UTC."
-    if timezone.now() - moment > limit:
+    sentence = f"The last one was at {now.beat_at:%Y-%m-%d %H:%M:%S} UTC."
+    newest = Beat.objects.order_by("-id").first()
+    if now.is_late:
         yield fail("heartbeat", sentence, _START)
-    elif last.failed:
-        steps = ", ".join(sorted(last.failed))
+    elif newest is not None and newest.failed:
+        steps = ", ".join(sorted(newest.failed))
         yield warn(
             "heartbeat",
             f"{sentence} These steps failed: {steps}.",

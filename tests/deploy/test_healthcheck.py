@@ -8,7 +8,7 @@ import sys
 
 import psycopg
 
-from channels_app.jobs import tick
+from channels_app.jobs import signs, tick
 from channels_app.models import Clock
 from tests.support.processes import ROOT, free_port
 from tests.support.proxies import DEPLOY
@@ -46,6 +46,8 @@ def test_the_question_is_about_the_clock_of_the_tick() -> None:
     text = PROGRAM.read_text(encoding="utf-8")
     assert f"FROM {Clock._meta.db_table} WHERE name = '{tick.NAME}'" in text
     assert "last_at" in {field.name for field in Clock._meta.fields}
+    limit_s = signs.SILENT_AFTER.total_seconds()
+    assert f"\nSILENT_AFTER_S = {limit_s:.0f}\n" in text
 
 
 def test_a_worker_is_well_while_one_ticks(postgres_url: str) -> None:

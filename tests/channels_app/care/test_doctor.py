@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import io
 import json
@@ -32,7 +33,7 @@ from channels_app.care import (
     running,
 )
 from channels_app.care.findings import Check, Finding, ok
-from channels_app.jobs import tick
+from channels_app.jobs import signs, tick
 from channels_app.models import Beat, Clock, QueuedTask
 from ledger import journal, triggers
 from ledger.models import LedgerEntry
@@ -310,6 +311,27 @@ def test_heartbeats_are_judged_by_their_end(installation: Path, settings: Any) -
     assert found("heartbeat", checks_work.beat).status == "fail"
 
 
+def test_heartbeats_are_judged_as_on_the_status_page(
+    installation: Path, settings: Any
+) -> None:
+    settings.CORTEX_HEARTBEAT_S = 100
+    long_ago = timezone.now() - timedelta(seconds=301)
+    # One that never gets to its end is none, however often it begins.
+    tick.tick(())
+    Clock.objects.update(first_at=long_ago)
+    Beat.objects.create(running=None)
+    assert signs.signs().is_late
+    assert_found(found("heartbeat", checks_work.beat), "fail", "None has got to its")
+    # One that runs may take its time, as for a backup.
+    Beat.objects.create(finished_at=long_ago, running=None)
+    running_now = Beat.objects.create(running=True)
+    assert not signs.signs().is_late
+    assert found("heartbeat", checks_work.beat).status == "ok"
+    running_now.delete()
+    assert signs.signs().is_late
+    assert found("heartbeat", checks_work.beat).status == "fail"
+
+
 def test_tasks_that_wait_long_or_were_given_up_are_counted(alice: User) -> None:
     assert found("queue", checks_work.queue).status == "ok"
     long_ago = timezone.now() - timedelta(hours=2)
@@ -356,6 +378,26 @@ def test_hosts_are_reached_without_calling_a_model(
         "host Own": "warn",
     }
     assert not LedgerEntry.objects.exists()
+
+
+def test_many_hosts_that_are_silent_are_all_told_of(
+    installation: Path, admin_user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(checks_outside, "list_models", silent)
+    monkeypatch.setattr(checks_outside, "HOST_WITHIN_S", 0.3)
+    monkeypatch.setattr(checks_outside, "BEGUN_WITHIN_S", 0.2)
+    for number in range(checks_outside.AT_ONCE + 2):
+        Host.objects.create(name=str(number), type="local_openai", owner=None)
+    findings = list(checks_outside.hosts())
+    assert [each.status for each in findings] == ["fail"] * 32 + ["warn"] * 2
+    assert {each.sentence for each in findings[-2:]} == {checks_outside.NOT_ASKED}
+    (check,) = [each for each in doctor.CHECKS if each.name == "hosts"]
+    monkeypatch.undo()
+    longest_s = checks_outside.BEGUN_WITHIN_S + checks_outside.HOST_WITHIN_S
+    assert longest_s < check.within_s
 
 
 @pytest.mark.django_db
