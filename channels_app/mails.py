@@ -45,6 +45,7 @@ NOT_ACTIVE: Final = "The account is not active."
 NO_SERVER: Final = "No mail server is set up (EMAIL_URL)."
 REFUSED_ADDRESS: Final = "The mail server does not take mails for this address."
 UNREACHABLE: Final = "The mail server cannot be reached."
+NOT_PLAIN: Final = "Mails can be sent only to addresses in plain letters (a to z)."
 BROKE_OFF: Final = "The connection to the mail server broke off."
 
 
@@ -141,7 +142,11 @@ def obstacle(person: User) -> str:
         return NO_SERVER
     if not person.is_active:
         return NOT_ACTIVE
-    return "" if person.email else NO_ADDRESS
+    if not person.email:
+        return NO_ADDRESS
+    # Django would write such a name in another way, which is nobody's address.
+    name, _, _ = person.email.rpartition("@")
+    return "" if name.isascii() else NOT_PLAIN
 
 
 # --- to the mail server -------------------------------------------------------
@@ -205,6 +210,8 @@ def _error_of(error: Exception) -> DeliveryError:
         code = error.smtp_code
         sentence = f"The mail server answered {code}."
         return DeliveryError(sentence, status=code, retryable=code < PERMANENT)
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return DeliveryError(NOT_PLAIN, retryable=False)
     return DeliveryError(BROKE_OFF, retryable=True, may_have_arrived=True)
 
 

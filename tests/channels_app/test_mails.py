@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import smtplib
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -128,6 +129,27 @@ async def test_what_is_refused_for_good_is_given_up(
     server.refuse[command] = code
     row = await send(alice, times=2)
     assert (row.state, row.attempts, row.error) == (State.FAILED, 1, sentence)
+
+
+async def test_an_address_in_other_letters_is_not_tried(
+    alice: User, server: MailServer
+) -> None:
+    alice.email = "jürgen@example.org"
+    await now(alice.save)
+    row = await send(alice, times=2)
+    assert (row.state, row.error) == (State.FAILED, mails.NOT_PLAIN)
+    assert server.commands == []
+
+
+async def test_letters_that_the_server_does_not_take_are_not_tried_again(
+    alice: User, server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise smtplib.SMTPNotSupportedError
+
+    monkeypatch.setattr(smtplib.SMTP, "sendmail", refuse)
+    row = await send(alice, times=2)
+    assert (row.state, row.attempts, row.error) == (State.FAILED, 1, mails.NOT_PLAIN)
 
 
 async def test_a_server_that_is_away_is_asked_eight_times(
