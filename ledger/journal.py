@@ -94,19 +94,27 @@ def last() -> tuple[int, str]:
         line, _ = _tail(descriptor)
     finally:
         os.close(descriptor)
+    return _row_of(line)
+
+
+def _row_of(line: bytes) -> tuple[int, str]:
     if not line.strip():
         return 0, ""
     try:
         found = json.loads(line)
         return int(found["id"]), str(found["hash"])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         raise ValueError(f"The last line of {FILE_NAME} cannot be read.") from None
 
 
 def last_id_in(descriptor: int) -> int:
-    """Return the id of the row that the journal ends with; 0 when it is empty."""
-    line = _last_line(descriptor)
-    return int(json.loads(line)["id"]) if line.strip() else 0
+    """Return the id of the row that the journal ends with; 0 when it is empty.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: Its last line is damaged.
+    """
+    return _row_of(_last_line(descriptor))[0]
 
 
 def write(descriptor: int, records: Iterable[dict[str, Any]]) -> None:
@@ -135,7 +143,7 @@ def append(entry: LedgerEntry) -> None:
             if last + 1 < entry.id:
                 catch_up(descriptor, last, entry.id)
             write(descriptor, [journal_record(entry)])
-    except (OSError, ValueError, KeyError, TypeError, Error) as error:
+    except (OSError, ValueError, Error) as error:
         log.error("Row %d is not yet in %s: %s", entry.id, FILE_NAME, error)
 
 
@@ -156,8 +164,11 @@ def catch_up(descriptor: int, last: int, before: int) -> int:
 def fill_gaps() -> int:
     """Write the rows that the journal lacks at its end; return how many.
 
-    Idempotent, and cheap when nothing is missing. Raises ``OSError`` when the file
-    cannot be written.
+    Idempotent, and cheap when nothing is missing.
+
+    Raises:
+        OSError: The file cannot be written.
+        ValueError: Its last line is damaged.
     """
     head_id = LedgerEntry.objects.order_by("-id").values_list("id", flat=True).first()
     if not head_id:

@@ -30,6 +30,7 @@ from ledger import journal
 from ledger.records import timestamp
 
 _STAGING = ".backup-"
+_PART = ".part"
 WITHOUT_KEY = (
     "without it, stored secrets and the ledger's previews cannot be read after a "
     "restore on another machine."
@@ -65,11 +66,11 @@ def write(
     """
     target = target.absolute()
     _refuse_existing(target, overwrite)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part = target.with_name(f".{target.name}.{os.getpid()}{_PART}")
     try:
-        with _alone(), _staging() as staging:
-            found, notes = _copy_database(staging)
-            notes += _copy_journal(staging, found)
+        with _alone(part), _staging() as staging:
+            found = _copy_database(staging)
+            notes = _copy_journal(staging, found)
             files = [
                 (archive.DATABASE[connection.vendor], staging / "database"),
                 (archive.JOURNAL, staging / archive.JOURNAL),
@@ -77,8 +78,8 @@ def write(
                 *_media_members(staging),
             ]
             manifest = archive.write(part, _manifest(found), files)
-        _refuse_existing(target, overwrite)
-        part.replace(target)
+            _refuse_existing(target, overwrite)
+            part.replace(target)
     except OSError as error:
         raise BackupFailed(
             f"The backup {target} could not be written: {error.strerror or error}."
@@ -99,13 +100,25 @@ def _refuse_existing(target: Path, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Write one backup at a time."""
-    with open(Path(settings.DATA_DIR) / "backup.lock", "w", encoding="ascii") as file:
+def _alone(part: Path) -> Iterator[None]:
+    """Write one backup at a time.
+
+    The lock's file names the part that is being written, wherever that is: the next
+    one removes what a crash has left, for it holds every conversation.
+    """
+    path = Path(settings.DATA_DIR) / "backup.lock"
+    with open(path, "a+", encoding="utf-8", errors="surrogateescape") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise BackupFailed("Another backup is being written just now.") from None
+        file.seek(0)
+        left = file.read()
+        if left.endswith(_PART):
+            Path(left).unlink(missing_ok=True)
+        file.truncate(0)
+        file.write(str(part))
+        file.flush()
         yield
 
 
@@ -134,11 +147,16 @@ def _manifest(found: Contents) -> archive.Manifest:
 # --- the members ----------------------------------------------------------------------
 
 
-def _copy_database(staging: Path) -> tuple[Contents, list[str]]:
+def _copy_database(staging: Path) -> Contents:
     target = staging / "database"
     if connection.vendor == "sqlite":
         dumps.copy_sqlite(str(connection.settings_dict["NAME"]), target)
-        return contents.of_sqlite(target), []
+        if not contents.is_sound(target):
+            raise BackupFailed(
+                "The database is damaged, so no backup of it was written; restore an "
+                "earlier one."
+            )
+        return contents.of_sqlite(target)
     program = dumps.find_program("pg_dump")
     if program is None:
         raise BackupFailed(
@@ -147,12 +165,19 @@ def _copy_database(staging: Path) -> tuple[Contents, list[str]]:
         )
     with contents.postgresql_snapshot() as (snapshot, found):
         dumps.dump_postgresql(program, connection, target, snapshot)
-    return found, []
+    return found
 
 
 def _copy_journal(staging: Path, found: Contents) -> list[str]:
-    """Copy ``ledger.jsonl`` up to the head of the copied database."""
-    journal.fill_gaps()
+    """Copy ``ledger.jsonl`` up to the head of the copied database.
+
+    One that is damaged is copied whole: it may be the only trace of something.
+    """
+    try:
+        journal.fill_gaps()
+    except ValueError as fault:
+        shutil.copyfile(journal.path(), staging / archive.JOURNAL)
+        return [f"{fault} It is inside as it is; run 'manage.py ledger verify'."]
     target = staging / archive.JOURNAL
     if journal.path().exists():
         shutil.copyfile(journal.path(), target)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from django.db import connection, connections
+from django.db import connection
 
 from ledger.canonical import GENESIS
 from ledger.triggers import TABLE as LEDGER_TABLE
@@ -73,6 +73,19 @@ def of_sqlite(path: Path) -> Contents:
         return of_cursor(base.cursor(), "sqlite")
 
 
+def is_sound(path: Path) -> bool:
+    """Say whether SQLite finds nothing wrong with a file.
+
+    Source: SQLite documentation, "PRAGMA quick_check".
+    """
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as base:
+            found: tuple[str] = base.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error:
+        return False
+    return found == ("ok",)
+
+
 def of_database() -> Contents:
     """Count what the installation's database holds."""
     with connection.cursor() as cursor:
@@ -85,7 +98,7 @@ def postgresql_snapshot() -> Iterator[tuple[str, Contents]]:
 
     Source: PostgreSQL documentation, "Snapshot Synchronization Functions".
     """
-    own = connections.create_connection(connection.alias)
+    own = connection.copy()
     try:
         with own.cursor() as cursor:
             cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

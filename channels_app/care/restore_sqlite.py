@@ -142,15 +142,9 @@ _ENDINGS: Final = ("", "-wal", "-shm", "-journal")
 
 
 def _check(path: Path, wanted: Contents) -> None:
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as base:
-            sound = base.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
-        found = contents.of_sqlite(path)
-    except sqlite3.Error:
-        sound = False
-    if not sound:
+    if not contents.is_sound(path):
         raise BadArchive("The database in the backup is damaged.")
-    if found != wanted:
+    if contents.of_sqlite(path) != wanted:
         raise BadArchive("The database in the backup is not what its manifest says.")
 
 

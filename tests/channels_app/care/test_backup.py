@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import stat
+import subprocess
+import sys
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +17,14 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts.models import AuditEvent, User
-from channels_app.care import archive, backup
+from channels_app.care import archive, backup, nightly
 from channels_app.care.errors import BackupFailed
 from ledger import journal
 from ledger.models import LedgerEntry
+from tests.support.damage import damaged
+from tests.support.environment import clean_environment
 from tests.support.ledger import book
+from tests.support.processes import ROOT
 
 
 def run(*words: str) -> str:
@@ -110,9 +116,66 @@ def test_backup_to_nowhere_is_one_sentence(
 
 
 def test_two_backups_at_once_are_refused(installation: Path) -> None:
-    with backup._alone(), pytest.raises(BackupFailed, match="Another backup"):
+    with (
+        backup._alone(installation / "x"),
+        pytest.raises(BackupFailed, match="Another backup"),
+    ):
         backup.write(installation.parent / "all.tar.gz")
     assert not (installation.parent / "all.tar.gz").exists()
+
+
+only_sqlite = pytest.mark.skipif(
+    "connection.vendor != 'sqlite'", reason="damages a SQLite file"
+)
+
+
+@only_sqlite
+def test_damaged_database_is_no_backup_and_pushes_none_out(
+    installation: Path, alice: User, settings: Any
+) -> None:
+    settings.CORTEX_BACKUP_KEEP = 1
+    kept = nightly.run(datetime(2030, 1, 1, tzinfo=UTC))
+    with damaged("accounts_user"):
+        with pytest.raises(BackupFailed, match="The database is damaged"):
+            nightly.run(datetime(2030, 1, 2, tzinfo=UTC))
+        assert list((installation / "backups").iterdir()) == [kept]
+    nightly.run(datetime(2030, 1, 3, tzinfo=UTC))
+    assert not kept.exists()
+
+
+def test_part_of_a_backup_that_was_cut_off_is_removed_by_the_next(
+    installation: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import os, django; django.setup()\n"
+        "from channels_app.care import archive, backup\n"
+        "backup._copy_database = lambda _: None\n"
+        "backup._copy_journal = backup._media_members = lambda *_: []\n"
+        "backup._manifest = lambda _: None\n"
+        "archive.write = lambda part, *_: (part.write_text('half'), os._exit(9))\n"
+        f"backup.write(backup.Path({str(tmp_path / 'usb.tar.gz')!r}))"
+    )
+    environment = clean_environment(
+        installation, DJANGO_SETTINGS_MODULE="cortex_site.settings"
+    )
+    killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment)
+    assert killed.returncode == 9
+    (part,) = tmp_path.glob(".usb*")
+    assert part.read_text() == "half"
+    backup.write(installation.parent / "all.tar.gz")
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("line", ["{}", "[]", '{"id":"x","hash":""}', "nonsense"])
+def test_journal_with_a_bad_last_line_is_inside_as_it_is(
+    installation: Path, line: str
+) -> None:
+    book()
+    with open(journal.path(), "a") as file:
+        file.write(f"{line}\n")
+    report = backup.write(installation.parent / "all.tar.gz")
+    assert "last line of ledger.jsonl cannot be read. It is inside" in report.notes[0]
+    assert read(report.path, "ledger.jsonl") == journal.path().read_bytes()
 
 
 def test_backup_clears_away_what_a_crash_left(installation: Path) -> None:
