@@ -99,6 +99,8 @@ class QueuedTask(models.Model):
 
     is_new = False
     """Whether ``enqueue`` has just made the row; not stored."""
+    lost = False
+    """Whether whoever works at it has lost its lease; not stored."""
 
     class Meta:
         ordering = ["-created_at", "id"]

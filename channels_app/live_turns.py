@@ -59,7 +59,7 @@ class LiveTurn:
         self.task: asyncio.Task[None] | None = None
         self.stop_asked = False
         self.cut_off = False
-        """Nobody asked for the stop: the process ends."""
+        """Nobody asked for the stop: the process ends, or others write from now on."""
         self.chars = 0
         self.seams: list[Seam] = []
         self.asked = ""
@@ -120,7 +120,7 @@ class LiveTurn:
     def stop(self, *, cut_off: bool = False) -> None:
         """End the upstream call; the turn then ends by itself with the text it has.
 
-        ``cut_off``: nobody wants that, but this process ends.
+        ``cut_off``: nobody wants that, but this process ends or must write no more.
         """
         self.cut_off = cut_off and not self.stop_asked
         self.stop_asked = True
@@ -171,10 +171,10 @@ def add(live: LiveTurn) -> None:
         _Process.keeper = spawn(_keep(), "keeper of running turns")
 
 
-def stop_local(turn: uuid.UUID) -> None:
-    """Stop a turn if it runs in this process."""
+def stop_local(turn: uuid.UUID, *, cut_off: bool = False) -> None:
+    """Stop a turn if it runs in this process; ``cut_off``: nobody asked for that."""
     if live := RUNNING.get(turn):
-        live.stop()
+        live.stop(cut_off=cut_off)
 
 
 async def _keep() -> None:

@@ -49,7 +49,14 @@ async def do_task(user_id: int, request: UnstoredRequest) -> TaskResult:
         TurnError: It failed, was refused or was stopped; ``turns.start_unstored`` says
             what else can stand in the way.
     """
-    stream = await turns.start_unstored(user_id, request)
+    return await result_of(user_id, await turns.start_unstored(user_id, request))
+
+
+async def result_of(user_id: int, stream: TurnStream) -> TaskResult:
+    """Return what comes of a task that was begun; a caller who is cancelled ends it.
+
+    Raises ``TurnError``: it failed or was stopped.
+    """
     finished = await _read_to_the_end(user_id, stream)
     usage = finished["usage"] or {}
     cost = finished["cost_usd"]

@@ -95,9 +95,14 @@ def refresh_alive(
 
 
 def end(turn: uuid.UUID, ending: Ending) -> None:
-    """Save how an answer ended; does nothing when its row was deleted meanwhile."""
+    """Save how an answer ended, unless it has an end already or was deleted.
+
+    What was ended for a process that had seemed dead is booked, and perhaps asked for
+    again: when that process is back it changes nothing.
+    """
     usage = ending.usage or Usage()
-    Message.objects.filter(pk=turn).update(
+    written = Message.objects.filter(pk=turn, state=Message.State.GENERATING)
+    written.update(
         text=ending.text,
         seams=list(ending.seams),
         state=ending.outcome,

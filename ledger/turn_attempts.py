@@ -42,3 +42,25 @@ def cost_of_turns(turns: Collection[uuid.UUID]) -> int | None:
                 return None
             total += cost  # an adjustment holds the difference
     return None if any(is_open.values()) else total
+
+
+def charged_to_turns(turns: Collection[uuid.UUID]) -> int | None:
+    """Return what calls of these turns have cost that are paid one by one.
+
+    In nano-dollars. One that is open counts with what was reserved for it, which is
+    the most that it may cost. ``None`` when the cost of one is unknown.
+    """
+    rows = LedgerEntry.objects.filter(
+        turn_id__in=turns, billing=LedgerEntry.Billing.METERED
+    )
+    amounts: dict[uuid.UUID, list[int | None]] = {}
+    for row in rows.order_by("id"):
+        if row.kind == LedgerEntry.Kind.RESERVE:
+            amounts[row.attempt_id] = [row.reserved_nano_usd]
+        elif row.kind == LedgerEntry.Kind.ADJUST:  # holds the difference
+            amounts[row.attempt_id].append(row.cost_nano_usd)
+        else:
+            amounts[row.attempt_id] = [row.cost_nano_usd]
+    charged = [each for call in amounts.values() for each in call]
+    known = [each for each in charged if each is not None]
+    return sum(known) if len(known) == len(charged) else None

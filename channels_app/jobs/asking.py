@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from accounts.models import User
-from channels_app import single_tasks
+from channels_app import single_tasks, turns
 from channels_app.errors import TurnError
+from channels_app.jobs.costs import left_of_cap
 from channels_app.jobs.kinds import Done, TaskFailed, attempt_turn
 from channels_app.jobs.task_ids import shown_id
+from channels_app.jobs.task_turns import begun
 from channels_app.models import QueuedTask
 from channels_app.turn_requests import Tier, UnstoredRequest
 from channels_app.webhooks import announcing
@@ -48,18 +50,19 @@ async def _ask(task: QueuedTask, tier: Tier | None) -> Done:
             what may pass by itself; a wrong key, an empty budget or a missing model
             waits for somebody to see to it.
     """
-    persona = await run_in_db_pool(_persona_name, task)
+    persona, cap = await run_in_db_pool(_persona_and_cap, task)
     request = UnstoredRequest(
         messages=(PromptMessage("user", task.text),),
         persona=persona,
         tier=tier,
         channel=CHANNEL,
         background=True,
-        max_cost_nano_usd=task.cap_nano_usd,
+        max_cost_nano_usd=cap,
         turn=attempt_turn(task),
     )
+    stream = await begun(lambda: turns.start_unstored(task.owner_id, request))
     try:
-        found = await single_tasks.do_task(task.owner_id, request)
+        found = await single_tasks.result_of(task.owner_id, stream)
     except TurnError as error:
         raise TaskFailed(error.code, error.message, error.retryable) from None
     # The cost is left to the ledger, which knows of every attempt.
@@ -69,6 +72,11 @@ async def _ask(task: QueuedTask, tier: Tier | None) -> Done:
         input_tokens=found.input_tokens,
         output_tokens=found.output_tokens,
     )
+
+
+def _persona_and_cap(task: QueuedTask) -> tuple[str | None, int | None]:
+    """Return who does an attempt and what it may cost, ``None`` = no cap."""
+    return _persona_name(task), left_of_cap(task, task.cap_nano_usd)
 
 
 def _persona_name(task: QueuedTask) -> str | None:

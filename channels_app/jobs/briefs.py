@@ -17,13 +17,15 @@ from uuid import UUID
 from django.db import transaction
 
 from channels_app import turns
-from channels_app.bots.answering import BUSY, BUSY_PAUSES_S, LOOK_EVERY_S
+from channels_app.bots.answering import LOOK_EVERY_S
 from channels_app.bots.asking import CUT_OFF
 from channels_app.bots.endings import BROKEN_OFF, EMPTY
 from channels_app.errors import RETRYABLE, TurnError
 from channels_app.jobs import schedules
 from channels_app.jobs.brief_turns import again_id, answers_of, first_id
+from channels_app.jobs.costs import left_of_cap
 from channels_app.jobs.kinds import Done, TaskFailed
+from channels_app.jobs.task_turns import begun, cut_off_when_lost, start_stored
 from channels_app.live_turns import spawn
 from channels_app.models import QueuedTask, Schedule
 from channels_app.turn_requests import RetryRequest, Tier, TurnRequest
@@ -48,6 +50,7 @@ _CANCELLED = QueuedTask.State.CANCELLED
 async def work(task: QueuedTask) -> Done:
     """Have a brief answered; cancelled by its owner, the model's call ends.
 
+    So it does when the lease is lost, because somebody else may answer from then on.
     Whoever cancels it for another reason leaves the turn running: the end of the
     process sees to it, or the next attempt waits for it.
 
@@ -57,6 +60,8 @@ async def work(task: QueuedTask) -> Done:
     try:
         answer = await _answer(task)
     except asyncio.CancelledError:
+        if task.lost:  # the turn was stopped on the spot
+            raise
         ending = spawn(_stop_if_asked(task), f"stop of {task.pk}")
         for _ in range(2):  # cancelled once more, it still ends
             with suppress(asyncio.CancelledError):
@@ -78,27 +83,15 @@ async def _answer(task: QueuedTask) -> Message:
 async def _asked_or_found(task: QueuedTask) -> Message:
     step = await run_in_db_pool(next_step, task)
     if isinstance(step, UUID):
-        return await _ended(task.owner_id, step)
-    started = await _start(task.owner_id, step)
+        with cut_off_when_lost(task, step):
+            return await _ended(task.owner_id, step)
+    started = await begun(lambda: start_stored(task, step))
     assert started.turn is not None  # noqa: S101  an answer was asked for
-    if started.stream is not None:
-        async for _ in started.stream.read():
-            pass
-    return await _ended(task.owner_id, started.turn)
-
-
-async def _start(
-    user_id: int, request: TurnRequest | RetryRequest
-) -> turns.StartedTurn:
-    """Start the turn, after the one that is being written in the conversation."""
-    for pause_s in (*BUSY_PAUSES_S, None):
-        try:
-            return await turns.start_turn(user_id, request)
-        except TurnError as error:
-            if pause_s is None or turns.draining() or error.code not in BUSY:
-                raise TaskFailed(error.code, error.message, error.retryable) from None
-            await asyncio.sleep(pause_s)
-    raise AssertionError("unreachable")
+    with cut_off_when_lost(task, started.turn):
+        if started.stream is not None:
+            async for _ in started.stream.read():
+                pass
+        return await _ended(task.owner_id, started.turn)
 
 
 async def _ended(user_id: int, turn: UUID) -> Message:
@@ -170,7 +163,8 @@ def next_step(task: QueuedTask) -> UUID | TurnRequest | RetryRequest:
     there is an answer.
 
     Raises:
-        TaskFailed: The brief, its owner's account or its persona is gone.
+        TaskFailed: The brief, its owner's account or its persona is gone, or its cap
+            is used up.
     """
     with transaction.atomic():
         schedule = _schedule(task)
@@ -231,7 +225,7 @@ def _request(
         "channel": CHANNEL,
         "alone": not conversation.shared,
         "background": True,
-        "max_cost_nano_usd": schedule.cap_nano_usd,
+        "max_cost_nano_usd": left_of_cap(task, schedule.cap_nano_usd),
     }
     if answers and answers[-1].conversation_id == conversation.pk:
         last = answers[-1].pk

@@ -50,7 +50,8 @@ class TaskFailed(Exception):
 Work = Callable[[QueuedTask], Awaitable[Done]]
 """Does a task. It may be called again for the same task, also while an earlier attempt
 whose lease was lost still ends, and it may be cancelled at any moment: then it must end
-its model call."""
+its model call. Where ``task.lost`` is set then, it has to do so without the database,
+which may be what is out of reach."""
 Ended = Callable[[QueuedTask], None]
 """Told, in the same transaction, that a task has ended for good, in whichever state."""
 

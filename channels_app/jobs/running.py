@@ -229,6 +229,7 @@ class Runner:
         if held.why is None and not held.work.done():
             logger.info("task %s is ended: %s", held.task.pk, why.value)
             held.why = why
+            held.task.lost = why is Why.LOST
             held.work.cancel()
 
 

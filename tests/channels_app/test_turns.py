@@ -270,6 +270,23 @@ async def test_the_call_of_an_abandoned_answer_is_booked_by_its_text(
     assert answer.cost_nano_usd == closing.cost_nano_usd
 
 
+async def test_the_late_end_of_an_answer_that_seemed_abandoned_changes_nothing(
+    alice: User,
+) -> None:
+    with playing(scripted=LASTING):
+        started = await start(alice)
+        await first_text(started.stream)
+        reading = asyncio.create_task(end_of(started.stream))
+        await turns.run_in_db_pool(interrupt_abandoned, -60)
+        before = await message(started.turn)
+        live_turns.stop_local(started.turn)
+        async with asyncio.timeout(10):
+            assert (await reading)["outcome"] == "interrupted"
+    after = await message(started.turn)
+    assert (after.state, after.error_code) == ("interrupted", "internal")
+    assert (after.text, after.finished_at) == (before.text, before.finished_at)
+
+
 async def test_a_turn_whose_process_died_may_be_asked_for_again(alice: User) -> None:
     answer = await turns.run_in_db_pool(abandoned, alice, alive_at=None)
     with pytest.raises(TurnError) as caught:

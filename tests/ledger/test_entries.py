@@ -12,8 +12,9 @@ from django.utils import timezone
 from ledger import canonical, entries, open_attempts
 from ledger.errors import AlreadyClosed, NotReserved
 from ledger.models import LedgerEntry, LedgerPreview
+from ledger.turn_attempts import charged_to_turns
 from ledger.types import Prices, Settlement
-from tests.support.ledger import book, make_reservation
+from tests.support.ledger import book, make_caller, make_reservation
 
 pytestmark = pytest.mark.django_db
 
@@ -171,3 +172,25 @@ def test_open_attempts_lists_those_of_one_turn() -> None:
     assert row.attempt_id == first.attempt_id
     entries.release(first.attempt_id)
     assert entries.open_attempts(first.caller.turn_id) == []
+
+
+def test_what_was_charged_to_turns_counts_each_paid_call_once() -> None:
+    caller = make_caller()
+    turns = [caller.turn_id] if caller.turn_id else []
+    assert charged_to_turns(turns) == 0
+    attempt = book(caller=caller, input_tokens=10, output_tokens=2)
+    booked = 10 * 3000 + 2 * 15000
+    book(caller=caller, prices=Prices.local(), input_tokens=None)
+    book(input_tokens=10, output_tokens=2)  # another turn
+    assert charged_to_turns(turns) == booked
+    entries.adjust(attempt, note="A credit.", cost_nano_usd=-1000)
+    assert charged_to_turns(turns) == booked - 1000
+
+
+def test_a_call_that_is_open_is_charged_with_its_reservation() -> None:
+    reservation = make_reservation()
+    turns = [reservation.caller.turn_id] if reservation.caller.turn_id else []
+    entries.reserve(reservation)
+    assert charged_to_turns(turns) == 1000 * 3000 + 100 * 15000
+    assert entries.release_stale(older_than_s=-1) == 1
+    assert charged_to_turns(turns) is None

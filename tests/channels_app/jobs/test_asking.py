@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from channels_app import single_tasks
+from channels_app import single_tasks, turns
 from channels_app.errors import TurnError
-from channels_app.jobs import leases, queue
+from channels_app.jobs import leases, queue, task_turns
 from channels_app.jobs.kinds import Done, TaskFailed, attempt_turn, work_of
 from channels_app.jobs.queue import NewTask
 from channels_app.live_turns import RUNNING
@@ -24,7 +24,7 @@ from routing.backends.base import (
     UsageReported,
 )
 from routing.backends.scripted import calls, playing
-from routing.models import Host
+from routing.models import Host, Model
 from tests.support.chat import scripted_model
 from tests.support.chat_fixtures import *  # noqa: F403
 
@@ -157,7 +157,7 @@ async def test_only_what_may_pass_by_itself_is_tried_again(
     async def fail(*_: object) -> None:
         raise TurnError(code, "It is so.")
 
-    monkeypatch.setattr(single_tasks, "do_task", fail)
+    monkeypatch.setattr(single_tasks, "result_of", fail)
     error = await failure(await seen(lambda: claimed(alice)))
     assert (error.code, error.sentence) == (code, "It is so.")
     assert error.retryable is retryable
@@ -186,6 +186,77 @@ async def test_a_persona_that_is_gone_is_named(
 
     assert (error.code, error.retryable) == ("not_found", False)
     assert error.sentence == "The persona of this task is gone."
+
+
+async def test_a_cap_holds_for_all_attempts(alice: User, seen: Any) -> None:
+    broken = [UsageReported(Usage(1000, 0)), TextDelta("4"), ConnectionFailed("gone")]
+    task = await seen(lambda: claimed(alice, cap_nano_usd=3_500_000))
+    with playing(small=broken, middle=REFUSED):
+        assert (await failure(task)).retryable
+    spent = await seen(queue.cost_of, task)
+
+    def again() -> QueuedTask:
+        leases.settle_failed(task, "internal", "No.", retryable=False)
+        found = leases.claim_this("test", queue.retry(task).pk)
+        assert found is not None
+        return found
+
+    second = await seen(again)
+    with playing(small=DONE):
+        await work_of(second)(second)
+        left = calls[0].max_output_tokens
+    assert 0 < left <= (3_500_000 - spent) // 2_000
+
+    await seen(lambda: QueuedTask.objects.update(cap_nano_usd=spent))
+    await seen(second.refresh_from_db)
+    error = await failure(second)
+    assert (error.code, error.retryable) == ("budget_exceeded", False)
+    assert "earlier attempts have cost" in error.sentence
+
+
+async def test_a_cap_and_an_attempt_of_unknown_cost_do_not_go_together(
+    alice: User, seen: Any
+) -> None:
+    task = await seen(lambda: claimed(alice, cap_nano_usd=1_000_000_000))
+    unpriced = Model.objects.filter(label="small")
+    await seen(lambda: unpriced.update(input_price_nano_usd_per_mtok=None))
+    with playing(small=[TextDelta("4"), ConnectionFailed("gone")], middle=REFUSED):
+        assert (await failure(task)).retryable
+    error = await failure(task)
+    assert (error.code, error.retryable) == ("budget_exceeded", False)
+    assert "is not known" in error.sentence
+
+
+async def test_more_tasks_than_a_person_may_have_answers_wait(
+    alice: User, seen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "MAX_TURNS_PER_PERSON", 1)
+    monkeypatch.setattr(task_turns, "ROOM_EVERY_S", 0.01)
+    refused = 0
+    check = turns._check_room
+
+    def counting(user_id: int) -> None:
+        nonlocal refused
+        try:
+            check(user_id)
+        except TurnError:
+            refused += 1
+            raise
+
+    monkeypatch.setattr(turns, "_check_room", counting)
+    with playing(small=[[TextDelta("1"), 60.0, Finished()], DONE]):
+        first, second = [await seen(lambda: claimed(alice)) for _ in range(2)]
+        long = asyncio.ensure_future(work_of(first)(first))
+        async with asyncio.timeout(20):
+            while not calls:
+                await asyncio.sleep(0.01)
+            waiting = asyncio.ensure_future(work_of(second)(second))
+            while refused < 20:
+                await asyncio.sleep(0.01)
+            assert len(calls) == 1
+            long.cancel()
+            assert (await waiting).result == "42"
+            await asyncio.gather(long, return_exceptions=True)
 
 
 async def test_cancelling_it_ends_the_models_call(alice: User, seen: Any) -> None:

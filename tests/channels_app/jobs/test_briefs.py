@@ -7,14 +7,24 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from accounts.models import User
 from channels_app import mails, turns
 from channels_app.bots import endings, outbox
-from channels_app.jobs import brief_delivery, leases, queue, rescuing, schedules, slots
+from channels_app.jobs import (
+    brief_delivery,
+    briefs,
+    leases,
+    queue,
+    rescuing,
+    schedules,
+    slots,
+)
 from channels_app.jobs.briefs import STOPPED, next_step, work
-from channels_app.jobs.running import Runner
+from channels_app.jobs.running import Runner, Why
+from channels_app.live_turns import RUNNING
 from channels_app.models import (
     Channel,
     ChannelRoom,
@@ -30,10 +40,18 @@ from channels_app.webhooks.announcing import payload_kept
 from personas.conversations import delete_conversation, start_conversation
 from personas.files import save_file
 from personas.models import Conversation, Message, Persona
-from routing.backends.base import BadRequest, ConnectionFailed, Finished, TextDelta
+from routing.backends.base import (
+    BadRequest,
+    ConnectionFailed,
+    Finished,
+    TextDelta,
+    Usage,
+    UsageReported,
+)
 from routing.backends.scripted import calls, playing
 from routing.breakers import BREAKERS
 from routing.db_pool import run_in_db_pool
+from routing.models import Host, Model
 from tests.support.bots import TestAdapter, make_room
 from tests.support.briefs import WORKER, make_brief, moment, run_all, run_now
 
@@ -202,12 +220,79 @@ async def test_another_attempt_waits_for_the_answer_that_is_written(
         first = asyncio.create_task(work(task))
         await until(is_written)
         await seen(lose_worker)
-        first.cancel()  # because its lease was lost
+        first.cancel()  # and it has not noticed that
         (ended,) = await run_all("worker-2")
         await asyncio.gather(first, return_exceptions=True)
 
     assert (ended.state, ended.result) == (State.DONE, "one")
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("starting", [True, False])
+async def test_a_run_whose_lease_is_lost_ends_its_call(
+    brief: Schedule, seen: Seen, monkeypatch: pytest.MonkeyPatch, starting: bool
+) -> None:
+    async def unreachable(*_: object) -> None:
+        raise OperationalError("The database is away.")
+
+    lasting = [TextDelta("one "), 20.0, Finished()]
+    with playing(scripted=[lasting, [TextDelta("whole"), Finished()]]):
+        await seen(schedules.run_now, brief)
+        (task,) = await seen(leases.claim, WORKER, 1)
+        runner = Runner(WORKER)
+        running = asyncio.create_task(runner.work_at(task))
+        await until_async(lambda: bool(turns._STARTING if starting else calls))
+        (held,) = runner._held
+        with monkeypatch.context() as patch:
+            patch.setattr(briefs, "run_in_db_pool", unreachable)
+            runner._end(held, Why.LOST)
+            await running
+        await until_async(lambda: not (RUNNING or turns._STARTING))
+        assert not any(call.finished for call in calls)
+
+        await seen(make_due)
+        (ended,) = await run_all("worker-2")
+
+    assert (ended.state, ended.result) == (State.DONE, "whole")
+    first, second = await seen(answers)
+    assert (first.state, first.error_code) == ("interrupted", "internal")
+    assert second.parent_id == first.parent_id
+
+
+async def until_async(condition: Callable[[], Any]) -> None:
+    """Wait for what this process knows without the database."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def test_a_cap_holds_for_all_attempts_of_a_run(
+    brief: Schedule, seen: Seen
+) -> None:
+    def set_prices() -> None:
+        Model.objects.update(
+            input_price_nano_usd_per_mtok=10**9, output_price_nano_usd_per_mtok=10**9
+        )
+        Host.objects.update(is_local=False)
+        Schedule.objects.update(cap_nano_usd=2_500_000)
+
+    await seen(set_prices)
+    paid = [UsageReported(Usage(1000, 0)), ConnectionFailed("gone")]
+    with playing(scripted=paid):
+        ended = await run_now(brief)
+        for _ in range(4):
+            if ended.state == State.PENDING:
+                BREAKERS.clear()
+                await seen(make_due)
+                (ended,) = await run_all()
+        count = len(calls)
+        await seen(queue.retry, ended)
+        (again,) = await run_all()
+        assert len(calls) == count
+
+    for each in (ended, again):
+        assert (each.state, each.error_code) == (State.FAILED, "budget_exceeded")
+        assert each.cost_nano_usd and each.cost_nano_usd <= 2_500_000
 
 
 async def test_what_the_end_of_cortex_cuts_off_is_asked_for_once_more(
