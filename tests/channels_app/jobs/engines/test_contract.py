@@ -131,10 +131,8 @@ async def test_what_is_queued_begins_without_waiting_for_the_next_look(
     rare_looks: None, hall: Hall
 ) -> None:
     hall.start()
-    await hall.add("first")
-    await hall.until_over()
     await until(listening)
-    for n in range(5):
+    for n in range(6):
         await hall.add(f"{n}")
         await hall.until_over()
     assert len(hall.begun) == 6
@@ -302,6 +300,28 @@ async def test_one_persons_many_tasks_do_not_hold_up_another_one(
     assert "bob's" in hall.begun[:2]
     assert [text for text in hall.begun if text != "bob's"] == [
         str(n) for n in range(10)
+    ]
+
+
+async def test_one_persons_many_tasks_for_later_do_not_hold_up_another_one(
+    hall: Hall, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "CORTEX_QUEUE_BATCH", 1)
+    at = timezone.now() + timedelta(seconds=2)
+    for n in range(6):
+        await hall.add(str(n), not_before=at + timedelta(milliseconds=n))
+
+    async def all_due() -> bool:
+        return timezone.now() > at + timedelta(milliseconds=6)
+
+    await until(all_due)
+    await hall.add("6")
+    await hall.add("bob's", owner=bob)
+    hall.start(concurrency=1)
+    await hall.until_over()
+    assert "bob's" in hall.begun[:2]
+    assert [text for text in hall.begun if text != "bob's"] == [
+        str(n) for n in range(7)
     ]
 
 

@@ -118,6 +118,47 @@ def test_lines_of_people_take_turns(alice: User, bob: User) -> None:
     assert take(5) == [of_alice[3], of_bob[0], of_alice[4], of_bob[1], of_alice[5]]
 
 
+def test_what_became_due_is_lined_up_like_what_is_queued_now(
+    alice: User, bob: User
+) -> None:
+    at = timezone.now() + timedelta(hours=1)
+    of_alice = [
+        add(alice, str(n), not_before=at + timedelta(seconds=n)) for n in range(3)
+    ]
+    past = at - timedelta(hours=2)
+    for number, task in enumerate(of_alice):
+        task.not_before = past + timedelta(seconds=number)
+        task.save(update_fields=["not_before"])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE procrastinate_jobs SET scheduled_at = scheduled_at - interval '2h'"
+        )
+    of_alice.append(add(alice, "now"))
+    of_bob = add(bob)
+    assert take(2) == [of_alice[0], of_bob]
+    assert sorted(job[3] for job in jobs()) == [-3, -2, -1]
+    assert [take(1)[0] for _ in range(3)] == of_alice[1:]
+    assert take() == jobs() == []
+
+
+def test_jobs_for_later_are_not_looked_at(alice: User) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, scheduled_at)"
+            " SELECT 'cortex', 'x', now() + interval '7 days'"
+            " FROM generate_series(1, 5000)"
+        )
+        add(alice)
+        for sql, values in (
+            (procrastinate_jobs._TAKE, ["cortex", 1]),
+            (procrastinate_jobs._TAKE_DUE, ["cortex", timezone.now(), 1]),
+            (procrastinate_jobs._ROUND, []),
+        ):
+            cursor.execute(f"EXPLAIN {sql}", values)
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+            assert "cortex_jobs_" in plan and "Seq Scan" not in plan, plan
+
+
 def test_its_tables_are_not_for_the_admin(admin_user: User, client_for: Any) -> None:
     model = apps.get_model("procrastinate", "ProcrastinateJob")
     assert not admin.site.is_registered(model)
