@@ -22,7 +22,7 @@ from channels_app import mails
 from channels_app.bots import messages
 from channels_app.bots.adapters import adapter_for
 from channels_app.bots.endings import ELSEWHERE, TOLD_TO_ALL
-from channels_app.jobs import schedules
+from channels_app.jobs import brief_checks
 from channels_app.jobs.briefs import STOPPED
 from channels_app.models import QueuedTask, Schedule
 from channels_app.webhooks import announcing
@@ -102,12 +102,15 @@ def ended(task: QueuedTask) -> None:
     send = _WAYS.get(schedule.delivery)
     if send is not None and (news.done or task.error_code != STOPPED):
         fault = send(news) or fault
-    Schedule.objects.filter(pk=schedule.pk).update(fault=fault[:300])
+    # Only where it changes: ends are written together in any order, and two workers
+    # that lock the same briefs in different orders would wait for each other.
+    same = Schedule.objects.filter(pk=schedule.pk).exclude(fault=fault[:300])
+    same.update(fault=fault[:300])
 
 
 def _to_room(news: _News) -> str:
     """Let the bot say it; return why it does not."""
-    if why := schedules.objection_to_room(news.schedule):
+    if why := brief_checks.objection_to_room(news.schedule):
         return f"The last answer was not sent. {why}"
     room = news.schedule.room
     assert room is not None  # noqa: S101  else there was an objection
@@ -143,7 +146,7 @@ def _by_mail(news: _News) -> str:
 
 
 def _to_address(news: _News) -> str:
-    if why := schedules.objection_to_endpoint(news.schedule):
+    if why := brief_checks.objection_to_endpoint(news.schedule):
         return f"The last answer was not sent. {why}"
     task, schedule = news.task, news.schedule
     assert schedule.endpoint_id is not None  # noqa: S101  else there was an objection

@@ -21,7 +21,7 @@ from channels_app.bots.answering import LOOK_EVERY_S
 from channels_app.bots.asking import CUT_OFF
 from channels_app.bots.endings import BROKEN_OFF, EMPTY
 from channels_app.errors import RETRYABLE, TurnError
-from channels_app.jobs import schedules
+from channels_app.jobs.brief_checks import ROOMS
 from channels_app.jobs.brief_turns import again_id, answers_of, first_id
 from channels_app.jobs.costs import left_of_cap
 from channels_app.jobs.kinds import Done, TaskFailed
@@ -271,7 +271,7 @@ def _others_read(schedule: Schedule) -> bool:
 
     Where the room is gone it goes nowhere.
     """
-    if schedule.delivery not in schedules.ROOMS or schedule.room is None:
+    if schedule.delivery not in ROOMS or schedule.room is None:
         return False
     return not schedule.room.alone
 

@@ -1,8 +1,8 @@
 """Briefs: who may see and change them, when they come, and what they have done.
 
 A brief belongs to one person, and so does everything that it names: who answers, the
-conversation, the room, the address. That is checked when it is saved, and again by each
-run. Synchronous; when a brief's time has come is the matter of ``slots``.
+conversation, the room, the address. That is the matter of ``brief_checks``, and when a
+brief's time has come that of ``slots``. Synchronous.
 """
 
 from __future__ import annotations
@@ -18,24 +18,14 @@ from django.http import Http404
 
 from accounts import audit
 from accounts.models import User
-from channels_app import mails
-from channels_app.bots.channels import can_post
-from channels_app.errors import TurnError
-from channels_app.jobs import cron, queue
+from channels_app.jobs import brief_checks, cron, queue
 from channels_app.jobs.clock import now as clock_now
-from channels_app.models import ChannelRoom, QueuedTask, Schedule
-from channels_app.turn_requests import checked_text
-from personas.conversations import conversations_visible_to
+from channels_app.models import QueuedTask, Schedule
 
 KIND: Final = "brief"
 """What the queue calls a run."""
 MAX_PER_PERSON: Final = 50
 NO_BRIEF: Final = "There is no such brief."
-ROOMS: Final = frozenset(
-    {Schedule.Delivery.NEXTCLOUD_TALK, Schedule.Delivery.GOOGLE_CHAT}
-)
-"""Deliveries that go into a room."""
-_TIERS: Final = frozenset({None, 1, 2, 3})
 _OPEN: Final = (QueuedTask.State.PENDING, QueuedTask.State.PROCESSING)
 
 
@@ -77,12 +67,15 @@ def save(schedule: Schedule) -> Schedule:
     Raises:
         ValidationError: One sentence for each field that is wrong; without a field
             where the person has too many briefs.
+        Http404: It was deleted meanwhile.
     """
     with transaction.atomic():
         before = _before(schedule)
+        if before is None and not schedule._state.adding:
+            raise Http404(NO_BRIEF)
         if before is not None and before.conversation_id == schedule.conversation_id:
-            _leave_conversation_that_does_not_suit(schedule)
-        _check(schedule)
+            brief_checks.leave_conversation_that_does_not_suit(schedule)
+        brief_checks.check(schedule)
         if (before is None or before.proposed_until) and not schedule.proposed_until:
             _check_room_for_more(schedule)
         schedule.next_at = _next_at(schedule, before)
@@ -97,14 +90,19 @@ def save(schedule: Schedule) -> Schedule:
 def switch(schedule: Schedule, on: bool) -> Schedule:
     """Switch a brief on or off; what would have come meanwhile is not made up for.
 
-    Raises ``ValidationError`` where a brief that is switched on could not run.
+    Raises:
+        ValidationError: One that is switched on could not run.
+        Http404: It was deleted meanwhile.
     """
     schedule.enabled = on
     if on:
         return save(schedule)
     schedule.next_at = None
-    schedule.save(update_fields=["enabled", "next_at"])
-    _record("changed", schedule)
+    with transaction.atomic():
+        row = Schedule.objects.filter(pk=schedule.pk, owner=schedule.owner_id)
+        if not row.update(enabled=False, next_at=None):
+            raise Http404(NO_BRIEF)
+        _record("changed", schedule)
     return schedule
 
 
@@ -193,111 +191,3 @@ def _times(schedule: Schedule) -> tuple[str, str]:
 
 def _record(what: str, schedule: Schedule) -> None:
     audit.record(f"brief.{what}", actor=schedule.owner, subject=str(schedule.pk))
-
-
-# --- checking -----------------------------------------------------------------
-
-
-def _check(schedule: Schedule) -> None:
-    """Put a brief into the form in which it is kept; raises ``ValidationError``."""
-    faults: dict[str, list[str]] = {}
-    for check in (_words, _times_of, _persona, _limits, _delivery):
-        try:
-            check(schedule)
-        except ValidationError as error:
-            for field, sentences in error.message_dict.items():
-                faults.setdefault(field, []).extend(sentences)
-    if faults:
-        raise ValidationError(faults)
-
-
-def _words(schedule: Schedule) -> None:
-    schedule.name = " ".join(schedule.name.replace("\0", "").split())
-    if not schedule.name:
-        raise ValidationError({"name": "Give the brief a name."})
-    longest = Schedule._meta.get_field("name").max_length or 0
-    if len(schedule.name) > longest:
-        raise ValidationError({"name": f"At most {longest} characters fit."})
-    if not schedule.prompt.strip():
-        raise ValidationError({"prompt": "Write what is to be asked."})
-    try:
-        schedule.prompt = checked_text(schedule.prompt)
-    except TurnError as error:
-        raise ValidationError({"prompt": error.message}) from None
-
-
-def _times_of(schedule: Schedule) -> None:
-    schedule.cron = " ".join(schedule.cron.split())
-    cron.check(schedule.cron, schedule.time_zone)
-
-
-def _persona(schedule: Schedule) -> None:
-    if schedule.persona.owner_id != schedule.owner_id:
-        raise ValidationError({"persona": "There is no such persona."})
-
-
-def _limits(schedule: Schedule) -> None:
-    if schedule.tier not in _TIERS:
-        raise ValidationError({"tier": "Choose 1, 2 or 3, or none."})
-    if schedule.cap_nano_usd is not None and schedule.cap_nano_usd <= 0:
-        raise ValidationError({"cap_nano_usd": "Enter more than nothing, or leave it."})
-
-
-def _delivery(schedule: Schedule) -> None:
-    if schedule.delivery not in Schedule.Delivery.values:
-        raise ValidationError({"delivery": "Choose where the answer goes."})
-    if schedule.delivery not in ROOMS:
-        schedule.room = None
-    elif why := objection_to_room(schedule):
-        raise ValidationError({"room": why})
-    if schedule.delivery != Schedule.Delivery.WEBHOOK:
-        schedule.endpoint = None
-    elif why := objection_to_endpoint(schedule):
-        raise ValidationError({"endpoint": why})
-    by_mail = schedule.delivery == Schedule.Delivery.EMAIL
-    if by_mail and (why := mails.obstacle(schedule.owner)):
-        raise ValidationError({"delivery": why})
-    if why := _objection_to_conversation(schedule):
-        raise ValidationError({"conversation": why})
-
-
-def objection_to_room(schedule: Schedule) -> str:
-    """Return why a brief's answers cannot go to its room; empty = they can."""
-    room = schedule.room
-    if room is None or room.channel.owner_id != schedule.owner_id:
-        return "The room is gone."
-    if room.channel.kind != schedule.delivery:
-        return "The room is on another platform."
-    label = room.channel.get_kind_display()
-    if not room.channel.enabled:
-        return f"{label} is switched off."
-    if not can_post(room.channel):
-        return f"{label} needs a key file before Cortex can write there first."
-    if room.state != ChannelRoom.State.ALLOWED:
-        return "The room is not allowed."
-    return ""
-
-
-def objection_to_endpoint(schedule: Schedule) -> str:
-    """Return why a brief's answers cannot go to its address; empty = they can."""
-    endpoint = schedule.endpoint
-    if endpoint is None or endpoint.owner_id != schedule.owner_id:
-        return "The webhook is gone."
-    return "" if endpoint.enabled else "The webhook is switched off."
-
-
-def _leave_conversation_that_does_not_suit(schedule: Schedule) -> None:
-    if _objection_to_conversation(schedule):
-        schedule.conversation = None
-
-
-def _objection_to_conversation(schedule: Schedule) -> str:
-    if schedule.conversation_id is None:
-        return ""
-    mine = conversations_visible_to(schedule.owner)
-    chat = mine.filter(pk=schedule.conversation_id, temporary=False).first()
-    if chat is None:
-        return "There is no such conversation."
-    if chat.persona_id != schedule.persona_id:
-        return f"In this conversation {chat.persona.display_name} answers."
-    return ""

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
@@ -564,6 +565,23 @@ async def test_a_late_answer_says_so(
     assert await seen(replies) == [
         "(Late: planned for 23 November, 07:00.)\n\nWhat is new?"
     ]
+
+
+async def test_an_end_that_changes_no_fault_locks_no_brief(
+    brief: Schedule, seen: Seen
+) -> None:
+    ended = await run_now(brief)
+
+    def statements() -> list[str]:
+        with CaptureQueriesContext(connection) as queries:
+            brief_delivery.ended(ended)
+        table = Schedule._meta.db_table
+        found = [query["sql"] for query in queries.captured_queries]
+        return [sql for sql in found if sql.startswith(f'UPDATE "{table}"')]
+
+    (update,) = await seen(statements)
+    # A row that does not match is not locked either.
+    assert "fault" in update.partition(" WHERE ")[2]
 
 
 # --- mail and webhooks ----------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import uuid
 from typing import Any
 
@@ -260,3 +261,25 @@ def test_mail_is_no_place_for_answers_where_none_is_sent(
     with pytest.raises(ValidationError) as refused:
         make_brief(persona, delivery=Schedule.Delivery.EMAIL)
     assert refused.value.message_dict == {"delivery": [mails.NO_SERVER]}
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_what_was_deleted_is_not_switched(persona: Persona, on: bool) -> None:
+    brief = make_brief(persona)
+    seen = Schedule.objects.get()
+    schedules.delete(brief)
+
+    with pytest.raises(Http404):
+        schedules.switch(seen, on)
+    assert not Schedule.objects.exists()
+
+
+def test_what_was_deleted_does_not_come_back_by_a_change(persona: Persona) -> None:
+    brief = make_brief(persona)
+    seen = copy.copy(Schedule.objects.get())
+    schedules.delete(brief)
+    seen.prompt = "What else?"
+
+    with pytest.raises(Http404):
+        schedules.save(seen)
+    assert not Schedule.objects.exists()
