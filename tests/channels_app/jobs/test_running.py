@@ -63,6 +63,31 @@ def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
     return mine
 
 
+class Looks:
+    """Counts how often an engine has looked for tasks."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def one_more(self) -> None:
+        """Wait until a look that begins from now on is over."""
+        seen = self.count
+        await until(lambda: self.count >= seen + 2)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    mine, real = Looks(), SqliteLoop._take
+
+    async def counted(*values: Any) -> bool:
+        more = await real(*values)
+        mine.count += 1
+        return more
+
+    monkeypatch.setattr(SqliteLoop, "_take", counted)
+    return mine
+
+
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(15):
         while not condition():
@@ -92,12 +117,12 @@ async def doing(concurrency: int = 4) -> AsyncIterator[TaskLoop]:
 
 
 async def test_several_tasks_run_at_once_and_no_more_than_may(
-    alice: User, hands: Hands
+    alice: User, hands: Hands, looks: Looks
 ) -> None:
     tasks = [await run_in_db_pool(add, alice, f"{number}") for number in range(5)]
     async with doing(3):
         await until(lambda: len(hands.begun) == 3)
-        await asyncio.sleep(0.25)
+        await looks.one_more()
         assert hands.begun == ["0", "1", "2"]
         hands.go_on.set()
         for task in tasks:
@@ -107,14 +132,14 @@ async def test_several_tasks_run_at_once_and_no_more_than_may(
 
 
 async def test_what_is_queued_in_this_process_begins_without_a_poll(
-    alice: User, hands: Hands, monkeypatch: pytest.MonkeyPatch
+    alice: User, hands: Hands, looks: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_loop, "EVERY_S", 3600)
     loop = TaskLoop(worker=WORKER)
     if not isinstance(loop._engine, SqliteLoop):
         pytest.skip("another engine has a contract test for this")
     task = asyncio.create_task(loop.run())
-    await asyncio.sleep(0.2)
+    await until(lambda: looks.count)
     await run_in_db_pool(add, alice, "now")
     await until(lambda: hands.begun == ["now"])
     hands.go_on.set()
@@ -126,12 +151,12 @@ async def test_what_is_queued_in_this_process_begins_without_a_poll(
     "connection.vendor != 'sqlite'", reason="elsewhere there is no file to watch"
 )
 async def test_what_another_process_queued_begins_without_a_poll(
-    alice: User, hands: Hands, monkeypatch: pytest.MonkeyPatch
+    alice: User, hands: Hands, looks: Looks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_loop, "EVERY_S", 3600)
     monkeypatch.setattr(SqliteLoop, "wake", lambda self: None)
     async with doing():
-        await asyncio.sleep(0.3)
+        await until(lambda: looks.count)
         await run_in_db_pool(add, alice, "written")
         await until(lambda: hands.begun == ["written"])
 
@@ -169,19 +194,21 @@ async def test_a_lost_lease_ends_the_work(
 async def test_leases_that_cannot_be_renewed_count_as_lost(
     alice: User, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "LEASE_S", 0.3)
     monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.1)
     task = await run_in_db_pool(add, alice, "cut off")
 
     def gone(*_: object) -> None:
         raise OperationalError("the network is gone")
 
-    async with doing():
+    async with doing() as loop:
         await until(lambda: hands.begun)
-        await asyncio.sleep(0.6)
-        assert hands.ended == []  # renewed all the while
+        (held,) = loop._runner._held
+        claimed_at = held.renewed_at
+        await until(lambda: held.renewed_at > claimed_at)
+        assert hands.ended == []
         monkeypatch.setattr(leases, "renew", gone)
         monkeypatch.setattr(leases, "look", gone)
+        monkeypatch.setattr(running, "LEASE_S", 0.3)
         await until(lambda: hands.ended == ["cut off"])
         assert (await has_state(task, "pending")).tries == 0
 
@@ -202,14 +229,14 @@ async def test_a_worker_that_ends_gives_back_what_runs(
 
 async def test_what_may_end_within_the_grace_does(alice: User, hands: Hands) -> None:
     task = await run_in_db_pool(add, alice, "short")
-    loop = TaskLoop(engine=SqliteLoop(), worker=WORKER)
+    engine = SqliteLoop()
+    loop = TaskLoop(engine=engine, worker=WORKER)
     worker = Worker(every_s=3600, job=lambda: None, tasks=loop)
     run = asyncio.create_task(worker.run())
     await until(lambda: hands.begun)
     worker.stop()
-    await asyncio.sleep(0.1)
+    await until(lambda: engine._loop is None)  # it has looked for the last time
     later = await run_in_db_pool(add, alice, "later")
-    await asyncio.sleep(0.2)
     hands.go_on.set()
     await asyncio.wait_for(run, 15)
     assert (await row(task)).state == "done"
