@@ -202,14 +202,12 @@ def _try(
     beginning: Beginning,
 ) -> HttpResponse:
     """Have the prompt answered once, now, without saving or delivering anything."""
-    refusal, task = "", None
-    if {"persona", "prompt"} <= form.cleaned_data.keys():
+    refusal, task = _why_not_tried(form), None
+    if not refusal:
         try:
             task = _enqueue_try(request, draft)
         except queue.QueueRefused as error:
             refusal = error.message
-    else:
-        refusal = "Say first who is asked, and what."
     if _by_htmx(request):
         context = {
             "tried": RunLine(task) if task else None,
@@ -221,6 +219,15 @@ def _try(
         messages.error(request, refusal)
     status = 400 if refusal else 200
     return _page(request, form, schedule, draft, beginning, tried=task, status=status)
+
+
+def _why_not_tried(form: BriefForm) -> str:
+    """Say what is wrong in the fields that a trial depends on; empty = nothing."""
+    return " ".join(
+        f"{form[name].label}: {fault}"
+        for name in ("persona", "prompt", "tier", "cap")
+        for fault in form.errors.get(name, [])
+    )
 
 
 def _enqueue_try(request: AuthenticatedHttpRequest, draft: Schedule) -> QueuedTask:

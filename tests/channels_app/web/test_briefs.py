@@ -247,8 +247,33 @@ def test_a_prompt_is_tried_once_for_a_form(
 def test_nothing_is_tried_without_a_prompt(client: Client, inara: Persona) -> None:
     answer = client.post(NEW, filled(do="try", prompt=" "))
     assert answer.status_code == 400
-    assert "Say first who is asked, and what." in text(answer)
+    assert "What to ask: Write what is to be asked." in text(answer)
     assert not QueuedTask.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"cap": "0,5"}, "A run may cost at most (USD): Enter a number."),
+        ({"cap": "0"}, "A run may cost at most (USD): Enter an amount above 0."),
+        ({"tier": "9"}, "How much thought: Select a valid choice."),
+        ({"persona": "nobody"}, "Who answers: There is no such persona."),
+    ],
+)
+@pytest.mark.parametrize("headers", [{}, HTMX], ids=["form", "htmx"])
+def test_nothing_is_tried_while_what_limits_it_is_wrong(
+    client: Client,
+    inara: Persona,
+    wrong: dict[str, str],
+    sentence: str,
+    headers: dict[str, str],
+) -> None:
+    answer = client.post(NEW, filled(do="try", **wrong), headers=headers)
+    assert sentence in text(answer)
+    assert not QueuedTask.objects.exists()
+    # A name or a time is not needed for it.
+    assert client.post(NEW, filled(do="try", name="", time="")).status_code == 200
+    assert QueuedTask.objects.count() == 1
 
 
 # --- where it goes ------------------------------------------------------------
