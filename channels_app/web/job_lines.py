@@ -200,7 +200,10 @@ def page_of(user: User, state: str, before: QueuedTask | None) -> Page:
 
 
 def digest_of(tasks: Sequence[QueuedTask], more: Iterable[int] = ()) -> str:
-    """Return a short text that is another one as soon as these tasks look different."""
+    """Return a short text that is another one as soon as these tasks look different.
+
+    ``more`` are figures that are shown with them, such as counts or a place in line.
+    """
     now = timezone.now()
     shown = [
         (str(each.pk), each.state, each.attempts, each.cancel_asked, each.error)

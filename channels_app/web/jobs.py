@@ -95,7 +95,8 @@ def task(request: AuthenticatedHttpRequest, task_id: uuid.UUID) -> HttpResponse:
 def task_live(request: AuthenticatedHttpRequest, task_id: uuid.UUID) -> HttpResponse:
     """Show how a task goes again, if it looks different from what is seen."""
     found = get_task_for_user(request.user, task_id)
-    is_seen = job_lines.digest_of([found]) == request.GET.get("seen")
+    digest = job_lines.digest_of([found], [tasks.position_of(found)])
+    is_seen = digest == request.GET.get("seen")
     if is_seen and found.state in tasks.OPEN:
         return HttpResponse(status=UNCHANGED)
     return render(request, "jobs/task_state.html", _task_context(request, found))
@@ -160,11 +161,12 @@ def _context(request: AuthenticatedHttpRequest) -> dict[str, Any]:
 def _task_context(
     request: AuthenticatedHttpRequest, found: QueuedTask
 ) -> dict[str, Any]:
+    position = tasks.position_of(found)
     return _context(request) | {
         "line": job_lines.TaskLine(found),
         "task": found,
         "cost": job_lines.cost_words(found),
-        "digest": job_lines.digest_of([found]),
+        "digest": job_lines.digest_of([found], [position]),
         "every": job_lines.often(found),
-        "position": tasks.position_of(found),
+        "position": position,
     }

@@ -266,6 +266,16 @@ def test_what_waits_for_hours_is_looked_at_seldom(client: Client, alice: User) -
         assert polled(page_at(client, address)).endswith("30s")
 
 
+def test_a_place_in_line_is_told_when_it_changes(client: Client, alice: User) -> None:
+    first, second = queued(alice), queued(alice)
+    page = page_at(client, f"/jobs/{second.pk}/")
+    assert "number 2 in line" in page
+    address, _ = polled(page).split()
+    assert client.get(address).status_code == 204
+    claimed(first)
+    assert "number 1 in line" in client.get(address).content.decode()
+
+
 def test_the_page_of_a_task_follows_it(client: Client, alice: User) -> None:
     task = queued(alice)
     address, _ = polled(page_at(client, f"/jobs/{task.pk}/")).split()
