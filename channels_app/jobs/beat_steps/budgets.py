@@ -15,12 +15,10 @@ from accounts.models import User
 from channels_app import mails
 from channels_app.jobs.beat_step import BeatStep
 from channels_app.models import WebhookEndpoint
-from channels_app.webhooks import budget_news
+from channels_app.webhooks import budget_news, sending
 from ledger import budget_warnings, person_periods
-from ledger.types import BudgetWarning
 from routing.db_pool import run_in_db_pool
 
-EVENT: Final = "budget.warning"
 WORTH_A_MAIL: Final = 100
 """Percent; a mail for less would be one more every day."""
 SUBJECT: Final = "A budget in Cortex is used up"
@@ -35,9 +33,8 @@ async def work() -> int:
     """Begin periods and tell people; return how many of both."""
     done = await run_in_db_pool(person_periods.begin_new)
     for user_id, least in (await run_in_db_pool(_people_to_tell)).items():
-        for warning in await run_in_db_pool(_mark_and_mail, user_id, least):
-            await budget_news.announce(user_id, warning)
-            done += 1
+        done += await run_in_db_pool(_tell, user_id, least)
+    await sending.wake_due()
     await mails.wake_due()
     return done
 
@@ -54,7 +51,7 @@ def _people_to_tell() -> dict[int, int]:
     hearing = {
         owner
         for owner, events in hooks.values_list("owner_id", "events")
-        if EVENT in events
+        if budget_news.EVENT in events
     }
     people = User.objects.filter(pk__in=percent_of).exclude(email="")
     reached = set(people.values_list("pk", flat=True)) if mails.is_set_up() else set()
@@ -66,16 +63,17 @@ def _people_to_tell() -> dict[int, int]:
     }
 
 
-def _mark_and_mail(user_id: int, least: int) -> list[BudgetWarning]:
-    """Mark what a person has to be told, store what is worth a mail, and return it."""
+def _tell(user_id: int, least: int) -> int:
+    """Mark what a person has to be told and store it in one; return how much it is."""
     with transaction.atomic():
         user = User.objects.get(pk=user_id)
         due = budget_warnings.warnings_due(user, least=least)
         for warning in due:
+            budget_news.store(user_id, warning)
             if user.email and mails.is_set_up() and warning.percent >= WORTH_A_MAIL:
                 key = f"budget:{user_id}:{warning.budget}:{warning.renews_at:%Y%m%d%H}"
                 mails.store(user, key, SUBJECT, f"{warning.text}\n")
-    return due
+    return len(due)
 
 
 STEP: Final = BeatStep("budgets", "Budget periods and warnings", find, work)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from allauth.usersessions.models import UserSession
 from django.contrib.sessions.models import Session
+from django.db import OperationalError
 from django.utils import timezone
 
 from accounts.models import Invite, PasswordReset, User
@@ -31,7 +32,7 @@ from channels_app.models import (
     WebhookDelivery,
     WebhookEndpoint,
 )
-from channels_app.webhooks import sending
+from channels_app.webhooks import announcing, sending
 from ledger.models import Budget, BudgetNotice, BudgetPeriod, LedgerEntry
 from personas.conversations import delete_conversation
 from personas.models import Conversation, Message, Persona
@@ -144,6 +145,27 @@ async def test_what_background_work_used_is_told_by_webhook(
     assert (told.event, told.payload["data"]["percent"]) == ("budget.warning", 50)
     assert not await now(MailDelivery.objects.exists)  # half is not worth one
     assert await now(budgets.find) == 0
+
+
+async def test_what_could_not_be_stored_is_told_by_the_next_heartbeat(
+    alice: User, hook: WebhookEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spend() -> None:
+        cap(alice, ONE_CALL, hard=False)
+        book(alice, background=True)
+
+    def fail(*_: Any) -> None:
+        raise OperationalError("on purpose")
+
+    await now(spend)
+    with monkeypatch.context() as broken:
+        broken.setattr(announcing, "store", fail)
+        assert "budgets" in (await beat(steps=[budgets.STEP])).failed
+    assert not await now(MailDelivery.objects.exists)
+    for _ in range(2):
+        await beat(steps=[budgets.STEP])
+    assert await now(WebhookDelivery.objects.count) == 1
+    assert await now(MailDelivery.objects.count) == 1
 
 
 async def test_a_budget_that_is_used_up_is_told_by_mail_once(
