@@ -33,11 +33,14 @@ STOPPED: Final = "It was stopped because its process ended."
 Due = Literal["clock", "hand"]
 
 
-def begin(*, by_hand: bool, every_s: float | None = None) -> Beat | None:
+def begin(
+    *, by_hand: bool, every_s: float | None = None, asked: bool = False
+) -> Beat | None:
     """Return the row of a new heartbeat; ``None`` while another one runs.
 
     Call it only as the holder of the lock. With ``every_s`` none begins that is not
-    due, as when another process was quicker.
+    due, and with ``asked`` none that nobody asked for any more: another process may
+    have been quicker.
     """
     try:
         with transaction.atomic():
@@ -49,6 +52,8 @@ def begin(*, by_hand: bool, every_s: float | None = None) -> Beat | None:
             if Beat.objects.filter(running=True).exists():
                 return None
             if every_s is not None and not _is_due(every_s, now):
+                return None
+            if asked and not is_asked_for():
                 return None
             return Beat.objects.create(by_hand=by_hand, started_at=now, alive_at=now)
     except IntegrityError:  # another one began at this moment

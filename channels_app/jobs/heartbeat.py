@@ -57,6 +57,7 @@ async def beat(
     by_hand: bool = False,
     *,
     every_s: float | None = None,
+    asked: bool = False,
     steps: Sequence[BeatStep] = STEPS,
 ) -> BeatReport:
     """Let every step look and work once, unless a heartbeat is running already.
@@ -64,6 +65,7 @@ async def beat(
     Args:
         by_hand: Somebody asked for it.
         every_s: Do nothing unless the last one is so long ago.
+        asked: Do nothing unless somebody asked on the page and none has begun since.
         steps: Instead of the usual ones.
 
     A heartbeat that is cancelled ends at once and says so in its row.
@@ -71,7 +73,7 @@ async def beat(
     stack = contextlib.ExitStack()
     try:
         if await finish_in_db_pool(stack.enter_context, only_one(NAME)):
-            begun = await finish_in_db_pool(_begin, by_hand, every_s)
+            begun = await finish_in_db_pool(_begin, by_hand, every_s, asked)
             if begun is not None:
                 return await _Beating(*begun).run(steps)
         return BeatReport(ran=False)
@@ -79,9 +81,11 @@ async def beat(
         await finish_in_db_pool(stack.close)
 
 
-def _begin(by_hand: bool, every_s: float | None) -> tuple[Beat, int] | None:
+def _begin(
+    by_hand: bool, every_s: float | None, asked: bool
+) -> tuple[Beat, int] | None:
     after = beat_rows.last_entry()
-    row = beat_rows.begin(by_hand=by_hand, every_s=every_s)
+    row = beat_rows.begin(by_hand=by_hand, every_s=every_s, asked=asked)
     return None if row is None else (row, after)
 
 
@@ -187,8 +191,11 @@ async def keep_beating() -> None:
     while True:
         try:
             why = await run_in_db_pool(beat_rows.due, every_s)
+            if why == "hand":
+                await beat(by_hand=True, asked=True)
+            elif why == "clock":
+                await beat(every_s=every_s)
             if why is not None:
-                await beat(why == "hand", every_s=None if why == "hand" else every_s)
                 every_s = beat_rows.every()
         except Exception:  # the next one may succeed
             logger.exception("the heartbeat failed")

@@ -335,12 +335,22 @@ async def test_of_several_workers_one_beats_in_an_interval() -> None:
     assert (await beat(by_hand=True, steps=[])).ran
 
 
+async def test_of_several_workers_one_beats_for_one_wish() -> None:
+    await now(beat_rows.ask_for_one)
+    # Both found that somebody wants one before either began.
+    assert [await now(beat_rows.due, 300) for _ in range(2)] == ["hand", "hand"]
+    assert (await beat(by_hand=True, asked=True, steps=[])).ran
+    assert not (await beat(by_hand=True, asked=True, steps=[])).ran
+    await now(beat_rows.ask_for_one)
+    assert (await beat(by_hand=True, asked=True, steps=[])).ran
+
+
 async def test_the_clock_of_the_worker_goes_on_after_faults(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     beats: list[bool] = []
 
-    async def play(by_hand: bool, **_: Any) -> None:
+    async def play(by_hand: bool = False, **_: Any) -> None:
         beats.append(by_hand)
         if len(beats) == 1:
             raise RuntimeError("on purpose")
