@@ -19,8 +19,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db import Error as DatabaseError
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from channels_app.jobs import cron, queue, schedules
@@ -50,7 +49,7 @@ def enqueue_due(now: datetime | None = None) -> int:
     for pk in ids:
         try:
             count += _see_to(pk, moment)
-        except DatabaseError:
+        except (OperationalError, InterfaceError):  # the others would fail as well
             raise
         except Exception:  # one brief's fault must not hold up the others
             logger.exception("brief %s could not be queued", pk)
@@ -89,7 +88,7 @@ def _see_to(id: UUID, now: datetime) -> int:
 
 def _queue_run(schedule: Schedule, slot: datetime, now: datetime) -> bool:
     """Queue the run of a time; where that cannot be, the brief says why."""
-    if why := _obstacle(schedule, slot):
+    if why := _obstacle(schedule, slot, now):
         schedule.fault = why
         return False
     run = schedules.run_of(schedule, due_at=slot, late=now - slot > LATE_AFTER)
@@ -100,13 +99,14 @@ def _queue_run(schedule: Schedule, slot: datetime, now: datetime) -> bool:
         return False
 
 
-def _obstacle(schedule: Schedule, slot: datetime) -> str:
+def _obstacle(schedule: Schedule, slot: datetime, now: datetime) -> str:
     if not schedule.owner.is_active:
         return OFF
     if schedule.persona.owner_id != schedule.owner_id:
         return NOT_THEIRS
     before = schedules.open_runs(schedule).filter(by_hand=False).exclude(due_at=slot)
-    if before.exists():
+    # One that a clock which was far ahead has queued is in nobody's way.
+    if before.exclude(not_before__gt=now + _CLOCK_IS_BACK, tries=0).exists():
         local = slot.astimezone(cron.zone_called(schedule.time_zone))
         return (
             f"The run of {local:%d %B, %H:%M} was left out, because the one before it "

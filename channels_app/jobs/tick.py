@@ -61,6 +61,7 @@ def _is_written(turn_id: uuid.UUID | None) -> bool:
 Step = tuple[str, Callable[[], int]]
 STEPS: tuple[Step, ...] = (
     ("rescued_tasks", rescuing.rescue),
+    ("brought_back_tasks", rescuing.bring_back),
     ("announced_tasks", engines.sweep),
     ("due_briefs", slots.enqueue_due),
     ("interrupted_turns", abandoned.interrupt_abandoned),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import DataError, IntegrityError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
@@ -123,6 +123,19 @@ def test_a_clock_that_ran_years_ahead_holds_up_nothing(persona: Persona) -> None
     assert enqueue_due(moment("2026-11-23 07:00")) == 1
 
 
+def test_a_run_that_a_clock_far_ahead_has_queued_is_in_nobodys_way(
+    persona: Persona, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_brief(persona, SEVEN)
+    monkeypatch.setattr(queue, "clock_now", lambda: moment("2026-12-23 08:00"))
+    assert enqueue_due(moment("2026-12-23 08:00")) == 1
+    monkeypatch.setattr(queue, "clock_now", lambda: moment("2026-11-23 06:00"))
+
+    assert enqueue_due(moment("2026-11-23 06:00")) == 0
+    assert enqueue_due(moment("2026-11-23 07:00")) == 1
+    assert fault() == ""
+
+
 @pytest.mark.parametrize(
     ("table", "change", "told"),
     [
@@ -172,8 +185,9 @@ def test_a_proposal_never_runs(persona: Persona) -> None:
     assert not schedules.schedules_visible_to(brief.owner).exists()
 
 
+@pytest.mark.parametrize("fault", [RuntimeError, IntegrityError, DataError])
 def test_one_briefs_fault_does_not_hold_up_the_others(
-    persona: Persona, monkeypatch: pytest.MonkeyPatch
+    persona: Persona, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
 ) -> None:
     bad = make_brief(persona, SEVEN, name="bad")
     make_brief(persona, SEVEN, name="good")
@@ -181,12 +195,25 @@ def test_one_briefs_fault_does_not_hold_up_the_others(
 
     def run_of(schedule: Schedule, **fields: object) -> queue.NewTask:
         if schedule.pk == bad.pk:
-            raise RuntimeError("on purpose")
+            raise fault("on purpose")
         return real(schedule, **fields)  # type: ignore[arg-type]
 
     monkeypatch.setattr(schedules, "run_of", run_of)
 
     assert enqueue_due(moment(SEVEN)) == 1
+
+
+def test_a_database_that_is_away_ends_the_look(
+    persona: Persona, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise OperationalError("The database is away.")
+
+    make_brief(persona, SEVEN)
+    monkeypatch.setattr(schedules, "run_of", away)
+
+    with pytest.raises(OperationalError):
+        enqueue_due(moment(SEVEN))
 
 
 def test_an_idle_look_takes_no_lock(persona: Persona) -> None:
