@@ -7,7 +7,7 @@ a host on or off has decided, and it is left alone from then on.
 
 The worker's heartbeat looks. The test's call is booked for nobody: the installation
 makes it. A host that fails its test is tried again at growing intervals, at once when
-its key or program changes.
+its key or program changes; its row says when, whichever process looks next.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from accounts.models import User
 from ledger.types import Caller
@@ -34,11 +35,11 @@ from routing.registry import info_for
 
 logger = logging.getLogger("cortex.discovery")
 
-FIRST_PAUSE_S: Final = 300.0
+FIRST_PAUSE_S: Final = 300
 """Seconds until a host that failed its test is tested again; doubled each time."""
 TEST_WITHIN_S: Final = 90.0
 """A test that takes longer counts as failed."""
-LONGEST_PAUSE_S: Final = 6 * 3600.0
+LONGEST_PAUSE_S: Final = 6 * 3600
 CHANNEL: Final = "heartbeat"
 """How the ledger names what the heartbeat asks of models."""
 INSTALLATION: Final = Caller(None, "", channel=CHANNEL)
@@ -48,23 +49,29 @@ TOO_SLOW: Final = "Its test took too long."
 FLAG_CHARACTERS: Final = 200
 
 
-@dataclass(slots=True)
-class _Tried:
-    """The last failed test of a host."""
-
-    state: str
-    """What the host was like."""
-    again_s: float
-    """Not before this time of the monotonic clock."""
-    pause_s: float
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Discovery:
-    """The looks of one process, with what it remembers of failed tests."""
+    """Looks at the hosts that wait; the database remembers their failed tests."""
 
-    clock: Callable[[], float] = time.monotonic
-    _tried: dict[int, _Tried] = field(default_factory=dict)
+    clock: Callable[[], datetime] = timezone.now
+
+    def count(self) -> int:
+        """Count the hosts for which ``look`` has something to do.
+
+        Those that are ready and due for their test, and those whose page does not say
+        yet what they lack. Calls nothing; synchronous, not in an event loop.
+        """
+        waiting, tester = _waiting()
+        return sum(self._has_work(host, tester) for host in waiting)
+
+    def _has_work(self, host: Host, tester: User | None) -> bool:
+        try:
+            why = missing(host)
+            if why:
+                return host.flagged != why[:FLAG_CHARACTERS]
+            return tester is not None and self._is_due(host, _state(host))
+        except Exception:  # the look tells of it
+            return True
 
     async def look(self) -> int:
         """Test each waiting host that is ready; return how many went in use.
@@ -90,11 +97,9 @@ class Discovery:
             return False
         report = await self._test(host, tester)
         if report is not None and await run_in_db_pool(enable_if_proved, host, report):
-            self._tried.pop(host.id, None)
             logger.info("the host %s answers and is in use", host.name)
             return True
-        self._failed(host, state)
-        await run_in_db_pool(_flag, host, _why(report))
+        await run_in_db_pool(self._failed, host, state, _why(report))
         return False
 
     async def _test(self, host: Host, tester: User) -> HostReport | None:
@@ -107,16 +112,22 @@ class Discovery:
             return None
 
     def _is_due(self, host: Host, state: str) -> bool:
-        tried = self._tried.get(host.id)
-        changed = tried is None or tried.state != state
-        return changed or (tried is not None and self.clock() >= tried.again_s)
+        changed = host.tested_state != state or host.test_again_at is None
+        return changed or (
+            host.test_again_at is not None and self.clock() >= host.test_again_at
+        )
 
-    def _failed(self, host: Host, state: str) -> None:
-        before = self._tried.get(host.id)
-        same = before is not None and before.state == state
-        pause_s = min(before.pause_s * 2, LONGEST_PAUSE_S) if before and same else 0
-        pause_s = pause_s or FIRST_PAUSE_S
-        self._tried[host.id] = _Tried(state, self.clock() + pause_s, pause_s)
+    def _failed(self, host: Host, state: str, why: str) -> None:
+        """Note a failed test, and when the next one may be made."""
+        pause_s = FIRST_PAUSE_S
+        if host.tested_state == state and host.test_pause_s:
+            pause_s = min(host.test_pause_s * 2, LONGEST_PAUSE_S)
+        Host.objects.filter(id=host.id).update(
+            tested_state=state,
+            test_again_at=self.clock() + timedelta(seconds=pause_s),
+            test_pause_s=pause_s,
+        )
+        _flag(host, why)
 
 
 _DISCOVERY: Final = Discovery()
@@ -125,6 +136,11 @@ _DISCOVERY: Final = Discovery()
 async def enable_hosts_that_answer() -> int:
     """Look once at all waiting hosts; return how many went in use."""
     return await _DISCOVERY.look()
+
+
+def count_hosts_to_look_at() -> int:
+    """Count the waiting hosts for which there is something to do."""
+    return _DISCOVERY.count()
 
 
 def enable_if_proved(host: Host, report: HostReport) -> bool:

@@ -58,6 +58,16 @@ class Host(models.Model):
     cooling_until = models.DateTimeField(
         null=True, editable=False, help_text="It asked to be left alone until then."
     )
+    tested_state = models.CharField(
+        max_length=64,
+        blank=True,
+        editable=False,
+        help_text="What it was like when it failed the test for which it waits.",
+    )
+    test_again_at = models.DateTimeField(
+        null=True, editable=False, help_text="As it was then, not before this."
+    )
+    test_pause_s = models.PositiveIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,11 @@ class Clock:
     """A clock that is moved by hand."""
 
     now = 0.0
+    """Seconds since it began."""
 
-    def __call__(self) -> float:
+    def __call__(self) -> datetime:
         """Return the time."""
-        return self.now
+        return datetime(2030, 1, 1, tzinfo=UTC) + timedelta(seconds=self.now)
 
 
 @pytest.fixture
@@ -119,7 +121,6 @@ async def test_failed_test_is_told_and_tried_again_ever_later(
     host = seeded["gemini_api"]
     await in_thread(give_key)(host)
     clock = Clock()
-    finder = Discovery(clock)
     tested: list[float] = []
 
     async def refuse(*arguments: Any, **named: Any) -> HostReport:
@@ -129,13 +130,20 @@ async def test_failed_test_is_told_and_tried_again_ever_later(
     monkeypatch.setattr(discovery, "test_host", refuse)
     for minute in range(60):
         clock.now = minute * 60.0
+        # As after a restart, or on another machine.
+        finder = Discovery(clock)
+        found = await in_thread(finder.count)()
+        before = len(tested)
         assert await look(finder) == 0
+        # The first time pages are told what the other hosts lack.
+        assert found == (3 if minute == 0 else len(tested) - before)
     assert tested == [0.0, 300.0, 900.0, 2100.0]
     await host.arefresh_from_db()
     assert host.flagged == "Its test failed: The host refuses the key."
     assert not host.enabled
     # Another key is tried at once.
     await in_thread(give_key)(host)
+    assert await in_thread(finder.count)() == 1
     await look(finder)
     assert len(tested) == 5
 

@@ -9,9 +9,8 @@ from routing import discovery, recovery
 
 
 def find() -> int:
-    """Count the hosts that wait or have refused their key."""
-    waiting, flagged = discovery.waiting_hosts(), recovery.flagged_hosts()
-    return waiting.count() + flagged.count()
+    """Count the hosts that are due for a test, or in use with a complaint."""
+    return discovery.count_hosts_to_look_at() + recovery.flagged_hosts().count()
 
 
 async def work() -> int:

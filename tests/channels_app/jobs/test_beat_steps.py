@@ -37,7 +37,7 @@ from ledger.models import Budget, BudgetNotice, BudgetPeriod, LedgerEntry
 from personas.conversations import delete_conversation
 from personas.models import Conversation, Message, Persona
 from routing.backends import programs
-from routing.backends.base import Finished, TextDelta
+from routing.backends.base import AuthenticationFailed, Finished, TextDelta
 from routing.backends.scripted import playing
 from routing.db_pool import run_in_db_pool as now
 from routing.models import Host
@@ -86,7 +86,21 @@ async def test_a_host_that_is_able_to_answer_goes_in_use(ready_host: Host) -> No
     row = await now(LedgerEntry.objects.get, kind="settle")
     assert (row.channel, row.user_id, row.role) == ("heartbeat", None, "test")
     with playing(**answers):
-        assert (await beat(steps=[hosts.STEP])).model_calls == 0
+        again = await beat(steps=[hosts.STEP])
+    # The other two wait for keys, which is nothing to do.
+    assert (again.found, again.model_calls) == ({"hosts": 0}, 0)
+
+
+async def test_a_host_that_failed_its_test_is_left_alone_for_a_while(
+    ready_host: Host,
+) -> None:
+    calls = LedgerEntry.objects.filter(kind="reserve").count
+    with playing(haiku=[AuthenticationFailed("No.")]):
+        await beat(steps=[hosts.STEP])
+    assert (await now(calls), await now(hosts.find)) == (1, 0)
+    with playing(haiku=[TextDelta("OK"), Finished()]):
+        await beat(steps=[hosts.STEP])
+    assert await now(calls) == 1
 
 
 # --- budgets ------------------------------------------------------------------
