@@ -61,9 +61,17 @@ def check_machine() -> env.Address:
         env.database_url()
     except (env.EnvError, OSError) as error:
         raise CannotStart(str(error)) from None
+    _check_restored(folder)
     _check_writable(folder)
     _check_port(address)
     return address
+
+
+def _check_restored(folder: Path) -> None:
+    """Refuse what a restore that was cut off has left; its file says what to do."""
+    path = folder / "restore.pending"
+    if path.exists():
+        raise CannotStart(path.read_text(encoding="utf-8").strip())
 
 
 def _check_writable(folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from channels_app.care import checks_data, checks_outside, checks_work
+from channels_app.care import checks_data, checks_outside, checks_work, pending
 from channels_app.care.findings import Check, Finding, fail, warn
 
 CHECKS: Final[tuple[Check, ...]] = (
@@ -24,6 +24,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     Check("secrets", checks_data.stored_secrets),
     Check("ledger", checks_data.ledger),
     Check("backup", checks_data.backup_age),
+    Check("restore", pending.look),
     Check("worker", checks_work.worker),
     Check("heartbeat", checks_work.beat),
     Check("queue", checks_work.queue),

@@ -22,6 +22,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from channels_app.care.errors import BackupFailed
 
 _VARIABLES: Final = {
+    "options": "PGOPTIONS",
     "passfile": "PGPASSFILE",
     "service": "PGSERVICE",
     "sslcert": "PGSSLCERT",

@@ -21,3 +21,7 @@ class RestoreRefused(CareError):
 
 class StillRunning(CareError):
     """Cortex runs and must not."""
+
+
+class NotPutBack(CareError):
+    """A restore failed, and so did putting back what was there."""

@@ -3,23 +3,34 @@
 What is there is moved into a schema of its own in one transaction; ``pg_restore`` fills
 the emptied one in another. When everything is right the old schema is dropped, else it
 is moved back: no right to make databases is needed, and no moment has half of both.
-Source: PostgreSQL documentation, "pg_restore", "ALTER TABLE" (SET SCHEMA), "pg_class".
+
+A worker elsewhere may connect meanwhile, and what it wrote would be lost. So nobody may
+be connected before, and until the end new connections of our account can only read:
+that is a default which every account may set for itself, and which stays when a restore
+is cut off. Afterwards those connections are ended, so that they come back as writers.
+Source: PostgreSQL documentation, "pg_restore", "ALTER TABLE" (SET SCHEMA), "pg_class",
+"ALTER ROLE" (IN DATABASE … SET), "default_transaction_read_only" and "Server Signaling
+Functions" (pg_terminate_backend).
 """
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from django.core.management import call_command
-from django.db import connection, transaction
+from django.db import Error, connection, transaction
 
 from channels_app.care import contents, dumps, migrations
 from channels_app.care.contents import Contents
-from channels_app.care.errors import BadArchive, RestoreRefused
+from channels_app.care.errors import BadArchive, NotPutBack, RestoreRefused
+from channels_app.care.pending import putting_back
 
+WAIT_S: Final = 2.0
+"""How long connections that were closed may take to be gone."""
 ASIDE: Final = "cortex_before_restore"
 FAILED: Final = "cortex_not_restored"
 
@@ -53,26 +64,20 @@ class Engine:
         """Return nothing: what PostgreSQL keeps is no business of ours."""
         return []
 
-    def refuse_others(self) -> None:
-        """Refuse while another process uses the database.
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let nobody else write to the database, and put right what a crash left.
 
         Raises:
-            RestoreRefused: One does, or ``pg_restore`` is not there.
+            RestoreRefused: Others use it, or ``pg_restore`` is not there.
         """
         _pg_restore()
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid() "
-                "AND backend_type = 'client backend'"
-            )
-            others = cursor.fetchone()[0]
-        if others:
-            raise RestoreRefused(
-                f"{others} other connections use the database; stop everything of "
-                "Cortex first."
-            )
-        _finish_earlier()
+        with _writing_all_the_same():
+            _refuse_others()
+            with _others_only_read():
+                _refuse_others()  # who connected before that took effect
+                _finish_earlier()
+                yield
 
     @contextlib.contextmanager
     def replaced(self, copy: Path, wanted: Contents) -> Iterator[int]:
@@ -82,8 +87,12 @@ class Engine:
 
         Raises:
             BadArchive: The dump cannot be restored or is not what was wanted.
+            RestoreRefused: Somebody has connected since ``alone``.
         """
-        schema = _move_all(_present_schema(), ASIDE)
+        schema = _present_schema()
+        with transaction.atomic():
+            _move_all(schema, ASIDE)
+            _refuse_others()  # now that nobody can use the tables
         try:
             _fill(copy)
             if contents.of_database() != wanted:
@@ -95,13 +104,94 @@ class Engine:
                 call_command("migrate", interactive=False, verbosity=0)
             yield count
         except BaseException:
-            connection.close()
-            _move_all(schema, FAILED)
-            _move_all(ASIDE, schema)
-            _drop(FAILED)
-            _drop(ASIDE)
+            with putting_back():
+                connection.close()
+                _move_all(schema, FAILED)
+                _move_all(ASIDE, schema)
+                _drop(FAILED)
+                _drop(ASIDE)
             raise
-        _drop(ASIDE)
+        with contextlib.suppress(Error):  # else the next restore does it
+            _drop(ASIDE)
+
+
+# --- others ---------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _writing_all_the_same() -> Iterator[None]:
+    """Let our own connections, and those of PostgreSQL's programs, write meanwhile."""
+    given = connection.settings_dict["OPTIONS"]
+    words = f"{given.get('options', '')} -c default_transaction_read_only=off".strip()
+    connection.close()
+    connection.settings_dict["OPTIONS"] = {**given, "options": words}
+    try:
+        yield
+    finally:
+        connection.close()
+        connection.settings_dict["OPTIONS"] = given
+
+
+def _refuse_others() -> None:
+    """Refuse when others stay connected.
+
+    Raises:
+        RestoreRefused: They do.
+    """
+    latest = time.monotonic() + WAIT_S
+    while others := _count_others():
+        if time.monotonic() > latest:
+            raise RestoreRefused(
+                f"{others} other connections use the database; stop everything of "
+                "Cortex first, on every machine."
+            )
+        time.sleep(0.05)
+
+
+_OTHERS = (
+    "FROM pg_stat_activity WHERE datname = current_database() "
+    "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+)
+
+
+def _count_others() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
+        cursor.execute(f"SELECT count(*) {_OTHERS}")
+        return int(cursor.fetchone()[0])
+
+
+_DEFAULT = "ALTER ROLE CURRENT_USER IN DATABASE {} {} default_transaction_read_only"
+
+
+@contextlib.contextmanager
+def _others_only_read() -> Iterator[None]:
+    """Let whoever connects meanwhile read only; end those connections afterwards."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp(), quote_ident(current_database())")
+        since, database = cursor.fetchone()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(_DEFAULT.format(database, "SET") + " = on")
+        yield
+    finally:
+        connection.close()
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(_DEFAULT.format(database, "RESET"))
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) "
+                    f"{_OTHERS} AND usename = current_user AND backend_start > %s",
+                    [since],
+                )
+        except Error as error:
+            raise NotPutBack(
+                "The database can only be read as long as nobody runs "
+                f"{_DEFAULT.format(database, 'RESET')!r} in it: {error}"
+            ) from error
+
+
+# --- the change of places -------------------------------------------------------------
 
 
 def _pg_restore() -> str:
@@ -130,6 +220,7 @@ def _present_schema() -> str:
 
 def _finish_earlier() -> None:
     """Put right what a restore that was cut off has left."""
+    _drop(FAILED)
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", [ASIDE])
         if cursor.fetchone() is None:

@@ -23,6 +23,7 @@ from django.db import connection
 from channels_app.care import contents, migrations
 from channels_app.care.contents import Contents
 from channels_app.care.errors import BadArchive, RestoreRefused
+from channels_app.care.pending import putting_back
 
 WAIT_S: Final = 2.0
 """How long others may take to let go of the file."""
@@ -50,6 +51,16 @@ class Engine:
             pass
 
     @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Refuse others now; ``replaced`` keeps them out when it matters.
+
+        Raises:
+            RestoreRefused: Another process has the database open.
+        """
+        self.refuse_others()
+        yield
+
+    @contextlib.contextmanager
     def replaced(self, copy: Path, wanted: Contents) -> Iterator[int]:
         """Put the copy in place as long as the context ends well.
 
@@ -75,7 +86,8 @@ class Engine:
             try:
                 yield count
             except BaseException:
-                self._put_back(before)
+                with putting_back():
+                    self._put_back(before)
                 raise
         finally:
             connection.close()
@@ -111,7 +123,9 @@ class Engine:
                 base.execute("BEGIN EXCLUSIVE")
             except sqlite3.OperationalError as error:
                 if "locked" not in str(error):
-                    raise
+                    raise RestoreRefused(
+                        f"The database file {self._path} cannot be used: {error}."
+                    ) from None
                 raise RestoreRefused(
                     "Another process has the database open; stop everything of Cortex "
                     "first."

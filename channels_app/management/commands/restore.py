@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from channels_app.care import pending
 from channels_app.care.errors import CareError
 from channels_app.care.restore import RestoreReport, restore
 
@@ -33,10 +34,9 @@ class Command(BaseCommand):
         """Restore, and say what there is now and what to do next."""
         try:
             report = restore(options["file"], force=options["force"])
-        except CareError as error:
-            raise CommandError(f"{error} Nothing was changed.") from None
-        except OSError as error:
-            raise CommandError(f"{error} Nothing was changed.") from None
+        except (CareError, OSError) as error:
+            state = pending.sentence() or "Nothing was changed."
+            raise CommandError(f"{error} {state}") from None
         if options["json"]:
             self.stdout.write(json.dumps(_record(report)))
         else:
