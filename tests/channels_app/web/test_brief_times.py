@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import time
+from datetime import UTC, datetime, time
 
 import pytest
 
@@ -16,6 +16,7 @@ from channels_app.web.brief_times import (
 )
 
 HALF_SEVEN = time(7, 30)
+SOME_MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_what_others_wrote_opens_as_the_choice_it_means(
 ) -> None:
     assert from_cron(expression) == simple
     # And what the form then saves comes at the same moments.
-    after = cron._SOME_MOMENT
+    after = SOME_MOMENT
     zone = "America/New_York"
     assert cron.next_runs(expression, zone, after, 40) == cron.next_runs(
         as_cron(simple), zone, after, 40
@@ -86,8 +87,7 @@ def test_all_that_the_page_offers_can_be_a_brief() -> None:
             assert read is not None
             assert as_cron(read) == expression
             hours = {
-                run.hour
-                for run in cron.next_runs(expression, "UTC", cron._SOME_MOMENT, 24)
+                run.hour for run in cron.next_runs(expression, "UTC", SOME_MOMENT, 24)
             }
             assert hour in hours
     for day in MONTH_DAYS:
