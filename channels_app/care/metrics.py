@@ -22,7 +22,7 @@ from channels_app import turns
 from channels_app.care import metrics_work
 from channels_app.care.metrics_ledger import LedgerSums
 from channels_app.care.metrics_values import gauge
-from channels_app.care.metrics_work import QueueWaits
+from channels_app.care.metrics_work import QueueCounts
 from channels_app.care.version import cortex_version
 from channels_app.live_turns import hub
 from channels_app.web.sockets import SOCKETS
@@ -35,13 +35,13 @@ class CortexCollector(Collector):
 
     def __init__(self) -> None:
         self._ledger = LedgerSums()
-        self._waits = QueueWaits()
+        self._queue = QueueCounts()
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics; synchronous, for the database pool."""
         yield from self._ledger.collect()
         yield from metrics_work.collect_open_work()
-        yield from self._waits.collect()
+        yield from self._queue.collect()
         yield from metrics_work.collect_clocks()
         yield from _of_this_process()
 
