@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from channels_app.jobs import engines, leases, queue, rescuing
+from channels_app.jobs.engines import procrastinate_jobs
 from channels_app.models import QueuedTask
 from tests.support.jobs import WORKER, Clock, add, set_clock, take
 
@@ -39,6 +40,17 @@ def test_what_was_queued_by_a_clock_far_ahead_waits_no_longer(
     clock.pass_by(1)
     assert leases.claim(WORKER, 10) == tasks
     assert rescuing.bring_back() == 0
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="Jobs of PostgreSQL")
+def test_what_is_brought_back_has_a_job_that_is_due(alice: User, clock: Clock) -> None:
+    clock.pass_by(MONTH_S)
+    task = add(alice)
+    clock.pass_by(-MONTH_S)
+    assert procrastinate_jobs.take(WORKER, 10) == []
+
+    assert rescuing.bring_back() == 1
+    assert procrastinate_jobs.take(WORKER, 10) == [task]
 
 
 def test_what_is_wanted_later_stays_for_later(alice: User, clock: Clock) -> None:
