@@ -103,16 +103,16 @@ def due(now: datetime | None = None) -> list[User]:
         return []
     now = now or timezone.now()
     people = User.objects.filter(daily_digest=True, is_active=True).exclude(email="")
-    waiting = {key_of(each, day_before(each, now)): each for each in people}
-    stored = MailDelivery.objects.filter(key__in=waiting)
-    told = set(stored.values_list("key", flat=True))
-    return [
-        person
-        for key, person in waiting.items()
-        if key not in told
-        and now.astimezone(zone_of(person)).time() >= FROM
-        and _has_news(person, day_before(person, now))
-    ]
+    days = {
+        person: day_before(person, now)
+        for person in people
+        if now.astimezone(zone_of(person)).time() >= FROM
+    }
+    keys = {key_of(person, day): person for person, day in days.items()}
+    stored = MailDelivery.objects.filter(key__in=keys)
+    for key in stored.values_list("key", flat=True):
+        del days[keys[key]]
+    return _with_news(days)
 
 
 def store(person: User, now: datetime | None = None) -> bool:
@@ -173,15 +173,35 @@ def digest_of(person: User, now: datetime) -> Digest:
     )
 
 
-def _has_news(person: User, day: Day) -> bool:
-    """Say whether a digest would tell anything; asks for the cheapest things first."""
-    calls = statistics.rows_of(person, since=day.start).filter(created_at__lt=day.end)
-    return (
-        calls.exists()
-        or _ended_tasks(person, day).filter(state__in=TOLD).exists()
-        or _messages(person, day).exists()
-        or (person.is_admin and care_of(day.within).is_troubled)
+def _with_news(days: dict[User, Day]) -> list[User]:
+    """Return the people whom a digest would tell anything.
+
+    Asks a few questions for each time zone, however many people live there.
+    """
+    of_day: dict[Day, list[User]] = {}
+    for person, day in days.items():
+        of_day.setdefault(day, []).append(person)
+    found: set[int] = set()
+    for day, people in of_day.items():
+        found |= _active(day, {person.pk for person in people})
+        admins = {person.pk for person in people if person.is_admin} - found
+        if admins and care_of(day.within).is_troubled:
+            found |= admins
+    return [person for person in days if person.pk in found]
+
+
+def _active(day: Day, ids: set[int]) -> set[int]:
+    """Return who of these people did something on a day, or had something done."""
+    calls = statistics.rows_of(since=day.start).filter(created_at__lt=day.end)
+    tasks = QueuedTask.objects.filter(day.within("finished_at"), state__in=TOLD)
+    said = Message.objects.filter(
+        day.within("created_at"), conversation__deleted_at=None
     )
+    found: set[int] = set()
+    for rows, column in ((calls, "user_id"), (tasks, "owner_id"), (said, "owner_id")):
+        theirs = rows.filter(**{f"{column}__in": ids - found}).order_by()
+        found |= set(theirs.values_list(column, flat=True).distinct())
+    return found
 
 
 def _messages(person: User, day: Day) -> QuerySet[Message]:

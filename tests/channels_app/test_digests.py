@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
@@ -132,6 +134,32 @@ def test_nothing_happened_so_nothing_is_told(reader: User, persona: Persona) -> 
     assert digests.due(MORNING) == []
     say(persona, YESTERDAY, "hello")
     assert digests.due(MORNING) == [reader]
+
+
+def test_looking_for_news_costs_the_same_for_many(
+    reader: User,
+    persona: Persona,
+    monkeypatch: pytest.MonkeyPatch,
+    django_assert_num_queries: Any,
+) -> None:
+    with CaptureQueriesContext(connection) as few:
+        assert digests.due(MORNING) == []
+    User.objects.bulk_create(
+        User(
+            username=f"p{number}",
+            email=f"p{number}@example.org",
+            time_zone=BERLIN,
+            daily_digest=True,
+        )
+        for number in range(20)
+    )
+    with django_assert_num_queries(len(few)):
+        assert digests.due(MORNING) == []
+    paid, told, _ = User.objects.filter(username__in=["p3", "p5", "p7"]).order_by("pk")
+    pay(paid, YESTERDAY, monkeypatch, price=1)
+    QueuedTask.objects.create(owner=told, text="x", state="dead", finished_at=YESTERDAY)
+    say(persona, YESTERDAY, "hello")
+    assert digests.due(MORNING) == [reader, paid, told]
 
 
 @pytest.mark.parametrize(
