@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from django.db import connections
@@ -14,15 +15,31 @@ from django.utils import timezone
 from channels_app.care import nightly
 from channels_app.care.errors import CareError
 from channels_app.jobs.beat_step import BeatStep, StepFailed
+from channels_app.models import Beat
 
 T = TypeVar("T")
 
+NAME: Final = "backup"
 WITHIN_S: Final = 2 * 3600.0
 
 
+AGAIN_AFTER: Final = timedelta(hours=1)
+"""A backup that failed is not tried at every heartbeat: it may copy for minutes until
+it finds that there is no room. Whoever asks for a heartbeat has it tried at once."""
+
+
 def find() -> int:
-    """Say whether the backup of the last night is missing."""
-    return int(nightly.due(timezone.now()))
+    """Say whether the backup of the last night is missing and may be tried now."""
+    now = timezone.now()
+    return int(nightly.due(now) and not _failed_lately(now))
+
+
+def _failed_lately(now: datetime) -> bool:
+    if Beat.objects.filter(running=True, by_hand=True).exists():
+        return False
+    recent = Beat.objects.filter(alive_at__gt=now - AGAIN_AFTER, running=None)
+    failures = recent.values_list("failed", flat=True)
+    return any(NAME in failed for failed in failures)
 
 
 async def work() -> int:
@@ -66,4 +83,4 @@ async def in_own_thread(func: Callable[[], T]) -> T:
     return await future
 
 
-STEP: Final = BeatStep("backup", "Nightly backup", find, work, within_s=WITHIN_S)
+STEP: Final = BeatStep(NAME, "Nightly backup", find, work, within_s=WITHIN_S)

@@ -370,6 +370,27 @@ async def test_a_backup_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> 
         await backup.work()
 
 
+async def test_a_backup_that_failed_is_tried_again_after_an_hour(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries: list[int] = []
+
+    def fail() -> None:
+        tries.append(1)
+        raise BackupFailed("There is no room on the disk.")
+
+    monkeypatch.setattr(nightly, "due", lambda _: True)
+    monkeypatch.setattr(nightly, "run", fail)
+    for _ in range(3):
+        await beat(steps=[backup.STEP])
+    assert len(tries) == 1
+    await beat(by_hand=True, steps=[backup.STEP])
+    assert len(tries) == 2
+    await now(Beat.objects.update, alive_at=old(1.01 / 24))
+    await beat(steps=[backup.STEP])
+    assert len(tries) == 3
+
+
 async def test_nobody_waits_for_a_backup_when_the_heartbeat_is_cut_off() -> None:
     begun, goes_on = asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
