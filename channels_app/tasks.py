@@ -1,13 +1,18 @@
-"""Tasks that run by themselves: kept from being collected, logged when they fail."""
+"""Tasks that run by themselves: kept from being collected, logged when they fail.
+
+And the answers of one that works for many who wait.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 CANCEL_TRIES = 5
 CANCEL_PATIENCE_S = 1.0
@@ -62,3 +67,18 @@ class TaskSet:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             logger.error("%s failed", task.get_name(), exc_info=error)
+
+
+def answer_all(
+    waiting: Iterable[asyncio.Future[T]], results: Iterable[T | BaseException]
+) -> None:
+    """Give each who waits what came of it; those who have gone are passed over."""
+    for future, result in zip(waiting, results, strict=True):
+        if future.done():
+            continue
+        if isinstance(result, asyncio.CancelledError):
+            future.cancel()
+        elif isinstance(result, BaseException):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

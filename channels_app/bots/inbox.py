@@ -30,7 +30,7 @@ from django.utils import timezone
 from channels_app.bots import rooms
 from channels_app.bots.incoming import Incoming
 from channels_app.models import Channel, ChannelRoom, InboundEvent
-from channels_app.tasks import TaskSet
+from channels_app.tasks import TaskSet, answer_all
 from channels_app.turn_run import storable
 from routing.db_pool import run_in_db_pool
 
@@ -103,30 +103,15 @@ class _Flusher:
     async def _store(
         self, batch: Sequence[tuple[Arrival, asyncio.Future[Receipt]]]
     ) -> None:
-        results: Sequence[Receipt | BaseException]
+        waiting = [done for _, done in batch]
         try:
             results = await run_in_db_pool(store, [arrival for arrival, _ in batch])
         except BaseException as error:
-            _settle(batch, [error] * len(batch))
+            answer_all(waiting, [error] * len(batch))
             if not isinstance(error, Exception):
                 raise
         else:
-            _settle(batch, results)
-
-
-def _settle(
-    batch: Sequence[tuple[Arrival, asyncio.Future[Receipt]]],
-    results: Sequence[Receipt | BaseException],
-) -> None:
-    for (_, done), result in zip(batch, results, strict=True):
-        if done.done():  # its caller has gone
-            continue
-        if isinstance(result, asyncio.CancelledError):
-            done.cancel()
-        elif isinstance(result, BaseException):
-            done.set_exception(result)
-        else:
-            done.set_result(result)
+            answer_all(waiting, results)
 
 
 _FLUSHERS: WeakKeyDictionary[asyncio.AbstractEventLoop, _Flusher] = WeakKeyDictionary()

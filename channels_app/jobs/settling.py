@@ -19,7 +19,7 @@ from django.db import InterfaceError, OperationalError
 from channels_app.jobs import leases
 from channels_app.jobs.kinds import Done
 from channels_app.models import QueuedTask
-from channels_app.tasks import TaskSet
+from channels_app.tasks import TaskSet, answer_all
 from routing.db_pool import run_in_db_pool
 
 logger = logging.getLogger(__name__)
@@ -83,31 +83,16 @@ class Settler:
 
     @staticmethod
     async def _settle(batch: Sequence[tuple[Settlement, asyncio.Future[bool]]]) -> None:
-        results: Sequence[bool | BaseException]
+        waiting = [done for _, done in batch]
         try:
             calls = [settlement for settlement, _ in batch]
             results = await run_in_db_pool(settle_together, calls)
         except BaseException as error:
-            results = [error] * len(batch)
+            answer_all(waiting, [error] * len(batch))
             if not isinstance(error, Exception):
-                _answer(batch, results)
                 raise
-        _answer(batch, results)
-
-
-def _answer(
-    batch: Sequence[tuple[Settlement, asyncio.Future[bool]]],
-    results: Sequence[bool | BaseException],
-) -> None:
-    for (_, done), result in zip(batch, results, strict=True):
-        if done.done():  # its caller has gone
-            continue
-        if isinstance(result, asyncio.CancelledError):
-            done.cancel()
-        elif isinstance(result, BaseException):
-            done.set_exception(result)
         else:
-            done.set_result(result)
+            answer_all(waiting, results)
 
 
 def settle_together(calls: Sequence[Settlement]) -> Sequence[bool | BaseException]:
