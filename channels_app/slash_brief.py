@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 from django.core.exceptions import ValidationError
+from django.http import Http404
 
 from accounts.models import User
 from channels_app.jobs import cron, proposals, schedules
@@ -94,6 +95,8 @@ def _answer(spot: Spot, *, yes: bool) -> Result:
         return Result(DROPPED)
     try:
         return Result(proposals.agreement(proposals.confirm(proposal)))
+    except Http404:
+        return Result(NOTHING_WAITS)  # dropped elsewhere at this moment
     except ValidationError as error:
         return Result(proposals.objections(error))
 

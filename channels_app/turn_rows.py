@@ -98,13 +98,16 @@ def end(turn: uuid.UUID, ending: Ending) -> None:
     """Save how an answer ended, unless it has an end already or was deleted.
 
     What was ended for a process that had seemed dead is booked, and perhaps asked for
-    again: when that process is back it changes nothing.
+    again: when that process is back, only the text is kept that people have seen.
     """
     usage = ending.usage or Usage()
     written = Message.objects.filter(pk=turn, state=Message.State.GENERATING)
-    written.update(
-        text=ending.text,
-        seams=list(ending.seams),
+    seems_dead = Message.objects.filter(
+        pk=turn, state=Message.State.INTERRUPTED, error_code="internal"
+    )
+    text = {"text": ending.text, "seams": list(ending.seams)}
+    ended = written.update(
+        **text,
         state=ending.outcome,
         model=ending.model[:200],
         tier=ending.tier,
@@ -119,6 +122,8 @@ def end(turn: uuid.UUID, ending: Ending) -> None:
         alive_at=None,
         finished_at=timezone.now(),
     )
+    if not ended and ending.text:
+        seems_dead.update(**text)
 
 
 def asked_to_stop(turns: Iterable[uuid.UUID]) -> set[uuid.UUID]:

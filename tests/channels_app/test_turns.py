@@ -270,7 +270,7 @@ async def test_the_call_of_an_abandoned_answer_is_booked_by_its_text(
     assert answer.cost_nano_usd == closing.cost_nano_usd
 
 
-async def test_the_late_end_of_an_answer_that_seemed_abandoned_changes_nothing(
+async def test_the_late_end_of_an_answer_that_seemed_abandoned_keeps_its_text_alone(
     alice: User,
 ) -> None:
     with playing(scripted=LASTING):
@@ -284,7 +284,8 @@ async def test_the_late_end_of_an_answer_that_seemed_abandoned_changes_nothing(
             assert (await reading)["outcome"] == "interrupted"
     after = await message(started.turn)
     assert (after.state, after.error_code) == ("interrupted", "internal")
-    assert (after.text, after.finished_at) == (before.text, before.finished_at)
+    assert after.finished_at == before.finished_at
+    assert (before.text, after.text) == ("", "one ")
 
 
 async def test_a_turn_whose_process_died_may_be_asked_for_again(alice: User) -> None:
