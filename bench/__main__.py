@@ -10,8 +10,8 @@ import asyncio
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -198,24 +198,43 @@ def events_of_bots(stage: Stage) -> None:
 
 def tasks_of_the_queue(stage: Stage) -> None:
     """Measure how many tasks a second workers do, and how soon one begins."""
-    _queue(stage, "SQLite", queue.measure(), 500)
+    _queue(stage, "SQLite", lambda: nullcontext(None), least=500)
     if find_program("initdb") is None:
         print("not run: queue on PostgreSQL (it is not installed)")
         return
-    with PostgresServer() as server:
-        _queue(stage, "PostgreSQL", queue.measure(server.url), 1500)
+    _queue(stage, "PostgreSQL", PostgresServer, least_of_many=1500)
 
 
-def _queue(stage: Stage, name: str, times: queue.QueueTimes, least: int) -> None:
-    label = f"tasks of the queue, {queue.WORKERS} workers, {name}"
-    speed = times.tasks_per_s
-    stage.add(label, speed, "tasks/s", least, more_is_better=True, digits=0)
+def _queue(
+    stage: Stage,
+    name: str,
+    database: Callable[[], AbstractContextManager[PostgresServer | None]],
+    *,
+    least: int | None = None,
+    least_of_many: int | None = None,
+) -> None:
+    """Measure one kind of database with the settings as they come and with many."""
+    label = f"tasks of the queue, {name}, {queue.WORKERS} workers of"
+    with database() as server:
+        times = queue.measure(server.url if server else "")
+    _tasks_per_s(stage, f"{label} 4 (defaults)", times, least)
     for percent in (50, 99):
         each = percentile(times.claims_ms, percent)
         stage.add(f"a claim under that load, {name}, p{percent}", each, "ms")
     for percent in (50, 99):
         each = percentile(times.begins_ms, percent)
         stage.add(f"from queueing to the beginning, {name}, p{percent}", each, "ms")
+    many = queue.MANY_MODELS
+    with database() as server:
+        times = queue.measure(server.url if server else "", many)
+    _tasks_per_s(stage, f"{label} {many}, {many} a claim", times, least_of_many)
+
+
+def _tasks_per_s(
+    stage: Stage, label: str, times: queue.QueueTimes, least: int | None
+) -> None:
+    speed = times.tasks_per_s
+    stage.add(label, speed, "tasks/s", least, more_is_better=True, digits=0)
 
 
 MEASURES = {

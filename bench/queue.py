@@ -1,7 +1,8 @@
 """How many tasks a second the queue moves, and how soon one begins.
 
 ``python -m bench.queue`` measures on SQLite, ``python -m bench.queue postgres://…`` on
-an empty PostgreSQL database. The tasks do nothing; queueing them is not counted.
+an empty PostgreSQL database; a number behind it, such as 50, is how many tasks each
+worker does and claims at once. The tasks do nothing; queueing them is not counted.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from bench.measures import percentile
 from tests.support.environment import clean_environment
 from tests.support.processes import ROOT
 
-TASKS = 6000
+TASKS = 2400
+SINGLE = 100
 WORKERS = 3
-BUSY = {"CORTEX_WORKER_CONCURRENCY": "50", "CORTEX_QUEUE_BATCH": "50"}
-"""Workers on PostgreSQL, as an installation sets them that waits for many models."""
+MANY_MODELS = 50
+"""``CORTEX_WORKER_CONCURRENCY`` and ``CORTEX_QUEUE_BATCH`` of an installation that
+waits for many models; without them workers run with the settings as they come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class QueueTimes:
     claims_ms: list[float]
     """Each claim under full load."""
     begins_ms: list[float]
-    """From the commit of a single task to the beginning of its work."""
+    """From the commit of a single task to the beginning of its work; with the settings
+    as they come only."""
 
 
 class _Process:
@@ -62,10 +66,16 @@ class _Process:
         self.popen.wait()
 
 
-def measure(database_url: str = "") -> QueueTimes:
-    """Run workers on a new installation, on SQLite unless an address is given."""
+def measure(database_url: str = "", at_once: int | None = None) -> QueueTimes:
+    """Run workers on a new installation, on SQLite unless an address is given.
+
+    ``at_once``: tasks of each worker and of each claim, instead of the defaults.
+    """
     with tempfile.TemporaryDirectory(prefix="cortex-bench-") as folder:
-        variables = {"DATABASE_URL": database_url, **BUSY} if database_url else {}
+        variables = {"DATABASE_URL": database_url} if database_url else {}
+        if at_once is not None:
+            variables["CORTEX_WORKER_CONCURRENCY"] = str(at_once)
+            variables["CORTEX_QUEUE_BATCH"] = str(at_once)
         environment = clean_environment(Path(folder) / "data", **variables)
         subprocess.run(
             [sys.executable, "manage.py", "prepare", "--json"],
@@ -76,14 +86,17 @@ def measure(database_url: str = "") -> QueueTimes:
         )
         processes: list[_Process] = []
         try:
-            return _measure(environment, processes)
+            single = SINGLE if at_once is None else 0
+            return _measure(environment, processes, single)
         finally:
             for process in processes:
                 process.stop()
 
 
-def _measure(environment: dict[str, str], processes: list[_Process]) -> QueueTimes:
-    filler = _Process(environment, "fill", str(TASKS))
+def _measure(
+    environment: dict[str, str], processes: list[_Process], single: int
+) -> QueueTimes:
+    filler = _Process(environment, "fill", str(TASKS), str(single))
     processes.append(filler)
     workers = [_Process(environment, "work") for _ in range(WORKERS)]
     processes += workers
@@ -107,8 +120,11 @@ def _measure(environment: dict[str, str], processes: list[_Process]) -> QueueTim
 
 
 if __name__ == "__main__":
-    result = measure(*sys.argv[1:])
+    numbers = [int(word) for word in sys.argv[1:] if word.isdecimal()]
+    urls = [word for word in sys.argv[1:] if not word.isdecimal()]
+    result = measure(urls[0] if urls else "", numbers[0] if numbers else None)
     print(f"{result.tasks_per_s:.0f} tasks/s")
     for name, times in (("claim", result.claims_ms), ("begin", result.begins_ms)):
-        values = ", ".join(f"p{p} {percentile(times, p):.1f}" for p in (50, 99))
-        print(f"{name}: {values} ms, n = {len(times)}")
+        if times:
+            values = ", ".join(f"p{p} {percentile(times, p):.1f}" for p in (50, 99))
+            print(f"{name}: {values} ms, n = {len(times)}")

@@ -1,9 +1,9 @@
 """Processes of the measurement of the queue; they read ``go`` lines and print JSON.
 
-``python -m bench.queue_work fill TASKS`` queues tasks of several people and prints
-``ready``; after ``go`` it waits until all are done and prints how long that took and
-how many are done; after another ``go`` it queues single tasks at a steady rate and
-prints, for each, when it was queued.
+``python -m bench.queue_work fill TASKS SINGLE`` queues tasks of several people and
+prints ``ready``; after ``go`` it waits until all are done and prints how long that took
+and how many are done; after another ``go`` it queues ``SINGLE`` single tasks at a
+steady rate and prints, for each, when it was queued.
 
 ``python -m bench.queue_work work`` prints ``ready``, works from ``go`` on until its
 input ends, and prints how long each claim took and when each single task began.
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from channels_app.models import QueuedTask
 
 PEOPLE = 4
-SINGLE, RATE = 300, 50
+RATE = 50
 MANY = "many"
 
 
@@ -35,7 +35,7 @@ def say(value: object) -> None:
     sys.stdout.flush()
 
 
-def fill(count: int) -> None:
+def fill(count: int, single: int) -> None:
     """Queue tasks, wait for their end, then queue single ones."""
     from django.db.models import Max, Min
 
@@ -59,7 +59,7 @@ def fill(count: int) -> None:
     say({"done": QueuedTask.objects.filter(state="done").count(), "seconds": seconds})
     sys.stdin.readline()
     queued = {}
-    for number in range(SINGLE):
+    for number in range(single):
         task = queue.enqueue(people[number % PEOPLE], queue.NewTask("", kind="bench"))
         queued[str(task.pk)] = time.time()
         time.sleep(1 / RATE)
@@ -119,6 +119,6 @@ if __name__ == "__main__":
     os.environ["DJANGO_SETTINGS_MODULE"] = "cortex_site.settings"
     django.setup()
     if sys.argv[1] == "fill":
-        fill(int(sys.argv[2]))
+        fill(int(sys.argv[2]), int(sys.argv[3]))
     else:
         asyncio.run(work())
