@@ -43,6 +43,9 @@ STALLED_S: Final = 30.0
 """A worker that was silent for so long is taken off the list of workers."""
 CONNECTIONS: Final = 2
 """Of the library's worker, which only registers, sends heartbeats and listens."""
+GATHER_S: Final = 0.005
+"""A worker that is at work claims so much later, so that one claim, several ways to the
+server and back, fills all places that become free at nearly the same moment."""
 ANSWER_WITHIN_S: Final = 5.0
 FAILING_S: Final = 30.0
 """A database that goes on failing is worth a line in the log so often."""
@@ -140,7 +143,7 @@ class ClaimingManager(JobManager):
         self.claimed: dict[str, QueuedTask] = {}
         """Tasks that have not begun, by their ids."""
         self._worker = worker
-        self._free = concurrency
+        self._concurrency = self._free = concurrency
         self._next: list[Job] = []
         self._numbers = itertools.count(1)
         self._next_line = 0.0
@@ -150,6 +153,8 @@ class ClaimingManager(JobManager):
     ) -> Job | None:
         """Return a job whose row was claimed, or ``None`` when nothing is due."""
         if not self._next:
+            if self._free < self._concurrency:
+                await asyncio.sleep(GATHER_S)
             limit = max(1, min(self._free, settings.CORTEX_QUEUE_BATCH))
             try:
                 tasks = await finish_in_db_pool(

@@ -44,7 +44,7 @@ DELETE FROM procrastinate_jobs WHERE id = ANY(ARRAY(
 _TAKE_DUE: Final = """
 DELETE FROM procrastinate_jobs WHERE id = ANY(ARRAY(
   SELECT id FROM procrastinate_jobs
-  WHERE status = 'todo' AND queue_name = %s AND scheduled_at <= %s
+  WHERE status = 'todo' AND queue_name = %s AND scheduled_at <= now()
   ORDER BY scheduled_at LIMIT %s FOR UPDATE SKIP LOCKED
 )) RETURNING args ->> 'task'
 """
@@ -137,7 +137,7 @@ def _line_up() -> None:
     Not sooner: a thousand tasks for the same moment would all come at once.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE_DUE, [QUEUE, clock_now(), LINED_UP_AT_ONCE])
+        cursor.execute(_TAKE_DUE, [QUEUE, LINED_UP_AT_ONCE])
         ids = [task for (task,) in cursor.fetchall()]
     if ids:
         waiting = QueuedTask.objects.filter(pk__in=ids, state=QueuedTask.State.PENDING)

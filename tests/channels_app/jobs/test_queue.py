@@ -98,7 +98,8 @@ def test_a_key_among_many_that_another_process_was_quicker_with_finds_its_row(
 ) -> None:
     first = add(alice, "1", idempotency_key="k1")
     real = queue._earlier
-    answers = iter([lambda *_: None] * 3 + [real])
+    misses: list[Any] = [lambda *_: None] * 3
+    answers = iter([*misses, real])
     monkeypatch.setattr(queue, "_earlier", lambda *given: next(answers)(*given))
     new = [NewTask(str(n), kind="test", idempotency_key=f"k{n}") for n in range(3)]
     rows = queue.enqueue_many(alice, new)

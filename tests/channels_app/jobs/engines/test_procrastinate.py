@@ -5,6 +5,7 @@ The run on PostgreSQL tries it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
+from procrastinate.jobs import Status
 
 from accounts.models import User
 from channels_app.jobs import engines, leases, queue, tick
@@ -149,11 +151,12 @@ def test_jobs_for_later_are_not_looked_at(alice: User) -> None:
             " FROM generate_series(1, 5000)"
         )
         add(alice)
-        for sql, values in (
+        looks: list[tuple[str, list[Any]]] = [
             (procrastinate_jobs._TAKE, ["cortex", 1]),
-            (procrastinate_jobs._TAKE_DUE, ["cortex", timezone.now(), 1]),
+            (procrastinate_jobs._TAKE_DUE, ["cortex", 1]),
             (procrastinate_jobs._ROUND, []),
-        ):
+        ]
+        for sql, values in looks:
             cursor.execute(f"EXPLAIN {sql}", values)
             plan = "\n".join(line for (line,) in cursor.fetchall())
             assert "cortex_jobs_" in plan and "Seq Scan" not in plan, plan
@@ -179,6 +182,21 @@ async def test_what_was_claimed_and_has_not_begun_is_given_back(
     assert job and len(manager.claimed) == 3
     await manager.give_back()
     assert {row.state for row in await hall.rows()} == {"pending"}
+
+
+async def test_one_claim_fills_the_places_that_become_free_together(
+    hall: Hall,
+) -> None:
+    manager = ClaimingManager(None, "w", 4)
+    await hall.add_many(8)
+    first = [await manager.fetch_job(None, 1) for _ in range(4)]
+    manager.claimed.clear()
+    fetching = asyncio.create_task(manager.fetch_job(None, 1))
+    for job in first:
+        assert job
+        await manager.finish_job(job, Status.SUCCEEDED, False)
+        await asyncio.sleep(0)
+    assert await fetching and len(manager.claimed) == 4
 
 
 async def test_a_worker_is_known_while_it_runs(hall: Hall) -> None:
