@@ -75,21 +75,33 @@ def _write(text: str) -> None:
     part.replace(path())
 
 
-def look() -> Iterator[Finding]:
-    """Find, for the doctor, a restore that was cut off here or on another machine."""
-    if found := sentence():
-        yield fail("restore", found, "manage.py restore FILE --force")
-    elif connection.vendor == "postgresql":
+def fault() -> str:
+    """Return why Cortex must not start, here or because of another machine's restore.
+
+    Empty when there is no reason.
+
+    Raises:
+        django.db.Error: The database cannot be used.
+    """
+    found = sentence()
+    if not found and connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SHOW default_transaction_read_only")
-            (read_only,) = cursor.fetchone()
-        if read_only == "on":
-            yield fail(
-                "restore",
-                "The database can only be read: a restore is being done or was cut "
-                "off, on this machine or another one.",
-                "Wait for it, or do it again there (see docs/backup.md).",
-            )
+            if cursor.fetchone()[0] == "on":
+                return _READ_ONLY
+    return found
+
+
+_READ_ONLY: Final = (
+    "The database can only be read: a restore is being done, or was cut off, on this "
+    "machine or another one; wait for it, or do it again there (see docs/backup.md)."
+)
+
+
+def look() -> Iterator[Finding]:
+    """Find, for the doctor, a restore that was cut off here or on another machine."""
+    if found := fault():
+        yield fail("restore", found, "manage.py restore FILE --force")
 
 
 @contextlib.contextmanager

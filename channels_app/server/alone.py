@@ -9,7 +9,6 @@ from __future__ import annotations
 from django.core.management.base import CommandError
 from django.db import connection
 
-from channels_app.care import pending
 from channels_app.server import lifeline
 from channels_app.server.prepare import DatabaseTooNew, NotPrepared, check_tables
 
@@ -23,8 +22,6 @@ def refuse_unprepared() -> None:
     """
     if lifeline.is_held():
         return
-    if half_restored := pending.sentence():
-        raise CommandError(half_restored)
     try:
         check_tables()
     except (DatabaseTooNew, NotPrepared) as error:

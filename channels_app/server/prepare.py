@@ -20,7 +20,7 @@ from django.core.management import call_command
 from django.db import connection
 
 from accounts import invites
-from channels_app.care import migrations
+from channels_app.care import migrations, pending
 from channels_app.server import backup
 from channels_app.web.static_versions import stamp_path
 
@@ -30,7 +30,7 @@ class DatabaseTooNew(Exception):
 
 
 class NotPrepared(Exception):
-    """The tables are those of an earlier version; the text is one sentence."""
+    """Tables of an earlier version, or half of a restore; the text is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,11 @@ def prepare() -> Report:
 
     Raises:
         DatabaseTooNew: nothing was changed.
+        NotPrepared: a restore was cut off; nothing was changed.
         BackupFailed: nothing was changed.
         django.db.Error: the database cannot be used.
     """
+    _refuse_half_restored()
     with _alone(Path(settings.DATA_DIR) / "prepare.lock"):
         notes = _migrate()
         if not _collected_for_good():
@@ -76,14 +78,20 @@ def check_tables() -> None:
 
     Raises:
         DatabaseTooNew: this version is too old for the tables.
-        NotPrepared: ``prepare`` is due.
+        NotPrepared: ``prepare`` is due, or a restore was cut off.
     """
+    _refuse_half_restored()
     _refuse_newer(migrations.applied())
     if migrations.pending():
         raise NotPrepared(
             "The database is not up to date for this version of Cortex; run "
             "`manage.py prepare` once, where nothing else changes it."
         )
+
+
+def _refuse_half_restored() -> None:
+    if fault := pending.fault():
+        raise NotPrepared(fault)
 
 
 def _refuse_newer(applied: list[str]) -> None:

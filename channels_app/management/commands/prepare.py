@@ -10,7 +10,12 @@ from django.core import checks
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from channels_app.care.errors import BackupFailed
-from channels_app.server.prepare import DatabaseTooNew, collect_static, prepare
+from channels_app.server.prepare import (
+    DatabaseTooNew,
+    NotPrepared,
+    collect_static,
+    prepare,
+)
 
 
 class Command(BaseCommand):
@@ -38,7 +43,7 @@ class Command(BaseCommand):
                 raise CommandError(str(found.msg))
         try:
             report = prepare()
-        except (DatabaseTooNew, BackupFailed) as error:
+        except (DatabaseTooNew, NotPrepared, BackupFailed) as error:
             raise CommandError(str(error)) from None
         if options["json"]:
             self.stdout.write(json.dumps(dataclasses.asdict(report)))
