@@ -22,8 +22,7 @@ from accounts.zones import zone_of
 from channels_app import mails
 from channels_app.digest_care import Care, care_of
 from channels_app.models import MailDelivery, QueuedTask
-from channels_app.web.budget_lines import Own
-from channels_app.web.money_amounts import Figure
+from channels_app.money_amounts import Figure, Own
 from ledger import statistics
 from ledger.allowances import standings_of
 from ledger.periods import next_start, start_of

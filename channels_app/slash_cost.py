@@ -6,8 +6,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.zones import zone_of
-from channels_app.web.budget_lines import Own
-from channels_app.web.money_amounts import Figure
+from channels_app.money_amounts import Figure, Own
 from ledger import statistics
 from ledger.allowances import standings_of
 from ledger.money import write_amount

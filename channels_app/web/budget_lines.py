@@ -4,36 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ledger.allowances import Standing, budgets_of_each, standings
-from ledger.budget_words import name_of, name_of_key
+from ledger.allowances import budgets_of_each, standings
+from ledger.budget_words import name_of_key
 from ledger.models import Budget, BudgetRequest
-
-
-@dataclass(frozen=True, slots=True)
-class Own:
-    """One budget of whoever looks, in its present period."""
-
-    standing: Standing
-
-    @property
-    def name(self) -> str:
-        """What it is called: ``Your budget for today``."""
-        return self.short_name[0].upper() + self.short_name[1:]
-
-    @property
-    def left(self) -> int:
-        """What may still be spent, in nano-dollars."""
-        return max(0, self.standing.left)
-
-    @property
-    def short_name(self) -> str:
-        """The same in a sentence: ``your budget for today``."""
-        return name_of(self.standing.budget, own=True)
-
-    @property
-    def percent_left(self) -> int:
-        """The part that is left."""
-        return round(100 * self.standing.fraction_left)
 
 
 @dataclass(frozen=True, slots=True)

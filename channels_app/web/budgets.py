@@ -26,8 +26,9 @@ from django.views.decorators.http import (
 from accounts import mails
 from accounts.requests import AuthenticatedHttpRequest
 from accounts.zones import zone_of
+from channels_app.money_amounts import Own
 from channels_app.web.budget_forms import AskForm, BudgetForm, DollarField, GiveForm
-from channels_app.web.budget_lines import Line, Own, all_lines, open_requests
+from channels_app.web.budget_lines import Line, all_lines, open_requests
 from channels_app.web.people import administrators_only
 from ledger import budget_requests, budget_settings
 from ledger.allowances import standings_of

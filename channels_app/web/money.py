@@ -22,9 +22,8 @@ from django.views.decorators.http import require_safe
 from accounts.models import User
 from accounts.requests import AuthenticatedHttpRequest
 from accounts.zones import zone_of
+from channels_app.money_amounts import Figure, Own, figures_of
 from channels_app.web import money_periods
-from channels_app.web.budget_lines import Own
-from channels_app.web.money_amounts import Figure, figures_of
 from ledger import export, previews, statistics
 from ledger.allowances import standings_of
 from ledger.models import LedgerEntry

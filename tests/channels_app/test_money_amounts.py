@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from channels_app.web.money_amounts import Figure, figures_of
+from channels_app.money_amounts import Figure, figures_of
 from ledger.money import write_amount
 from ledger.statistics import Totals
 

@@ -1,4 +1,4 @@
-"""How sums are written on the pages about money.
+"""How sums and one's own budgets are written, on pages, in mails and in answers.
 
 Unknown is never written as zero, and what a subscription covers is never written as
 paid: it stands beside the amount.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ledger.allowances import Standing
+from ledger.budget_words import name_of
 from ledger.money import write_amount
 from ledger.statistics import Totals
 
@@ -57,6 +59,33 @@ class Figure:
     @property
     def _paid(self) -> int:
         return self.sums.cost_nano_usd - self.sums.notional_nano_usd
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """One budget of whoever looks, in its present period."""
+
+    standing: Standing
+
+    @property
+    def name(self) -> str:
+        """What it is called: ``Your budget for today``."""
+        return self.short_name[0].upper() + self.short_name[1:]
+
+    @property
+    def left(self) -> int:
+        """What may still be spent, in nano-dollars."""
+        return max(0, self.standing.left)
+
+    @property
+    def short_name(self) -> str:
+        """The same in a sentence: ``your budget for today``."""
+        return name_of(self.standing.budget, own=True)
+
+    @property
+    def percent_left(self) -> int:
+        """The part that is left."""
+        return round(100 * self.standing.fraction_left)
 
 
 def figures_of(groups: dict[str, Totals]) -> list[Figure]:
