@@ -16,10 +16,8 @@ done once more, and what an end wrote with it is lost with it.
 from __future__ import annotations
 
 import random
-import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -32,6 +30,7 @@ from accounts.transactions import quick_transaction
 from channels_app.jobs import costs, engines, task_rows
 from channels_app.jobs.clock import now as clock_now
 from channels_app.jobs.done_together import write_done
+from channels_app.jobs.ends_together import one_transaction
 from channels_app.jobs.kinds import Done, Effect, tell_ended
 from channels_app.jobs.lines import due_heads, lines_in_turn, served
 from channels_app.models import QueuedTask
@@ -242,31 +241,6 @@ def give_back(task: QueuedTask) -> bool:
         return wait_again(task, 0.0, tries=max(0, task.tries - 1))
 
 
-class _Together(threading.local):
-    """Whether this thread writes several ends, of which none is written alone."""
-
-    now = False
-
-
-_together = _Together()
-
-
-@contextmanager
-def together() -> Iterator[None]:
-    """Write all ends in one transaction, which has to fail where one of them does."""
-    with quick_transaction():
-        _together.now = True
-        try:
-            yield
-        finally:
-            _together.now = False
-
-
-def _one_transaction() -> AbstractContextManager[None]:
-    """Begin a transaction, a part of one, or go on in that of ``together``."""
-    return nullcontext() if _together.now else quick_transaction()
-
-
 def _mine(task: QueuedTask) -> Any:
     """Match the row while the attempt that ``task`` stands for is the current one."""
     return QueuedTask.objects.filter(
@@ -278,7 +252,7 @@ def give_up(task: QueuedTask, code: str, sentence: str) -> bool:
     """Note that a task is dead, and tell nobody, where telling it is what fails."""
     error = {"error_code": code[:32], "error": sentence[:ERROR_LENGTH]}
     fields = {"state": State.DEAD, "finished_at": clock_now()} | _FREE | error
-    with _one_transaction():
+    with one_transaction():
         return task_rows.end_attempt(task, fields)
 
 
@@ -286,7 +260,7 @@ def _settle(
     task: QueuedTask, state: QueuedTask.State, effect: Effect | None, **fields: Any
 ) -> bool:
     fields |= {"state": state, "finished_at": clock_now()} | _FREE
-    with _one_transaction():
+    with one_transaction():
         if not task_rows.end_attempt(task, fields):
             return False
         _copy(task, fields)
@@ -304,7 +278,7 @@ def wait_again(task: QueuedTask, wait_s: float, **fields: Any) -> bool:
     """Let a task wait once more, for a while; ``False`` when its lease was lost."""
     fields |= {"state": State.PENDING, "worker": "", "lease_until": None}
     fields["not_before"] = clock_now() + timedelta(seconds=wait_s)
-    with _one_transaction():
+    with one_transaction():
         if not task_rows.end_attempt(task, fields):
             return False
         _copy(task, fields)

@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 from django.db import InterfaceError, OperationalError
 
 from channels_app.jobs import leases
+from channels_app.jobs.ends_together import together
 from channels_app.jobs.kinds import Done
 from channels_app.models import QueuedTask
 from channels_app.tasks import TaskSet, answer_all
@@ -98,7 +99,7 @@ class Settler:
 def settle_together(calls: Sequence[Settlement]) -> Sequence[bool | BaseException]:
     """Write ends in one transaction; where one fails, each in one of its own."""
     try:
-        with leases.together():
+        with together():
             done = [call for call in calls if isinstance(call, DoneEnd)]
             ends = [(end.task, end.result) for end in done]
             written = iter(leases.settle_all_done(ends))
