@@ -16,8 +16,9 @@ import fcntl
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import psycopg
 from django.conf import settings
 from django.db import connection
 
@@ -65,9 +66,19 @@ def _session_lock(name: str) -> Iterator[bool]:
                 cursor.execute(statement)
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [_number_of(name)])
             (mine,) = cursor.fetchone()
-        yield bool(mine)
+        try:
+            yield bool(mine)
+        finally:
+            if mine:
+                _unlock(session, name)
     finally:
         session.close()
+
+
+def _unlock(session: Any, name: str) -> None:
+    """Free the lock at once: the end of a session is noticed only a moment later."""
+    with contextlib.suppress(psycopg.Error), session.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_unlock(%s)", [_number_of(name)])
 
 
 def _number_of(name: str) -> int:

@@ -9,9 +9,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection
 
 from channels_app.jobs import exclusive
 from channels_app.jobs.exclusive import only_one
@@ -117,3 +119,29 @@ def test_machines_take_turns_by_the_database(
     holders.append(Holder("beat", tmp_path / "two", DATABASE_URL=postgres_url))
     holders.append(Holder("other", tmp_path / "two", DATABASE_URL=postgres_url))
     assert [each.said for each in holders[2:]] == ["mine", "mine"]
+
+
+@pytest.mark.django_db
+def test_it_is_given_back_before_its_session_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PostgreSQL notices the end of a session a moment later."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite's lock has no session")
+    ends = []
+
+    def connect(parameters: dict[str, Any]) -> Any:
+        session = new_connection(parameters)
+        ends.append(session.close)
+        session.close = lambda: None
+        return session
+
+    new_connection = connection.get_new_connection
+    monkeypatch.setattr(connection, "get_new_connection", connect)
+    try:
+        for _ in range(2):
+            with only_one("again") as mine:
+                assert mine
+    finally:
+        for end in ends:
+            end()
