@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 
+from accounts import secrets
+from accounts.models import User
+from channels_app.care import backup
 from routing.db_pool import DB_POOL
+from routing.models import Host
+from tests.support.ledger import book
 from tests.support.pools import close_all
 
 KEY = "first-of-this-test-Ax93kLmQ0vRz71TgUwYpBnEd8-sJ"
@@ -36,3 +41,18 @@ def installation(
     key_file.chmod(0o600)
     close_all(DB_POOL)
     return folder
+
+
+@pytest.fixture
+def written(installation: Path, alice: User) -> Path:
+    """Return a backup, with its key, of one person, two rows, a file and a secret."""
+    book(alice)
+    (installation / "media" / "cat.png").write_bytes(b"a cat")
+    Host.objects.create(
+        name="H",
+        type="local_openai",
+        key_encrypted=secrets.encrypt("host_key", "sk-stored"),
+    )
+    target = installation.parent / "all.tar.gz"
+    backup.write(target, with_key=True)
+    return target
