@@ -32,6 +32,7 @@ def mark() -> dict[str, Any]:
 
     Raises:
         JournalFault: A line of the journal is damaged; nothing was written.
+        ValueError: Its last line is; nothing was written.
         OSError: The journal cannot be written.
     """
     head = LedgerEntry.objects.order_by("-id").values_list("id", flat=True).first()

@@ -75,6 +75,14 @@ def test_restored_makes_a_lawful_restore_verify(tampering: Tampering) -> None:
     assert len(journal.path().read_text().splitlines()) == 4
 
 
+def test_restored_over_a_bad_last_line_is_one_sentence() -> None:
+    book()
+    with open(journal.path(), "a") as file:
+        file.write("{}\n")
+    with pytest.raises(CommandError, match="The last line of ledger.jsonl cannot be"):
+        call_command("ledger", "restored")
+
+
 def test_export_writes_only_rows(alice: User) -> None:
     assert run("export") == ""
     book(alice, preview="My plan")

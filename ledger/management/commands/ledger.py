@@ -128,7 +128,7 @@ class Command(BaseCommand):
     def _restored(self, options: dict[str, Any]) -> None:
         try:
             line = restores.mark()
-        except journal_reader.JournalFault as fault:
+        except (journal_reader.JournalFault, ValueError) as fault:
             raise CommandError(str(fault)) from None
         if options["json"]:
             self.stdout.write(json.dumps(line))
