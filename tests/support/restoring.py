@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
 from accounts.models import User
-from channels_app.care import backup
 from ledger import journal
 from ledger.models import LedgerEntry
 
@@ -31,7 +31,7 @@ def run(*words: str) -> str:
 
 def state() -> dict[str, Any]:
     """Return what must not change when a restore is refused."""
-    root = Path(backup.settings.DATA_DIR)
+    root = Path(settings.DATA_DIR)
     return {
         "people": list(User.objects.values_list("username", flat=True)),
         "ledger": list(LedgerEntry.objects.values_list("id", "hash")),
