@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import secrets
+import zoneinfo
 from contextlib import suppress
 
 from allauth.account.models import EmailAddress
@@ -112,8 +113,12 @@ def state_of(invite: Invite) -> Invite.State:
     return invite.state
 
 
-def redeem_invite(token: str, *, username: str, email: str, password: str) -> User:
+def redeem_invite(
+    token: str, *, username: str, email: str, password: str, time_zone: str = ""
+) -> User:
     """Use the invite up and create its account.
+
+    ``time_zone`` is what the browser says, and counts if there is such a zone.
 
     What the invite fixes wins over the arguments. The password is hashed before the
     transaction, because hashing is slow on purpose and the transaction holds a lock.
@@ -131,6 +136,8 @@ def redeem_invite(token: str, *, username: str, email: str, password: str) -> Us
     username = invite.username or username
     email = (invite.email or email).strip().lower()
     user = User(username=username, email=email, password=make_password(password))
+    if time_zone in zoneinfo.available_timezones():
+        user.time_zone = time_zone
     user.clean_fields(exclude=["password"])
     with transaction.atomic():
         _take(invite)

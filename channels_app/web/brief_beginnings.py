@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accounts.models import User
+from channels_app.jobs import spoken_times
+from channels_app.web import brief_times
 from channels_app.web.brief_targets import (
     OWN,
     room_of_conversation,
@@ -22,6 +24,10 @@ _TEMPORARY = (
 _SHARED = (
     "Others read along in “{}”, and no room is known into which answers could be "
     "sent. The brief gets a conversation of its own, where only you read."
+)
+_TIME_READ = "When it comes was read from your message."
+_HOUR_ASSUMED = (
+    "Your message says no hour, so one was assumed: change it if it is wrong."
 )
 _ROOM = "Others read along in “{}”: answers go into that room, without private files."
 
@@ -44,18 +50,29 @@ def beginning_of(user: User, chat: Conversation) -> Beginning:
     initial = {
         "name": title[:80],
         "persona": chat.persona.name,
-        "prompt": _last_own_text(chat),
         "target": f"conversation:{chat.pk}",
     }
+    asked, time_note = _what_and_when(_last_own_text(chat))
+    initial |= asked
     if chat.temporary:
         initial["target"] = OWN
-        return Beginning(initial, None, chat, _TEMPORARY.format(title))
+        note = _TEMPORARY.format(title)
+        return Beginning(initial, None, chat, f"{note} {time_note}".strip())
     if not chat.shared:
-        return Beginning(initial, chat, chat)
+        return Beginning(initial, chat, chat, time_note)
     room = room_of_conversation(user, chat)
     initial["target"] = room_value(room) if room else OWN
     note = (_ROOM if room else _SHARED).format(title)
-    return Beginning(initial, None, chat, note)
+    return Beginning(initial, None, chat, f"{note} {time_note}".strip())
+
+
+def _what_and_when(text: str) -> tuple[dict[str, Any], str]:
+    """Return the prompt, with the times where the text says when, and a note on them."""
+    wish = spoken_times.read(text)
+    if wish is None:
+        return {"prompt": text}, ""
+    fields = {"prompt": wish.prompt, **brief_times.in_fields(wish.cron)}
+    return fields, _HOUR_ASSUMED if wish.assumed else _TIME_READ
 
 
 def _last_own_text(chat: Conversation) -> str:

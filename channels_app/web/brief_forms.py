@@ -155,7 +155,11 @@ class BriefForm(RefusableForm):
         initial: dict[str, Any] | None = None,
     ) -> None:
         """Show a form for a brief, or with ``initial`` for a new one."""
-        values = {"enabled": True, "time_zone": user.time_zone, **_times(Simple())}
+        values = {
+            "enabled": True,
+            "time_zone": user.time_zone,
+            **brief_times.in_fields(brief_times.as_cron(Simple())),
+        }
         values |= (initial or {}) if schedule is None else _values(schedule)
         super().__init__(data, auto_id="brief_%s", initial=values)
         self.targets = tuple(targets)
@@ -244,29 +248,15 @@ class BriefForm(RefusableForm):
 
 def _values(schedule: Schedule) -> dict[str, Any]:
     """Return a brief as the form shows it."""
-    simple = brief_times.from_cron(schedule.cron)
-    times = {"how": brief_times.ADVANCED} if simple is None else _times(simple)
     cap = schedule.cap_nano_usd
     return {
         "name": schedule.name,
         "persona": schedule.persona.name,
         "prompt": schedule.prompt,
-        "cron": schedule.cron,
         "time_zone": schedule.time_zone,
         "target": value_of(schedule),
         "tier": "" if schedule.tier is None else schedule.tier,
         "cap": None if cap is None else format_usd(cap),
         "enabled": schedule.enabled,
-        **times,
-    }
-
-
-def _times(simple: Simple) -> dict[str, Any]:
-    return {
-        "how": simple.how,
-        "time": simple.time,
-        "weekdays": [str(day) for day in simple.weekdays],
-        "month_day": simple.month_day,
-        "hours": str(simple.hours),
-        "cron": brief_times.as_cron(simple),
+        **brief_times.in_fields(schedule.cron),
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 DAILY, WORKDAYS, WEEKLY, MONTHLY, HOURLY, ADVANCED = (
     "daily",
@@ -77,6 +77,21 @@ def as_cron(simple: Simple) -> str:
     if simple.how == HOURLY:
         return f"{minute} {_hours(hour, simple.hours)} * * *"
     return f"{minute} {hour} * * *"
+
+
+def in_fields(cron: str) -> dict[str, Any]:
+    """Return what the fields of the form hold for an expression."""
+    simple = from_cron(cron)
+    if simple is None:
+        return {"how": ADVANCED, "cron": cron}
+    return {
+        "how": simple.how,
+        "time": simple.time,
+        "weekdays": [str(day) for day in simple.weekdays],
+        "month_day": simple.month_day,
+        "hours": str(simple.hours),
+        "cron": as_cron(simple),
+    }
 
 
 def _hours(hour: int, step: int) -> str:

@@ -42,6 +42,7 @@ def setup(request: HttpRequest, token: str) -> HttpResponse:
                 username=form.chosen("username"),
                 email=form.chosen("email"),
                 password=form.cleaned_data["password1"],
+                time_zone=request.POST.get("time_zone", ""),
             )
         except invites.InviteNotOpen as error:
             return _closed(request, error)

@@ -1,4 +1,7 @@
-/** Behaviour that every page shares: light or dark, and what signing out leaves behind. */
+/**
+ * Behaviour that every page shares: light or dark, what signing out leaves behind, and
+ * the time zone of whoever sets up an account.
+ */
 
 /**
  * Show a theme at once and remember it in a cookie, so that the server renders the
@@ -44,4 +47,8 @@ function forget(person) {
 
 for (const form of document.querySelectorAll("[data-sign-out]")) {
   form.addEventListener("submit", () => forget(form.dataset.signOut));
+}
+
+for (const field of document.querySelectorAll("[data-browser-zone]")) {
+  field.value = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
 }

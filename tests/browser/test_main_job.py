@@ -39,7 +39,7 @@ def server(
 @pytest.fixture
 def visitor(browser: Browser, server: ServerProcess) -> Iterator[tuple[Page, Seen]]:
     """Open a browser that has never been here."""
-    context = browser.new_context()
+    context = browser.new_context(timezone_id="Europe/Berlin")
     seen = watch(context, server.url)
     yield context.new_page(), seen
     context.close()
@@ -91,6 +91,10 @@ def test_main_job_from_an_empty_machine_to_a_ledger_row(
     link = server.setup_link
     set_up(page, server)
     expect(page.locator(".greeting")).to_contain_text("Inara")
+
+    page.goto(f"{server.url}/settings/profile/")
+    expect(page.locator("[name=time_zone]")).to_have_value("Europe/Berlin")
+    page.goto(server.url)
 
     # A streamed answer: several states of the growing text are seen on the way.
     send(page, "Hello! Who are you?")

@@ -356,6 +356,52 @@ def test_a_conversation_becomes_a_brief_that_goes_on_in_it(
     assert Schedule.objects.get().conversation == chat
 
 
+@pytest.mark.parametrize(
+    ("said", "prompt", "how", "holds", "note"),
+    [
+        (
+            "every day at noon name a colour",
+            "Name a colour",
+            "daily",
+            'name="time" value="12:00"',
+            "When it comes was read from your message.",
+        ),
+        (
+            "Every 30 minutes tell me the time",
+            "Tell me the time",
+            "cron",
+            'name="cron" value="*/30 * * * *"',
+            "When it comes was read from your message.",
+        ),
+        (
+            "Name a colour every evening",
+            "Name a colour",
+            "daily",
+            'name="time" value="18:00"',
+            "says no hour, so one was assumed",
+        ),
+        ("Name a colour", "Name a colour", "daily", 'name="time" value="07:00"', ""),
+    ],
+)
+def test_the_time_that_the_message_says_is_the_time_of_the_brief(
+    client: Client,
+    chat: Conversation,
+    said: str,
+    prompt: str,
+    how: str,
+    holds: str,
+    note: str,
+) -> None:
+    Message.objects.filter(pk=chat.current_message_id).update(text=said)
+    page = client.get(f"{NEW}?conversation={chat.pk}")
+    body = page.content.decode()
+    assert f"\n{prompt}</textarea>" in body
+    assert re.search(rf'name="how" value="{how}"[^>]*checked', body)
+    assert holds in body
+    assert note in text(page)
+    assert ("alert info" in body) is bool(note)
+
+
 def test_a_conversation_goes_on_with_its_own_persona_alone(
     client: Client, chat: Conversation, alice: User
 ) -> None:

@@ -63,6 +63,16 @@ def test_after_setup_it_is_said_where_the_confirmation_is(
     assert ("on its way to eve@example.org" in page) is not printed
 
 
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [("Europe/Berlin", "Europe/Berlin"), ("Mars/Phobos", "UTC"), ("", "UTC")],
+)
+def test_the_clock_is_that_of_the_browser(client: Client, said: str, kept: str) -> None:
+    client.post(address(), fields(time_zone=said))
+
+    assert User.objects.get(username="eve").time_zone == kept
+
+
 def test_the_form_asks_only_for_what_the_invite_leaves_open(client: Client) -> None:
     both = client.get(address(username="eve", email="eve@example.org"))
     neither = client.get(address())
