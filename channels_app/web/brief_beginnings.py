@@ -67,7 +67,7 @@ def beginning_of(user: User, chat: Conversation) -> Beginning:
 
 
 def _what_and_when(text: str) -> tuple[dict[str, Any], str]:
-    """Return the prompt, with the times where the text says when, and a note on them."""
+    """Return the prompt, the times where the text says when, and a note on them."""
     wish = spoken_times.read(text)
     if wish is None:
         return {"prompt": text}, ""
