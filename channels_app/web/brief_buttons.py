@@ -26,12 +26,13 @@ def brief_run(request: AuthenticatedHttpRequest, brief_id: UUID) -> HttpResponse
     """Run a brief now, beside its times."""
     schedule = schedules.get_schedule_for_user(request.user, brief_id)
     try:
-        schedules.run_now(schedule)
+        run = schedules.run_now(schedule)
     except (ValidationError, queue.QueueRefused) as error:
         said = error.messages if isinstance(error, ValidationError) else [error.message]
         messages.error(request, " ".join(said))
     else:
-        messages.success(request, f"“{schedule.name}” runs now.")
+        said = "runs now." if run.is_new else "is running already."
+        messages.success(request, f"“{schedule.name}” {said}")
     response = redirect("brief", brief_id=brief_id)
     response["Location"] += "#history"
     return response

@@ -165,6 +165,7 @@ def _preview(form: BriefForm, draft: Schedule) -> dict[str, Any]:
             "means": when_in_words(draft.cron, draft.time_zone),
             "expression": draft.cron,
             "zone": draft.time_zone,
+            "is_on": draft.enabled,
             "runs_ahead": cron.next_runs(draft.cron, draft.time_zone, now, RUNS_AHEAD),
         }
     else:

@@ -479,12 +479,32 @@ def test_pause_resume_run_now_and_delete(client: Client, brief: Schedule) -> Non
     assert (task.schedule, task.by_hand, task.state) == (brief, True, "pending")
     assert 'hx-trigger="every 1500ms"' in ran.content.decode()
     assert "waiting by hand" in text(ran)
+    again = text(client.post(f"{address}run/", follow=True))
+    assert "“Morning paper” is running already." in again
+    assert "runs now." not in again
+    assert QueuedTask.objects.get() == task
 
     assert "It never runs again." in text(client.get(f"{address}delete/"))
     client.post(f"{address}delete/")
     assert not Schedule.objects.exists()
     task.refresh_from_db()
     assert task.state == "cancelled"
+
+
+def test_a_paused_brief_does_not_promise_its_runs(
+    client: Client, brief: Schedule
+) -> None:
+    address, paused = f"{LIST}{brief.pk}/", "It is switched off. Switched on, it would"
+    page = text(client.get(address))
+    assert "The next runs" in page
+    assert "from now" in page
+    schedules.switch(brief, False)
+    page = text(client.get(address))
+    assert f"{paused} come" in page
+    assert "The next runs" not in page
+    assert "from now" not in page
+    switched_on = client.post(address, filled(do="preview"), headers=HTMX)
+    assert paused not in text(switched_on)
 
 
 def test_the_history_is_paged_and_its_part_alone_goes_to_htmx(
