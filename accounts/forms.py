@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from typing import Any
 
 from django import forms
@@ -18,6 +17,7 @@ from accounts import mails
 from accounts.models import Invite, User
 from accounts.names import validate_name
 from accounts.resets import request_reset
+from accounts.zones import zone_names
 
 NEW_PASSWORD = {"autocomplete": "new-password"}
 
@@ -142,7 +142,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
 
     language = forms.ChoiceField(choices=settings.LANGUAGES)
     time_zone = forms.ChoiceField(
-        choices=[(name, name) for name in sorted(zoneinfo.available_timezones())]
+        choices=[(name, name) for name in sorted(zone_names())]
     )
 
     class Meta:

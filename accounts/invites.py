@@ -12,7 +12,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import secrets
-import zoneinfo
 from contextlib import suppress
 
 from allauth.account.models import EmailAddress
@@ -27,6 +26,7 @@ from django.utils import timezone
 from accounts import audit, roles
 from accounts.models import Invite, User
 from accounts.names import validate_name
+from accounts.zones import zone_names
 
 LIFETIME = datetime.timedelta(hours=72)
 
@@ -136,7 +136,7 @@ def redeem_invite(
     username = invite.username or username
     email = (invite.email or email).strip().lower()
     user = User(username=username, email=email, password=make_password(password))
-    if time_zone in zoneinfo.available_timezones():
+    if time_zone in zone_names():
         user.time_zone = time_zone
     user.clean_fields(exclude=["password"])
     with transaction.atomic():

@@ -15,7 +15,6 @@ changes"; https://github.com/cuu508/cronsim, README.
 
 from __future__ import annotations
 
-import functools
 import zoneinfo
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -25,6 +24,7 @@ from typing import Final
 from cronsim import CronSim
 from django.core.exceptions import ValidationError
 
+from accounts.zones import zone_names
 from channels_app.jobs.cron_expression import MAX_CHARS as MAX_CHARS
 from channels_app.jobs.cron_expression import SOME_MOMENT, Pattern
 from channels_app.jobs.cron_words import in_words as in_words
@@ -90,14 +90,9 @@ def zone_called(name: str) -> zoneinfo.ZoneInfo:
     """Return the IANA time zone of this name; raises ``ValueError`` with a sentence."""
     if not name.strip():
         raise ValueError("Choose a time zone.")
-    if name not in _zone_names():
+    if name not in zone_names():
         raise ValueError(f"There is no time zone “{name[:64]}”.")
     return zoneinfo.ZoneInfo(name)
-
-
-@functools.cache
-def _zone_names() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())  # reads a file for each
 
 
 # --- reading ----------------------------------------------------------------

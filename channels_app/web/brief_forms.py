@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from django.core.exceptions import ValidationError
 
 from accounts.forms import RefusableForm
 from accounts.models import User
+from accounts.zones import zone_names
 from channels_app.errors import TurnError
 from channels_app.job_models import Schedule
 from channels_app.jobs import cron
@@ -165,9 +165,7 @@ class BriefForm(RefusableForm):
         self.targets = tuple(targets)
         fields: dict[str, Any] = self.fields
         fields["persona"].queryset = personas_visible_to(user)
-        fields["time_zone"].choices = [
-            (name, name) for name in sorted(zoneinfo.available_timezones())
-        ]
+        fields["time_zone"].choices = [(name, name) for name in sorted(zone_names())]
         fields["target"].choices = [(each.value, each.label) for each in self.targets]
 
     @property

@@ -300,7 +300,11 @@ def test_what_cannot_be_a_time_is_refused_with_a_sentence(
     assert sentence in refused.value.message_dict["cron"][0]
 
 
-@pytest.mark.parametrize("zone", ["", " ", "Mars/Olympus", "../etc/passwd", "+02:00"])
+NO_ZONES = ("", " ", "Mars/Olympus", "../etc/passwd", "+02:00")
+OF_THE_MACHINE = ("localtime", "posixrules", "Factory", "posix/UTC", "right/UTC")
+
+
+@pytest.mark.parametrize("zone", NO_ZONES + OF_THE_MACHINE)
 def test_a_time_zone_must_be_one(zone: str) -> None:
     with pytest.raises(ValidationError) as refused:
         check("0 7 * * *", zone)

@@ -208,6 +208,16 @@ def test_htmx_gets_the_part_that_changes(client: Client, inara: Persona) -> None
     assert "Choose at least one day." in text(unfinished)
 
 
+def test_no_time_zone_of_the_machine_is_offered(client: Client, inara: Persona) -> None:
+    body = client.get(NEW).content.decode()
+    assert '<option value="Europe/Berlin"' in body
+    assert '"localtime"' not in body
+    assert '"Factory"' not in body
+    answer = client.post(NEW, filled(time_zone="localtime"))
+    assert answer.status_code == 400
+    assert "There is no such time zone." in text(answer)
+
+
 def test_a_price_above_the_cap_is_told(
     client: Client, inara: Persona, brief: Schedule
 ) -> None:
