@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from channels_app.models import (
     Schedule,
     WebhookEndpoint,
 )
+from channels_app.templatetags import days
 from personas.conversations import start_conversation
 from personas.models import Conversation, Message, Persona
 from personas.personas import create_persona
@@ -499,6 +501,24 @@ def test_pause_resume_run_now_and_delete(client: Client, brief: Schedule) -> Non
     assert not Schedule.objects.exists()
     task.refresh_from_db()
     assert task.state == "cancelled"
+
+
+def test_dates_of_another_year_show_it(
+    client: Client, brief: Schedule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new_year = datetime(2026, 12, 31, 23, 30, tzinfo=UTC)  # 2027 in Berlin
+    clock = SimpleNamespace(now=lambda: new_year + timedelta(hours=12))
+    monkeypatch.setattr(days, "timezone", clock)
+    for moment in (new_year, new_year - timedelta(hours=1)):
+        task_of(brief, state="done", due_at=moment, started_at=moment)
+    history = text(client.get(f"{LIST}{brief.pk}/history/"))
+    assert "1 Jan, 00:30 1 Jan, 00:30:00" in history
+    assert "31 Dec 2026, 23:30 31 Dec 2026, 23:30:00" in history
+
+    Schedule.objects.update(next_at=new_year + timedelta(days=1))
+    assert ", Sat 2 Jan, 00:30 ." in text(client.get(LIST))
+    Schedule.objects.update(next_at=new_year + timedelta(days=365))
+    assert ", Sat 1 Jan 2028, 00:30 ." in text(client.get(LIST))
 
 
 def test_a_paused_brief_does_not_promise_its_runs(
