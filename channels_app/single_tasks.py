@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
@@ -16,6 +17,8 @@ from ledger.money import nano_usd
 DONE: Final = "task.done"
 """What webhooks hear of, without the texts: an address may be anywhere."""
 FAILED: Final = "task.failed"
+CUT_CODE: Final = "too_long"
+"""The code that stands at a result which is not whole."""
 TIERS: Final[dict[str, Tier]] = {"haiku": 1, "sonnet": 2, "opus": 3}
 """What Symbiont called the three tiers."""
 
@@ -30,6 +33,8 @@ class TaskResult:
     input_tokens: int | None
     output_tokens: int | None
     cost_nano_usd: int | None
+    cut_short: str = ""
+    """Why the text is not whole, one sentence; empty where it is."""
 
 
 def tier_named(asked: str | int | None) -> Tier | None:
@@ -55,9 +60,12 @@ async def do_task(user_id: int, request: UnstoredRequest) -> TaskResult:
 async def result_of(user_id: int, stream: TurnStream) -> TaskResult:
     """Return what comes of a task that was begun; a caller who is cancelled ends it.
 
+    Text that ends at the model's length limit was paid for and is a result, too.
+
     Raises ``TurnError``: it failed or was stopped.
     """
     finished = await _read_to_the_end(user_id, stream)
+    error = finished["error"]
     usage = finished["usage"] or {}
     cost = finished["cost_usd"]
     return TaskResult(
@@ -67,6 +75,7 @@ async def result_of(user_id: int, stream: TurnStream) -> TaskResult:
         input_tokens=usage.get("input_tokens"),
         output_tokens=usage.get("output_tokens"),
         cost_nano_usd=None if cost is None else nano_usd(Decimal(cost)),
+        cut_short=error["message"] if error else "",
     )
 
 
@@ -82,10 +91,17 @@ async def _read_to_the_end(user_id: int, stream: TurnStream) -> dict[str, Any]:
             # The caller has gone; nobody pays for an answer that nobody reads.
             await turns.stop_turn(user_id, stream.turn)
     error = finished["error"]
-    if error is not None:
+    if error is not None and not _is_cut_text(finished, stream):
         raise TurnError(
             error["code"], error["message"], retryable=bool(error["retryable"])
         )
     if finished["outcome"] == "interrupted":
         raise TurnError("internal", "The task was stopped before its end.")
     return finished
+
+
+def _is_cut_text(finished: Mapping[str, Any], stream: TurnStream) -> bool:
+    """Say whether there is text that only ends too early, at a limit of its length."""
+    at_limit = finished["error"]["code"] == CUT_CODE
+    text = stream.text("turn.delta")
+    return at_limit and finished["outcome"] == "incomplete" and bool(text.strip())

@@ -236,6 +236,7 @@ def _line(task: QueuedTask) -> dict[str, Any]:
         "started_at": _moment(task.started_at),
         "finished_at": _moment(task.finished_at),
         "error": error if task.error_code else None,
+        "incomplete": bool(task.error_code) and task.state == QueuedTask.State.DONE,
         "model": task.model or None,
         "input_tokens": task.input_tokens,
         "output_tokens": task.output_tokens,

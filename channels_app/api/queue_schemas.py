@@ -85,7 +85,13 @@ class QueuedTaskLine(Schema):
     created_at: str
     started_at: str | None = Field(description="When the last attempt began.")
     finished_at: str | None
-    error: TaskFault | None = Field(description="Of a task that waits: the last one.")
+    error: TaskFault | None = Field(
+        description="Of a task that waits: the last one; of one that is done: why its "
+        "result is not whole."
+    )
+    incomplete: bool = Field(
+        description="It is done, but its result ends at the model's length limit."
+    )
     model: str | None = Field(description="Label of the model that did it.")
     input_tokens: int | None = Field(description="null = unknown")
     output_tokens: int | None = Field(description="null = unknown")

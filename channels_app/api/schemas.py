@@ -140,6 +140,11 @@ class TaskOut(Schema):
     output_tokens: int | None = Field(description="null = unknown")
     estimated_cost_usd: float | None = Field(description="null = unknown")
     timestamp: str = Field(description="When it was done, RFC 3339 in UTC.")
+    incomplete: bool = Field(
+        False,
+        description="true = the result ends at the model's length limit; only there "
+        "where it does.",
+    )
 
 
 class LedgerRow(Schema):

@@ -25,12 +25,13 @@ router = Router(tags=["Task"], auth=Auth("task"))
     "/task",
     response=failing(400, 402, 404, 409, 413, 422, 502, 503, 504, ok=TaskOut),
     summary="Have a task done",
+    exclude_defaults=True,  # whole results have the fields they always had
 )
 async def task(request: HttpRequest, body: TaskIn) -> TaskOut:
     """Do a task now and return its result, with what it cost.
 
     Without `force_tier` the task itself decides how capable a model it needs. Whoever
-    leaves ends the task.
+    leaves ends the task. A result that ends at the length limit has `incomplete`.
     """
     user_id = caller_of(request).user.pk
     began = time.monotonic()
@@ -52,6 +53,7 @@ async def task(request: HttpRequest, body: TaskIn) -> TaskOut:
         output_tokens=found.output_tokens,
         estimated_cost_usd=as_dollars(found.cost_nano_usd),
         timestamp=timestamp(timezone.now()),
+        incomplete=bool(found.cut_short),
     )
     news = done.model_dump(exclude={"task", "result"})
     spawn(webhooks.announce(user_id, DONE, done.id, news), f"news of {done.id}")

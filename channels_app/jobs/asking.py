@@ -71,6 +71,8 @@ async def _ask(task: QueuedTask, tier: Tier | None) -> Done:
         model=found.model or "",
         input_tokens=found.input_tokens,
         output_tokens=found.output_tokens,
+        error_code=single_tasks.CUT_CODE if found.cut_short else "",
+        error=found.cut_short,
     )
 
 
@@ -97,8 +99,10 @@ def ended(task: QueuedTask) -> None:
 
     In the transaction that ends the task; its owner's own cancelling is no news.
     """
+    about: dict[str, Any]
     if task.state == QueuedTask.State.DONE:
-        _announce(task, single_tasks.DONE, {"model": task.model})
+        about = {"model": task.model, "incomplete": bool(task.error_code)}
+        _announce(task, single_tasks.DONE, about)
     elif task.state in {QueuedTask.State.FAILED, QueuedTask.State.DEAD}:
         error = {"code": task.error_code, "message": task.error}
         about = {"state": task.state, "attempts": task.attempts, "error": error}

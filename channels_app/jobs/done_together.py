@@ -18,6 +18,8 @@ from channels_app.models import QueuedTask
 
 _TYPES: Final = {
     "result": "text",
+    "error_code": "text",
+    "error": "text",
     "model": "text",
     "input_tokens": "bigint",
     "output_tokens": "bigint",
@@ -29,7 +31,7 @@ _STATE: Final = QueuedTask.State
 _WRITE: Final = f"""
 UPDATE {QueuedTask._meta.db_table} AS task
 SET state = '{_STATE.DONE.value}', finished_at = clock_timestamp(), lease_until = NULL,
-  cancel_asked = false, error_code = '', error = '',
+  cancel_asked = false,
   {", ".join(f"{name} = done.{name}" for name in _TYPES)}
 FROM unnest(%s::uuid[], %s::integer[],
   {", ".join(f"%s::{kind}[]" for kind in _TYPES.values())}

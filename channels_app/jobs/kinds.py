@@ -30,6 +30,9 @@ class Done:
     cost_nano_usd: int | None = None
     """Of all attempts; ``None`` where a model was asked = as the ledger has it."""
     conversation_id: uuid.UUID | None = None
+    error_code: str = ""
+    error: str = ""
+    """Why the result is not whole, one safe sentence; empty where it is."""
     effect: Effect | None = None
 
 

@@ -187,8 +187,8 @@ def _fields_of(task: QueuedTask, result: Done) -> dict[str, Any]:
         cost = costs.cost_of(task)
     return {
         "result": storable(result.result),
-        "error_code": "",
-        "error": "",
+        "error_code": result.error_code[:32],
+        "error": result.error[:ERROR_LENGTH],
         "model": result.model[:200],
         "input_tokens": result.input_tokens,
         "output_tokens": result.output_tokens,

@@ -70,6 +70,8 @@ class TaskLine:
         """How it goes, in a word or two."""
         if self.is_ending:
             return "being cancelled"
+        if self.is_cut:
+            return "done, cut short"
         if self.task.state == States.PENDING and self.task.error:
             return "tried again"
         return str(self.task.get_state_display())
@@ -77,7 +79,7 @@ class TaskLine:
     @property
     def badge(self) -> str:
         """The colour of the word."""
-        if self.task.state == States.PENDING and self.task.error:
+        if self.is_cut or (self.task.state == States.PENDING and self.task.error):
             return "warn"
         return _BADGES.get(States(self.task.state), "")
 
@@ -85,6 +87,11 @@ class TaskLine:
     def is_ending(self) -> bool:
         """Whether a running task was asked to end."""
         return self.task.state == States.PROCESSING and self.task.cancel_asked
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether it is done, but its result ends too early."""
+        return self.task.state == States.DONE and bool(self.task.error)
 
     @property
     def may_cancel(self) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -91,9 +92,27 @@ async def test_the_repeat_of_a_task_that_is_over_says_so(
     assert again == {"id": task["id"], "status": "done", "position": None}
 
 
-def _do_next() -> None:
+def _do_next(**fields: Any) -> None:
     (task,) = leases.claim("test", 1)
-    assert leases.settle_done(task, Done(result="42", cost_nano_usd=5_000_000))
+    done = Done(result="42", cost_nano_usd=5_000_000, **fields)
+    assert leases.settle_done(task, done)
+
+
+async def test_a_result_that_is_not_whole_is_there_and_says_why(
+    alice: User, seen: Any
+) -> None:
+    api = await api_of(alice)
+    answers = []
+    for fields in ({}, {"error_code": "too_long", "error": "Too long."}):
+        task = await queued(api)
+        await seen(functools.partial(_do_next, **fields))
+        answers.append((await api.get(f"/queue/{task['id']}")).json())
+
+    assert [each["state"] for each in answers] == ["done", "done"]
+    assert [each["result"] for each in answers] == ["42", "42"]
+    assert [each["incomplete"] for each in answers] == [False, True]
+    fault = {"code": "too_long", "message": "Too long."}
+    assert [each["error"] for each in answers] == [None, fault]
 
 
 @pytest.mark.parametrize("key", ["", " k", "k ", "a\x1fb", "ü", "x" * 201])

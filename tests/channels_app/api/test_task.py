@@ -173,6 +173,25 @@ async def test_a_private_personas_task_leaves_no_preview(
     assert await seen(LedgerPreview.objects.count) == 0
 
 
+async def test_text_that_ends_at_the_length_limit_is_returned(
+    alice: User, announced: list[Any]
+) -> None:
+    api = await api_of(alice)
+    cut = [*DONE[:2], Finished(complete=False)]
+    with playing(small=cut):
+        response = await api.post("/task", {"task": "Write", "force_tier": 1})
+    async with asyncio.timeout(20):
+        while not announced:
+            await asyncio.sleep(0.01)
+
+    assert response.status_code == 200, await_text(response)
+    done = response.json()
+    assert list(done) == [*FIELDS, "incomplete"]
+    assert (done["result"], done["incomplete"]) == ("42", True)
+    assert (done["output_tokens"], done["estimated_cost_usd"]) == (500, 0.002)
+    assert announced[0][1] == "task.done" and announced[0][3]["incomplete"]
+
+
 async def test_a_failed_task_is_an_error(alice: User, announced: list[Any]) -> None:
     refused = [ConnectionFailed("refused")]
     with playing(small=refused, middle=refused, large=refused):
@@ -210,6 +229,7 @@ async def test_webhooks_hear_of_it_without_the_texts(
 
     done = response.json()
     news = {name: done[name] for name in FIELDS if name not in {"task", "result"}}
+    news["incomplete"] = False
     assert announced == [(alice.pk, "task.done", done["id"], news)]
 
 

@@ -29,6 +29,11 @@ from tests.support.chat import scripted_model
 from tests.support.chat_fixtures import *  # noqa: F403
 
 DONE = [TextDelta("42"), UsageReported(Usage(1000, 500)), Finished()]
+CUT = [
+    TextDelta("Once upon"),
+    UsageReported(Usage(1000, 500)),
+    Finished(complete=False),
+]
 REFUSED = [ConnectionFailed("refused")]
 
 
@@ -299,9 +304,36 @@ async def test_webhooks_hear_once_that_a_task_is_done(alice: User, seen: Any) ->
     about = news.payload["data"]
     assert about["id"] == f"queued-{task.pk}"
     assert (about["model"], about["estimated_cost_usd"]) == ("small", 0.002)
+    assert about["incomplete"] is False
     assert (about["input_tokens"], about["output_tokens"]) == (1000, 500)
     assert about["elapsed_seconds"] >= 0 and about["timestamp"].endswith("Z")
     assert "Compute" not in str(news.payload) and "42" not in about.values()
+
+
+async def test_text_that_ends_at_the_length_limit_is_a_result(
+    alice: User, seen: Any
+) -> None:
+    await seen(listen, alice)
+    with playing(small=CUT):
+        task, done = await do(seen, alice)
+    assert await seen(leases.settle_done, task, done)
+    (news,) = await seen(told, alice)
+
+    row = await seen(QueuedTask.objects.get)
+    assert (row.state, row.result) == ("done", "Once upon")
+    limit = "The answer reached its length limit."
+    assert (row.error_code, row.error) == ("too_long", limit)
+    assert (row.output_tokens, row.cost_nano_usd) == (500, 2_000_000)
+    assert (news.event, news.payload["data"]["incomplete"]) == ("task.done", True)
+
+
+@pytest.mark.parametrize("text", [[], [TextDelta(" ")]])
+async def test_no_text_at_the_length_limit_is_a_failure(
+    alice: User, seen: Any, text: list[TextDelta]
+) -> None:
+    task = await seen(lambda: claimed(alice))
+    with playing(small=[*text, Finished(complete=False)], middle=REFUSED):
+        await failure(task)
 
 
 async def test_webhooks_hear_once_that_a_task_failed(alice: User, seen: Any) -> None:

@@ -96,6 +96,21 @@ def test_what_an_attempt_wrote_is_kept(alice: User) -> None:
     assert stored.finished_at is not None
 
 
+@pytest.mark.parametrize("count", [1, leases.WORTH_ONE_STATEMENT])
+def test_a_result_that_is_not_whole_says_why(alice: User, count: int) -> None:
+    for _ in range(count):
+        add(alice)
+    whole, cut = Done("42"), Done("4", error_code="too_long", error="Too long.")
+    tasks = leases.claim(WORKER, count)
+    ends = [cut] + [whole] * (count - 1)
+    assert all(leases.settle_all_done(list(zip(tasks, ends, strict=True))))
+
+    rows = [QueuedTask.objects.get(pk=task.pk) for task in tasks]
+    assert {each.state for each in rows} == {"done"}
+    said = [(each.result, each.error_code, each.error) for each in rows]
+    assert said == [("4", "too_long", "Too long.")] + [("42", "", "")] * (count - 1)
+
+
 def test_a_failure_that_may_pass_waits_longer_each_time(
     alice: User, clock: Clock
 ) -> None:

@@ -212,6 +212,18 @@ def test_a_run_of_a_brief_has_its_name(
     assert f"/jobs/briefs/{brief.pk}/" in page
 
 
+def test_a_result_that_is_cut_is_shown_with_why(client: Client, alice: User) -> None:
+    task = queued(alice)
+    cut = Done("Once upon", error_code="too_long", error="It is too long.")
+    assert leases.settle_done(claimed(task), cut)
+
+    for address in ("/jobs/", f"/jobs/{task.pk}/"):
+        page = page_at(client, address)
+        assert "done, cut short" in page and "It is too long." in page
+        assert f"/jobs/{task.pk}/retry/" not in page
+    assert "Once upon" in page and "alert warning" in page
+
+
 def test_results_and_texts_are_never_html(client: Client, alice: User) -> None:
     task = queued(alice, "<b>bold</b> <script>alert(1)</script>")
     done(task, "<img src=x onerror=alert(1)> **strong**")
