@@ -31,8 +31,8 @@ def brief_run(request: AuthenticatedHttpRequest, brief_id: UUID) -> HttpResponse
         said = error.messages if isinstance(error, ValidationError) else [error.message]
         messages.error(request, " ".join(said))
     else:
-        said = "runs now." if run.is_new else "is running already."
-        messages.success(request, f"“{schedule.name}” {said}")
+        outcome = "runs now." if run.is_new else "is running already."
+        messages.success(request, f"“{schedule.name}” {outcome}")
     response = redirect("brief", brief_id=brief_id)
     response["Location"] += "#history"
     return response

@@ -404,7 +404,9 @@ def test_the_time_that_the_message_says_is_the_time_of_the_brief(
     holds: str,
     note: str,
 ) -> None:
-    Message.objects.filter(pk=chat.current_message_id).update(text=said)
+    shown = chat.current_message
+    assert shown is not None
+    Message.objects.filter(pk=shown.pk).update(text=said)
     page = client.get(f"{NEW}?conversation={chat.pk}")
     body = page.content.decode()
     assert f"\n{prompt}</textarea>" in body
