@@ -35,6 +35,7 @@ BATCH: Final = 500
 """Rows of one INSERT, where many tasks are queued at once."""
 OPEN: Final = frozenset({State.PENDING, State.PROCESSING})
 MAY_RETRY: Final = frozenset({State.FAILED, State.DEAD, State.CANCELLED})
+_DONE: Final = "This task is done; queue it again as a new one."
 
 
 class QueueRefused(TurnError):
@@ -256,17 +257,18 @@ def cancel(task: QueuedTask) -> QueuedTask:
 def retry(task: QueuedTask) -> QueuedTask:
     """Let a task that failed, was given up or was cancelled wait once more.
 
-    It has all its attempts again. Raises ``QueueRefused``: ``conflict`` in any other
-    state, ``too_many``.
+    It has all its attempts again, and its time where none was begun. Raises
+    ``QueueRefused``: ``conflict`` in any other state, ``too_many``.
     """
     with transaction.atomic():
         row = _locked(task)
         if row.state not in MAY_RETRY:
-            raise QueueRefused(
-                "conflict", f"Only a task that has ended can be repeated: {_word(row)}."
-            )
+            open_ = f"This task is not over: {_word(row)}."
+            raise QueueRefused("conflict", open_ if row.state in OPEN else _DONE)
         check_room(row.owner)
-        row.state, row.tries, row.not_before = State.PENDING, 0, clock_now()
+        now = clock_now()
+        row.not_before = now if row.attempts else max(row.not_before, now)
+        row.state, row.tries = State.PENDING, 0
         row.cancel_asked, row.finished_at = False, None
         row.worker = row.error_code = row.error = row.result = ""
         row.save()

@@ -101,7 +101,7 @@ def test_tasks_are_cancelled_and_retried(alice: User) -> None:
     assert "It is cancelled." in run("cancel", str(task.pk))
     assert "number 1" in run("retry", str(task.pk))
     assert "ends it within seconds" in run("cancel", str(claimed(alice).pk))
-    with pytest.raises(CommandError, match="Only a task that has ended"):
+    with pytest.raises(CommandError, match="This task is not over: waiting"):
         run("retry", str(task.pk))
     for id in ("x", str(uuid.uuid4())):
         with pytest.raises(CommandError, match="There is no task"):
@@ -155,7 +155,7 @@ def test_importing_again_brings_only_what_is_new(
 
     text = run("import", str(old_file))
 
-    assert f"1 tasks wait now, for {admin_user.username}." in text
+    assert f"1 task waits now, for {admin_user.username}." in text
     assert "5 were imported before." in text
     assert "Line 4 is left: It is not JSON." in text
     assert QueuedTask.objects.count() == 6

@@ -189,7 +189,11 @@ def _import_lines(report: old_queue.ImportReport, owner: User) -> list[str]:
     kept = ", ".join(f"{count} {state}" for state, count in report.kept.items())
     return [
         *lines,
-        f"{report.queued} tasks wait now, for {owner.username}.",
+        f"{_waiting(report.queued)} now, for {owner.username}.",
         f"Kept as history: {kept or 'none'}.",
         f"{report.already} were imported before.",
     ]
+
+
+def _waiting(count: int) -> str:
+    return "1 task waits" if count == 1 else f"{count:,} tasks wait"
