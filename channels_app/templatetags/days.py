@@ -13,9 +13,9 @@ register = template.Library()
 
 
 @register.filter
-def day(moment: datetime.datetime, zone: str) -> str:
+def day(moment: datetime.datetime, zone: str | datetime.tzinfo) -> str:
     """Write the day of a moment in a time zone, with its year where that is another."""
-    info = zone_named(zone)
+    info = zone_named(zone) if isinstance(zone, str) else zone
     there = moment.astimezone(info)
     is_this_year = there.year == timezone.now().astimezone(info).year
     return formats.date_format(there, "j M" if is_this_year else "j M Y")

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import Client
@@ -79,7 +80,7 @@ def test_a_task_is_queued_by_the_form(
     assert (task.text, task.persona, task.tier) == ("Compute", persona, 2)
     assert (task.owner, task.source) == (alice, "page")
     assert task.not_before == datetime(2034, 7, 1, 5, tzinfo=UTC)
-    assert "1 Jul, 07:00" in page_at(client)
+    assert "1 Jul 2034, 07:00" in page_at(client)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +223,26 @@ def test_a_result_that_is_cut_is_shown_with_why(client: Client, alice: User) -> 
         assert "done, cut short" in page and "It is too long." in page
         assert f"/jobs/{task.pk}/retry/" not in page
     assert "Once upon" in page and "alert warning" in page
+
+
+def test_days_of_another_year_have_their_year(client: Client, alice: User) -> None:
+    alice.time_zone = "Asia/Tokyo"
+    alice.save()
+    ended = claimed(queued(alice, "Of now"))
+    assert leases.settle_done(ended, Done("42"))
+    at = datetime(2033, 12, 31, 20, 5, tzinfo=UTC)
+    queued(alice, "Much later", not_before=at)
+    old = queue.cancel(queued(alice, "Long ago"))
+    QueuedTask.objects.filter(pk=old.pk).update(
+        finished_at=datetime(2021, 3, 4, 1, 2, tzinfo=UTC)
+    )
+
+    page = page_at(client)
+
+    assert "1 Jan 2034, 05:05</time>" in page  # by the clock of the reader
+    assert "4 Mar 2021, 10:02</time>" in page
+    here = timezone.now().astimezone(ZoneInfo("Asia/Tokyo"))
+    assert f">{here.day} {here:%b}, " in page
 
 
 def test_results_and_texts_are_never_html(client: Client, alice: User) -> None:
