@@ -54,6 +54,8 @@ def sentence_of(errors: Sequence[Mapping[str, Any]]) -> Complaint:
     field = ".".join(_field_path(where))
     kind = str(first["type"])
     context = first.get("ctx", {})
+    if kind == "extra_forbidden":
+        return Complaint("bad_request", f"“{field}” is not known here.", 422)
     if not field:
         if kind == "missing":
             return Complaint("bad_request", "The request has no body.")

@@ -30,7 +30,8 @@ TaskId = Annotated[
 class QueueIn(Schema):
     """A task for later."""
 
-    model_config = ConfigDict(strict=True)
+    # A misspelt `not_before` must not let a task begin at once.
+    model_config = ConfigDict(strict=True, extra="forbid")
 
     task: Text = Field(description="What is to be done.")
     persona: PersonaName | None = Field(

@@ -1,7 +1,7 @@
 """Shapes of what the API takes and gives, as the OpenAPI document shows them.
 
 What comes in is taken literally: a number in quotes is no number. Unknown fields are
-ignored, so that later versions may add some.
+ignored, so that later versions may add some; only those of queued tasks are refused.
 """
 
 from __future__ import annotations

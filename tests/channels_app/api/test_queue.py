@@ -140,6 +140,8 @@ async def test_two_different_keys_are_refused(alice: User) -> None:
         ({"not_before": "2030-01-01T07:00:00"}, 422, "“not_before” needs a time zone"),
         ({"not_before": "tomorrow"}, 422, "“not_before” must be a time"),
         ({"not_before": 5}, 422, "“not_before” must be a time"),
+        ({"not_befor": None}, 422, "“not_befor” is not known here."),
+        ({"": 1}, 422, "“” is not known here."),
         ({"task": " "}, 400, "“task”"),
         ({"task": "a\0"}, 400, "“task”"),
         ({"task": "x" * 32_001}, 413, "“task”"),
