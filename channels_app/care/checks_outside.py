@@ -15,6 +15,7 @@ from typing import Final
 
 import redis
 from django.conf import settings
+from django.db.models import Q
 
 from accounts.models import User
 from channels_app.care import checks_work
@@ -122,11 +123,18 @@ def _about(host: Host, report: HostReport | str) -> Finding:
 
 
 def programs() -> Iterator[Finding]:
-    """Check that the programs of hosts in use are there and logged in."""
-    rows = Host.objects.filter(enabled=True, type__in=PROGRAM_TYPES).order_by("id")
-    for host in rows:
+    """Check that the programs of hosts in use are there and logged in.
+
+    Those that wait for their program or login are named too: they go in use by
+    themselves, and whoever put them into a chain sees why they do not answer.
+    """
+    rows = Host.objects.filter(type__in=PROGRAM_TYPES).order_by("id")
+    for host in rows.filter(Q(enabled=True) | Q(auto_enable=True)):
         name = f"program {host.name}"
-        if why := discovery.missing(host):
+        why = discovery.missing(host)
+        if not host.enabled:
+            yield ok(name, f"Not in use. {why}".strip())
+        elif why:
             cure = "Install it, or log it in as docs/backends.md shows."
             yield warn(name, why, cure) if host.owner_id else fail(name, why, cure)
         else:

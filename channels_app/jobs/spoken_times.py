@@ -2,7 +2,8 @@
 
 Pure, and English only, like the pages. ``read`` takes any text that says when; whether
 an ordinary message is such a wish is judged more strictly by ``asks_for_a_brief``: it
-must be a request, and the time must stand at its beginning or at its end. Whatever is
+must be a request, and the time must stand at its beginning, behind its verb, or at its
+end. Whatever is
 read is only proposed, never set up without a yes.
 """
 
@@ -73,6 +74,7 @@ _DAYS = rf"""
   | (?P<weekend>{_EVERY}\s+weekend|(?:on|at)\s+(?:the\s+)?weekends?)
   | (?:{_EVERY}\s+month\s+on|monthly\s+on)\s+the\s+(?P<date>\d{{1,2}})(?:st|nd|rd|th)?
   | on\s+the\s+(?P<date_of>\d{{1,2}})(?:st|nd|rd|th)?\s+of\s+{_EVERY}\s+month
+  | (?P<first>(?:on\s+the|{_EVERY})\s+first\s+of\s+(?:the|{_EVERY})\s+month)
   | (?:{_EVERY}\s+(?:week\s+on\s+)?|weekly\s+on\s+|on\s+(?=(?:{_DAY})s\b))
       (?P<days>(?:{_DAY})s?(?:\s*(?:,|and|&|,\s*and)\s*(?:{_EVERY}\s+|on\s+)?(?:{_DAY})s?)*)
       (?:\s+(?P<day_part>{_PART}))?
@@ -86,6 +88,7 @@ _SPANS = rf"""
   | (?P<some_hours>\d{{1,2}}|{_ONE_TO_TWELVE})\s+hours
   | (?P<half_hour>half\s+(?:an\s+)?hour)
   | (?P<one_hour>hour)
+  | (?P<one_minute>minute)
 ) | (?P<hourly>hourly)
 """
 _FLAGS: Final = re.IGNORECASE | re.VERBOSE
@@ -114,10 +117,16 @@ _MORE_TIME: Final = re.compile(
     rf"""(?:\d|and\b|or\b|until\b|except\b|starting\b
     |for\s+(?:the\s+next|a|{_ONE_TO_TWELVE}|\d)
     |(?:{_ONE_TO_TWELVE}|fifteen|twenty|thirty|forty|fifty)\b
-    |(?:utc|gmt|[cmep][es]?t)\b|(?:in\s+)?(?:\w+\s+){{1,2}}time\b)""",
+    |(?:utc|gmt|[cmep][es]?t)\b|[a-z]+/[a-z_]+|(?:in\s+)?(?:\w+\s+){{1,2}}time\b)""",
     _FLAGS,
 )
 """What follows says more about when than is understood here."""
+_WHOM: Final = re.compile(
+    r"""(?:please\s+)?(?:remind|tell|send|give|write|show|ask|wish|read|teach|quiz|greet
+    |list|check|make|name|say)(?:\s+(?:me|us))?(?:\s+please)?\s*,?\s*""",
+    _FLAGS,
+)
+"""The beginning of a request, behind which the time may stand as well."""
 _CLAUSE: Final = re.compile(
     r"\b(?:who|which|that|when|whenever|because|if|why|how|where|while|whether|about)\b"
     r"|\?",
@@ -140,7 +149,8 @@ class Wish:
 def read(text: str) -> Wish | None:
     """Return what a text asks for; ``None`` where it does not say when, or not what.
 
-    The time must stand at the beginning, after a few polite words, or at the end.
+    The time must stand at the beginning, after a few polite words, right behind
+    “remind me” and the like, or at the end.
     """
     text = text.strip()
     if len(text) > MAX_CHARS:
@@ -151,6 +161,11 @@ def read(text: str) -> Wish | None:
         found = _longest(each.match(text, begin) for each in _WHEN)
         if found is not None:
             return _wish(found, text[found.end() :])
+    whom = _WHOM.match(text, start)
+    if whom is not None:
+        found = _longest(each.match(text, whom.end()) for each in _WHEN)
+        if found is not None and text[found.end() :].strip(" .!?\n"):
+            return _wish(found, text[found.end() :], after=whom[0].strip(" ,"))
     at_the_end = (
         found
         for each in _WHEN
@@ -177,13 +192,15 @@ def asks_for_a_brief(text: str) -> bool:
     return not (begins and _CLAUSE.search(wish.prompt))
 
 
-def _wish(found: re.Match[str], rest: str) -> Wish | None:
+def _wish(found: re.Match[str], rest: str, *, after: str = "") -> Wish | None:
+    """Return the wish; ``after`` is what stands before a time in the middle."""
     said = {name: value for name, value in found.groupdict().items() if value}
     cron, assumed = _cron(said)
-    joint = _JOINT.match(rest)
+    joint = _JOINT.match(rest) if not after else None
     prompt = rest[joint.end() if joint else 0 :].strip().rstrip(",;:–—- ").strip()
     if cron is None or not prompt or _MORE_TIME.match(prompt):
         return None
+    prompt = f"{after} {prompt.lstrip(' ,:;')}" if after else prompt
     return Wish(cron, prompt[0].upper() + prompt[1:], assumed)
 
 
@@ -207,6 +224,8 @@ def _span(said: dict[str, str]) -> str | None:
     """Return the expression of “every two hours”; empty where there is none for it."""
     if "one_hour" in said or "hourly" in said:
         return "0 * * * *"
+    if "one_minute" in said:
+        return "* * * * *"
     if "half_hour" in said:
         return "*/30 * * * *"
     for name, of, form in (
@@ -228,6 +247,8 @@ def _days(said: dict[str, str]) -> str | None:
     """Return the last three fields of the expression; ``None`` = no such day."""
     if "weekdays" in said:
         return "* * 1-5"
+    if "first" in said:
+        return "1 * *"
     if "weekend" in said:
         return "* * 6,0"
     if date := said.get("date") or said.get("date_of"):

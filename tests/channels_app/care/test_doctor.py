@@ -426,6 +426,16 @@ def test_programs_must_be_there_and_logged_in(
     assert found("program C", checks_outside.programs).status == "ok"
 
 
+def test_programs_that_wait_are_named(
+    transactional_db: None, installation: Path, settings: Any
+) -> None:
+    settings.CORTEX_CLAUDE_CLI = str(installation / "claude")
+    Host.objects.create(name="W", type="claude_cli", enabled=False, auto_enable=True)
+    finding = found("program W", checks_outside.programs)
+    assert finding.status == "ok"
+    assert "Not in use. The program “claude” was not found" in finding.sentence
+
+
 class Greeter(socketserver.StreamRequestHandler):
     """The least of a mail server."""
 

@@ -42,6 +42,7 @@ JOKE = "Tell me a joke"
         ("every month on the 15th at 10:00", "0 10 15 * *"),
         ("every day at seven thirty", "30 7 * * *"),
         ("every evening at six forty-five", "45 18 * * *"),
+        ("each first of the month at 8am", "0 8 1 * *"),
         ("every hour", "0 * * * *"),
         ("hourly", "0 * * * *"),
         ("every 15 minutes", "*/15 * * * *"),
@@ -94,8 +95,39 @@ def test_other_texts_are_ordinary_messages(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "expression", "prompt"),
+    [
+        (
+            "Remind me every Monday at 9:30 to water the plants",
+            "30 9 * * 1",
+            "Remind me to water the plants",
+        ),
+        (
+            "Please tell me every morning at seven the weather.",
+            "0 7 * * *",
+            "Tell me the weather.",
+        ),
+        ("Send us on Fridays at 5pm: a poem", "0 17 * * 5", "Send us a poem"),
+    ],
+)
+def test_the_time_may_stand_behind_the_verb(
+    text: str, expression: str, prompt: str
+) -> None:
+    wish = read(text)
+    assert wish is not None
+    assert (wish.cron, wish.prompt) == (expression, prompt)
+    assert asks_for_a_brief(text)
+
+
+def test_what_comes_too_often_is_a_wish_that_is_refused_later() -> None:
+    wish = read("Tell me a joke every minute")
+    assert wish is not None and wish.cron == "* * * * *"
+
+
+@pytest.mark.parametrize(
     "text",
     [
+        "every friday at noon Europe/Paris list three films",
         "every morning at seven twenty tell me the news",
         "every day at 7 and 19 tell me the news",
         "every morning and evening tell me the news",
