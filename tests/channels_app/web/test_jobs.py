@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from channels_app.jobs import leases, queue
+from channels_app.jobs import leases, queue, tick
 from channels_app.jobs.kinds import Done
 from channels_app.jobs.queue import NewTask
 from channels_app.models import QueuedTask, Schedule
@@ -355,3 +355,10 @@ def test_a_running_task_is_not_deleted(alice: User) -> None:
     with pytest.raises(queue.QueueRefused):
         queue.forget(task)
     assert QueuedTask.objects.exists()
+
+
+def test_it_is_said_where_nobody_works(client: Client) -> None:
+    assert "No worker runs at present" in client.get("/jobs/").content.decode()
+    tick.tick(())
+    assert "No worker runs" not in client.get("/jobs/").content.decode()
+    assert "No worker runs" not in client.get("/jobs/briefs/").content.decode()
