@@ -226,7 +226,8 @@ class GoogleStandIn:
         if scheme != "Bearer" or token not in self._tokens:
             return 401, _error(401), {}
         now, last = time.monotonic(), self._last_write.get(request.space, -60.0)
-        if self.enforce_pace and now - last < 0.98:
+        # A busy machine may hold one write up longer than the next one.
+        if self.enforce_pace and now - last < 0.6:
             return 429, _error(429), {}
         self._last_write[request.space] = now
         if len(json.dumps(request.body, ensure_ascii=False).encode()) > MAX_BYTES + 400:
