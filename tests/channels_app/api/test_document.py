@@ -22,7 +22,7 @@ from tests.support.seeding import seed
 from tests.support.upstream import Upstream
 
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-EXAMPLES = 5
+EXAMPLES = 3
 """Generated requests for each call, besides those at the borders of every field."""
 
 
