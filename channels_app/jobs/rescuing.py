@@ -91,7 +91,7 @@ def _rescue(task: QueuedTask) -> bool:
             return _move_on(task)
     except OperationalError:
         raise
-    except Exception:
+    except Exception:  # what is told of an end is other modules' code
         logger.exception("the end of task %s could not be told", task.pk)
         return leases.give_up(task, "internal", _given_up(task))
 

@@ -100,7 +100,7 @@ def _run(name: str, step: Callable[[], int], report: TickReport) -> None:
     started = time.monotonic()
     try:
         count = step()
-    except Exception:
+    except Exception:  # the other steps still run
         logger.exception("the step %s failed", name)
         report.failed.append(name)
         close_old_connections()  # the next step may need a fresh one
