@@ -22,6 +22,7 @@ from channels_app.single_tasks import tier_named
 from channels_app.turn_requests import checked_text
 from channels_app.turn_run import storable
 from ledger.money import MAX_TOKENS, MAX_USD, nano_usd
+from ledger.symbiont_lines import Fault as Fault
 
 States = QueuedTask.State
 NAMES: Final = {
@@ -67,14 +68,6 @@ _EARLIEST: Final = datetime(2015, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 _MILLISECONDS_FROM: Final = 10**11
 """Larger numbers for a time are no seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A line that cannot be taken, and why, in one sentence."""
-
-    line: int
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
