@@ -10,6 +10,10 @@ from django.db import models
 from django.utils import timezone
 
 from accounts.names import validate_name
+from personas.memory_models import MemoryNote as MemoryNote
+from personas.memory_models import MemoryRun as MemoryRun
+from personas.memory_models import MemorySettings as MemorySettings
+from personas.memory_models import SearchEntry as SearchEntry
 
 CONTEXT_TIER_VALIDATORS = [MinValueValidator(1), MaxValueValidator(3)]
 
@@ -155,6 +159,9 @@ class Conversation(models.Model):
         default=False,
         help_text="Others read along in a room: private files never enter it.",
     )
+    memory_paused = models.BooleanField(
+        default=False, help_text="Nothing of it is remembered."
+    )
     model_label = models.CharField(max_length=200, blank=True)
     tier = models.PositiveSmallIntegerField(null=True, blank=True, choices=TierPolicy)
     current_message = models.ForeignKey(
@@ -247,6 +254,13 @@ class Message(models.Model):
     )
     created_at = models.DateTimeField(default=timezone.now)
     finished_at = models.DateTimeField(null=True)
+    deleted_at = models.DateTimeField(
+        null=True, help_text="Its person deleted it; its text goes when it is purged."
+    )
+    distilled_at = models.DateTimeField(
+        null=True, help_text="It was read for the memory, or is never to be."
+    )
+    indexed_at = models.DateTimeField(null=True, help_text="Search finds it.")
 
     class Meta:
         ordering = ["created_at", "id"]
@@ -265,6 +279,16 @@ class Message(models.Model):
                 fields=["alive_at"],
                 condition=models.Q(state="generating"),
                 name="message_generating",
+            ),
+            models.Index(
+                fields=["conversation", "created_at"],
+                condition=models.Q(distilled_at=None, role="user"),
+                name="message_to_distil",
+            ),
+            models.Index(
+                fields=["created_at"],
+                condition=models.Q(indexed_at=None) & ~models.Q(state="generating"),
+                name="message_to_index",
             ),
         ]
 

@@ -1,0 +1,1 @@
+"""Homes of people: import and export of trees, and the bundle with which one leaves."""

@@ -1,0 +1,1 @@
+"""Personas as folders of files: the old tree read and written, sessions, safe names."""

@@ -1,0 +1,1 @@
+"""A persona's memory: the lines of its files, distillation, review, wishes."""

@@ -1,0 +1,1 @@
+"""Search over one's conversations and memory, by words and by meaning."""
