@@ -36,6 +36,8 @@ ABILITIES = {"tools": "Can call tools", "images": "Can read images"}
 BUILTIN_INPUT_TOKENS = 900
 """Its prompts stay short, because it reads only some 270 tokens a second."""
 BUILTIN_OUTPUT_TOKENS = 512
+TOO_SMALL = "The built-in model is too small for this; set up another one for the role."
+"""Why the built-in model does not answer for a role that its chain names it for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,8 @@ class Catalogue:
     role_settings: Mapping[str, str] = field(default_factory=dict)
     """Labels or plain ids from ``CORTEX_ROLE_<NAME>``, for roles without a chain."""
     default_tier: int = 1
+    too_much_for_builtin: frozenset[str] = frozenset()
+    """Roles that the built-in model never answers for, whatever a chain says."""
 
     def find(self, name: str, tier: int | None = None) -> ModelInfo | None:
         """Return the model that people mean by ``name``: its label, or host and label.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from routing.candidates import Candidate, LeftOut, Sieve
 from routing.catalogue import (
     BUILTIN,
+    BUILTIN_LABEL,
     PLAIN_IDS,
+    TOO_SMALL,
     Catalogue,
     ChainEntry,
     ModelInfo,
@@ -31,13 +33,24 @@ def chain(role: str, tier: int, catalogue: Catalogue, sieve: Sieve) -> list[Cand
         (catalogue.own_chains.get(role), "your chain"),
         (catalogue.shared_chains.get(role), "the shared chain"),
     ):
-        found = _resolved(entries or (), tier, catalogue, sieve)
+        able = _without_too_small(role, entries or (), catalogue, sieve)
+        found = _resolved(able, tier, catalogue, sieve)
         if found:
             return [
                 Candidate(model, f"{whose} for {role}, place {place}")
                 for place, model in found
             ]
     return _setting(role, tier, catalogue)
+
+
+def _without_too_small(
+    role: str, entries: tuple[ChainEntry, ...], catalogue: Catalogue, sieve: Sieve
+) -> tuple[ChainEntry, ...]:
+    """Leave the built-in model out of the chains of roles that are too much for it."""
+    if role not in catalogue.too_much_for_builtin or BUILTIN_LABEL not in entries:
+        return entries
+    sieve.left_out.append(LeftOut(BUILTIN_LABEL, TOO_SMALL))
+    return tuple(entry for entry in entries if entry != BUILTIN_LABEL)
 
 
 def _resolved(
@@ -58,6 +71,8 @@ def _setting(role: str, tier: int, catalogue: Catalogue) -> list[Candidate]:
     label = catalogue.role_settings.get(role)
     if not label:
         return []
+    if label == BUILTIN_LABEL and role in catalogue.too_much_for_builtin:
+        raise RoutingError("no_model", TOO_SMALL)
     model = catalogue.find(label, tier)
     if model is not None:
         return [Candidate(model, f"the setting for the role {role}")]

@@ -150,6 +150,9 @@ def catalogue_for(user: User) -> Catalogue:
         shared_chains={role: tuple(chain) for role, chain in shared.items()},
         role_settings=settings.CORTEX_ROLE_MODELS,
         default_tier=settings.CORTEX_DEFAULT_TIER,
+        too_much_for_builtin=frozenset(
+            () if settings.CORTEX_MEMORY_BUILTIN else ("distill",)
+        ),
     )
 
 

@@ -21,7 +21,7 @@ from routing.backends.base import (
     UnknownModel,
     UpstreamFailed,
 )
-from routing.catalogue import BUILTIN, Catalogue, HostInfo, ModelInfo
+from routing.catalogue import BUILTIN, Catalogue, ChainEntry, HostInfo, ModelInfo
 from routing.errors import RoutingError
 from routing.fallback import after_failure
 from routing.health import Health, key_of
@@ -404,3 +404,29 @@ def test_what_rests_comes_last() -> None:
     assert [c.model.label for c in plan.candidates] == ["small", "middle"]
     everybody = Health({key_of(each): "cooling" for each in ALL.models})
     assert route(RouteRequest(), chain, None, everybody).candidates[0].model is MIDDLE
+
+
+def test_builtin_is_passed_over_where_the_work_is_too_much_for_it() -> None:
+    """Wherever in a chain it stands, and whoever's chain it is."""
+    off = frozenset({"distill"})
+    behind = Catalogue(
+        (SMALL,), {"distill": (SMALL, "builtin")}, too_much_for_builtin=off
+    )
+    assert labels(RouteRequest("distill"), behind) == ["small"]
+    left = route(RouteRequest("distill"), behind).left_out
+    assert [each.label for each in left] == ["builtin"]
+    chains: dict[str, tuple[ChainEntry, ...]] = {"distill": ("builtin",)}
+    own_is_too_small = Catalogue(
+        (SMALL,), chains, {"distill": (SMALL,)}, too_much_for_builtin=off
+    )
+    assert labels(RouteRequest("distill"), own_is_too_small) == ["small"]
+    for alone in (
+        Catalogue(own_chains=chains, too_much_for_builtin=off),
+        Catalogue(role_settings={"distill": "builtin"}, too_much_for_builtin=off),
+    ):
+        with pytest.raises(RoutingError, match="too small") as caught:
+            route(RouteRequest("distill"), alone)
+        assert caught.value.code == "no_model"
+        forced = replace(alone, too_much_for_builtin=frozenset())
+        assert labels(RouteRequest("distill"), forced) == ["builtin"]
+    assert labels(RouteRequest(), behind) == ["small"]
