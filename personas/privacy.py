@@ -1,4 +1,4 @@
-"""Which lines of a persona file are for its owner's eyes alone.
+"""Which lines of a persona file are for its owner's eyes alone, and other marks.
 
 Three marks, all HTML comments, so that they do not show in rendered Markdown:
 
@@ -10,6 +10,10 @@ Three marks, all HTML comments, so that they do not show in rendered Markdown:
 
 In doubt a line counts as private: case and blanks inside the mark do not matter, nor
 where in the line it stands.
+
+Memory lines have two more marks, ``<!-- pin -->`` and ``<!-- from /m/… -->``, the
+messages it was drawn from (``personas.memory.lines``). They are read as freely, and no
+mark of any kind enters a prompt.
 """
 
 from __future__ import annotations
@@ -17,18 +21,34 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_MARK = re.compile(r"<!--\s*private\s*-->", re.IGNORECASE)
+PRIVATE = re.compile(r"<!--\s*private\s*-->", re.IGNORECASE)
+PIN = re.compile(r"<!--\s*pin\s*-->", re.IGNORECASE)
+SOURCES = re.compile(r"<!--\s*from(?:[\s,]+/m/[^\s<>,]*)+[\s,]*-->", re.IGNORECASE)
 _END = re.compile(r"<!--\s*/\s*private\s*-->", re.IGNORECASE)
+_MARKS = (PIN, SOURCES, PRIVATE, _END)
 _HEADING = re.compile(r"\A {0,3}(#{1,6})(?:\s|\Z)")
 
 
-def _lines(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield each line without its marks, and whether it is private."""
+def without_marks(line: str) -> str:
+    """Return one line without any of the marks and without blanks at its end."""
+    before = None
+    while before != line and "<!--" in line:  # what is left may join into a mark
+        before = line
+        for mark in _MARKS:
+            line = mark.sub("", line)
+    return line.rstrip()
+
+
+def _judged(text: str) -> Iterator[tuple[str, bool, bool]]:
+    """Yield for each line: itself without its marks, is it private, has it a place.
+
+    Lines of nothing but marks have no place in a prompt.
+    """
     in_block = False
     section_level = 0  # level of the private heading above, 0 = none
     for line in text.split("\n"):
-        bare = _END.sub("", _MARK.sub("", line)).rstrip()
-        marked = bool(_MARK.search(line))
+        bare = without_marks(line)
+        marked = bool(PRIVATE.search(line))
         if heading := _HEADING.match(bare):
             level = len(heading[1])
             if level <= section_level:
@@ -40,8 +60,14 @@ def _lines(text: str) -> Iterator[tuple[str, bool]]:
             in_block = True
         elif _END.search(line):
             in_block = False
-        if bare or not (marked or _END.search(line)):
-            yield bare, private
+        yield bare, private, bool(bare) or not any(m.search(line) for m in _MARKS)
+
+
+def privacy_of_lines(text: str) -> list[bool]:
+    """Return for each line of a text, parted at ``"\\n"``, whether it is private."""
+    if "<!--" not in text:
+        return [False] * (text.count("\n") + 1)
+    return [private for _, private, _ in _judged(text)]
 
 
 def readable_text(text: str, *, alone: bool) -> str:
@@ -52,5 +78,9 @@ def readable_text(text: str, *, alone: bool) -> str:
     """
     if "<!--" not in text:
         return text.strip()
-    kept = (line for line, private in _lines(text) if alone or not private)
+    kept = (
+        line
+        for line, private, has_place in _judged(text)
+        if has_place and (alone or not private)
+    )
     return "\n".join(kept).strip()
