@@ -211,6 +211,14 @@ def control_socket() -> Path:
     return Path(tempfile.gettempdir()) / f"cortex-{os.getuid()}" / f"{digest}.sock"
 
 
+def recall_socket() -> Path:
+    """Return where the worker answers questions about what messages mean.
+
+    With a data folder whose path is too long for an address nobody listens there.
+    """
+    return data_dir() / "recall.sock"
+
+
 def prepare_data_dir() -> Path:
     """Create the data folder for its owner alone and return it."""
     os.umask(0o077)

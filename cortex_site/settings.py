@@ -22,6 +22,8 @@ CORTEX_PUBLIC_URL = ADDRESS.public_url
 CORTEX_ORIGINS = ADDRESS.origins
 CORTEX_CONTROL_SOCKET = env.control_socket()
 CORTEX_BUILTIN_URL = env.text("CORTEX_BUILTIN_URL")
+CORTEX_RECALL_SOCKET = env.recall_socket()
+CORTEX_RECALL_THREADS = env.integer("CORTEX_RECALL_THREADS", 1, high=64)
 # With https there is a proxy, and it most often runs on the same computer.
 CORTEX_TRUSTED_PROXIES = env.words(
     "CORTEX_TRUSTED_PROXIES", "127.0.0.1,::1" if ADDRESS.https else ""
