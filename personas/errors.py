@@ -17,6 +17,12 @@ class PersonaError(Exception):
     retryable = False
 
 
+class MessageRefused(PersonaError):
+    """A message cannot be deleted, or not be brought back any more."""
+
+    code = "conflict"
+
+
 class FileRefused(PersonaError):
     """A file's name, size or text is not allowed; nothing was saved."""
 
@@ -35,6 +41,22 @@ class EditConflict(PersonaError):
             "compare the two texts and save again."
         )
         self.current = current
+
+
+class EntryGone(PersonaError):
+    """A line of a memory file is not there any more as it was; nothing was changed."""
+
+    code = "conflict"
+
+    def __init__(self, file: str) -> None:
+        super().__init__(
+            f"This line was changed elsewhere or is gone from {file}: look at the "
+            "memory as it is now."
+        )
+
+
+class WishRefused(PersonaError):
+    """Something cannot be remembered or forgotten as asked; nothing was changed."""
 
 
 class TooLong(ContextTooLong):

@@ -60,7 +60,7 @@ def entries_of(text: str) -> list[Entry]:
 def _entry(raw: str, private: bool) -> Entry | None:
     if not raw.startswith(BULLET):
         return None
-    said_on, text = _split_date(without_marks(raw)[len(BULLET) :].strip())
+    said_on, text = split_date(without_marks(raw)[len(BULLET) :].strip())
     if not text:
         return None
     named = (found[1] for mark in SOURCES.finditer(raw) for found in _ids(mark[0]))
@@ -85,7 +85,7 @@ def _uuid(text: str) -> uuid.UUID | None:
         return None
 
 
-def _split_date(text: str) -> tuple[date | None, str]:
+def split_date(text: str) -> tuple[date | None, str]:
     """Return the date at the beginning and the rest; a date alone is text."""
     if found := _DATE.match(text):
         try:
@@ -133,7 +133,7 @@ def entry_line(
         ValueError: Nothing is left of the text.
     """
     text = clean_text(text)
-    in_text, rest = _split_date(text)
+    in_text, rest = split_date(text)
     if in_text is not None and in_text == said_on:
         text = rest
     if not text:
