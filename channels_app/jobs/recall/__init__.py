@@ -1,0 +1,1 @@
+"""Recall by meaning in the worker: a sentence model, vectors, and who is asked."""
