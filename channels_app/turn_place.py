@@ -30,6 +30,7 @@ from personas.conversations import (
 from personas.models import Conversation, Message
 from personas.personas import get_persona_for_user
 
+ASKED_IS_DELETED = "The message that it answers was deleted."
 NOT_YOURS = "Only your own messages can be edited."
 NAME_CHARS = 100
 ALIVE_WITHIN = timedelta(seconds=30)
@@ -66,6 +67,8 @@ def existing_place(user_id: int, request: StartRequest) -> Place | None:
         raise TurnError("bad_request", NOT_YOURS)
     if isinstance(request, RetryRequest) and message.role == Message.Role.USER:
         raise TurnError("bad_request", "Only an answer can be asked for again.")
+    if not is_edit and message.parent is not None and message.parent.deleted_at:
+        raise TurnError("bad_request", ASKED_IS_DELETED)
     edited = message if is_edit else None
     return Place(message.conversation, message.parent_id, edited=edited)
 

@@ -234,6 +234,8 @@ def _find_earlier(user_id: int, request: StartRequest) -> Beginning | None:
         raise TurnError(
             "conflict", "This client_id is in use elsewhere: choose another."
         )
+    if message.deleted_at is not None:
+        raise TurnError("not_found", "What was begun with this client_id was deleted.")
     said = by_role.get(Message.Role.USER)
     if said is not None and said.text != getattr(request, "text", said.text):
         raise TurnError(

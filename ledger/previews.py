@@ -8,11 +8,11 @@ temporary and shared conversations have none: the caller passes no text for them
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from accounts import secrets
 from accounts.models import User
-from ledger.models import LedgerPreview
+from ledger.models import LedgerEntry, LedgerPreview
 
 PURPOSE = "preview"
 MAX_CHARACTERS = 80
@@ -50,6 +50,14 @@ def for_user(user: User, attempt_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, st
         except secrets.Undecryptable:
             continue
     return found
+
+
+def delete_for_turns(user_id: int, turn_ids: Collection[uuid.UUID]) -> int:
+    """Delete the previews of a person's calls for some turns; return how many."""
+    calls = LedgerEntry.objects.filter(user_id=user_id, turn_id__in=turn_ids)
+    attempts = calls.order_by().values("attempt_id")
+    rows = LedgerPreview.objects.filter(user_id=user_id, attempt_id__in=attempts)
+    return rows.delete()[0]
 
 
 def delete_for_user(user_id: int) -> int:

@@ -88,8 +88,8 @@ def load_material(
     older = 0
     if len(path) == HISTORY_LIMIT:
         older = path_length(conversation, upto.pk, limit=COUNT_LIMIT) - HISTORY_LIMIT
-    history = _as_history(path)
-    current = history.pop() if history else HistoryMessage("user", "", 0)
+    history = _as_history(path[:-1])
+    (current,) = _as_history(path[-1:]) or [HistoryMessage("user", "", 0)]
     persona, owner = conversation.persona, conversation.owner
     opening = _opening(persona, owner if alone else None)
     return Material(

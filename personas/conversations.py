@@ -65,6 +65,11 @@ _VISIBLE_CONVERSATION = Prepared(
 
 def messages_visible_to(user: User) -> QuerySet[Message]:
     """Return the messages of the person's conversations that are not deleted."""
+    return messages_with_deleted(user).filter(deleted_at=None)
+
+
+def messages_with_deleted(user: User) -> QuerySet[Message]:
+    """Return also those that were deleted one by one, whose words nobody may see."""
     return Message.objects.filter(
         conversation__owner=user, conversation__deleted_at=None
     )

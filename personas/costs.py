@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db.models import Count, F, Q, Sum
 
 from accounts.models import User
-from personas.conversations import messages_visible_to
+from personas.conversations import messages_with_deleted
 from personas.models import Conversation, Message
 
 _SUMS = {
@@ -47,7 +47,7 @@ def costliest_conversations(
     Deleted ones are left out, and so are those whose answers cost nothing. Only
     answers begun at ``since`` or later count.
     """
-    answers = messages_visible_to(user).filter(
+    answers = messages_with_deleted(user).filter(
         role=Message.Role.ASSISTANT, attempts__gt=0
     )
     if since is not None:

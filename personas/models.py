@@ -10,6 +10,8 @@ from django.db import models
 from django.utils import timezone
 
 from accounts.names import validate_name
+from personas.home_models import HomePiece as HomePiece
+from personas.home_models import HomeSession as HomeSession
 from personas.memory_models import MemoryNote as MemoryNote
 from personas.memory_models import MemoryRun as MemoryRun
 from personas.memory_models import MemorySettings as MemorySettings
@@ -284,6 +286,11 @@ class Message(models.Model):
                 fields=["conversation", "created_at"],
                 condition=models.Q(distilled_at=None, role="user"),
                 name="message_to_distil",
+            ),
+            models.Index(
+                fields=["deleted_at"],
+                condition=models.Q(deleted_at__isnull=False),
+                name="message_deleted",
             ),
             models.Index(
                 fields=["created_at"],

@@ -32,8 +32,11 @@ _MESSAGES = f"""{_PATH}
 SELECT message.* FROM path JOIN personas_message AS message ON message.id = path.id
 ORDER BY path.depth DESC
 """  # noqa: S608 – joined from constants
+# A message that was deleted keeps its place: others stand below it.
 _TEXTS = f"""{_PATH}
-SELECT message.role, message.text, message.author_name, message.from_guest
+SELECT message.role,
+  CASE WHEN message.deleted_at IS NULL THEN message.text ELSE '' END,
+  message.author_name, message.from_guest
 FROM path JOIN personas_message AS message ON message.id = path.id
 ORDER BY path.depth DESC
 """  # noqa: S608 – joined from constants
@@ -65,16 +68,24 @@ def path_to(
     """Return the last messages of the branch that ends with a message.
 
     One query. At most ``limit`` messages, oldest first; none when the message is not
-    of this conversation.
+    of this conversation. Deleted ones come without a word of theirs.
     """
     parameters = _parameters(conversation, leaf_id, limit)
-    return list(Message.objects.raw(_MESSAGES, parameters))
+    messages = list(Message.objects.raw(_MESSAGES, parameters))
+    for message in messages:
+        if message.deleted_at is not None:
+            message.text = message.author_name = message.reason = ""
+            message.seams = []
+    return messages
 
 
 def path_texts(
     conversation: Conversation, leaf_id: uuid.UUID, *, limit: int
 ) -> list[PathText]:
-    """Return the same as plain values, since a prompt reads many and needs little."""
+    """Return the same as plain values, since a prompt reads many and needs little.
+
+    What was deleted has an empty text.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_TEXTS, _parameters(conversation, leaf_id, limit))
         return [PathText(*row) for row in cursor.fetchall()]

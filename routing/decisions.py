@@ -184,6 +184,15 @@ def forget_threads(thread_ids: Collection[uuid.UUID]) -> None:
     rows.update(thread_id=None, reason="", plan=[])
 
 
+def forget_turns(turn_ids: Collection[uuid.UUID]) -> None:
+    """Take the same out of the decisions behind some answers.
+
+    For messages that their person deleted while the conversation stays.
+    """
+    rows = RouteDecision.objects.filter(turn_id__in=turn_ids)
+    rows.update(reason="", plan=[])
+
+
 def total_usage(attempts: Sequence[Attempt]) -> Usage:
     """Return what several attempts used together; ``None`` where one is unknown."""
 

@@ -139,7 +139,7 @@ def finish(
             room by now, or nobody is answered any more, it stands on the web page only.
         external_id: The platform's message that shows the answer already.
     """
-    answer = Message.objects.filter(pk=turn).first()
+    answer = Message.objects.filter(pk=turn, deleted_at=None).first()
     if answer is not None and answer.state == Message.State.GENERATING:
         return None
     try:

@@ -78,6 +78,7 @@ def _what_and_when(text: str) -> tuple[dict[str, Any], str]:
 def _last_own_text(chat: Conversation) -> str:
     """Return the person's last own message of the branch that is shown."""
     for message in reversed(branch(chat, limit=LOOKED_AT)):
-        if message.role == Message.Role.USER and not message.from_guest:
+        is_own = message.role == Message.Role.USER and not message.from_guest
+        if is_own and message.deleted_at is None:
             return message.text
     return ""

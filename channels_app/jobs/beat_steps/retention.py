@@ -18,7 +18,7 @@ from channels_app.jobs import proposals
 from channels_app.jobs.beat_step import BeatStep
 from channels_app.models import Beat, PairingCode, QueuedTask
 from channels_app.webhooks import endpoints
-from personas import conversations
+from personas import conversations, deletion
 from routing.db_pool import run_in_db_pool
 
 AT_ONCE: Final = 500
@@ -67,6 +67,7 @@ def _remove_rows() -> int:
 
 PURGES: Final = (
     Purge(lambda: conversations.purgeable().count(), conversations.purge_deleted),
+    Purge(lambda: deletion.purgeable_messages().count(), deletion.purge_messages),
     Purge(deliveries.old_count, deliveries.purge_old),
     Purge(lambda: endpoints.old_secrets().count(), endpoints.forget_old_secrets),
     Purge(_count_rows, _remove_rows),
