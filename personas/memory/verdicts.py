@@ -1,0 +1,248 @@
+"""Decides what of the distilling model's answer may be stored. Pure.
+
+A line counts only where it names what it is from, that was really shown, and shares a
+word with it, so that nothing invented is stored. Lines that are pinned stay as they
+are, and at least ``KEPT_SHARE`` of the earlier entries survive. An answer that breaks
+these rules loses its say over earlier lines: what is new and sound in it is added, and
+the rest left alone. That the file stays within its budget is seen to where the lines
+are made (``personas.memory.drafts``).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from personas.memory.answers import Line, Parsed
+from personas.memory.instructions import Material
+from personas.memory.likeness import share, words_of
+from personas.memory.lines import Entry, fold
+from personas.memory.sources import Said
+
+KEPT_SHARE: Final = 0.8
+LINE_CHARACTERS: Final = 400
+UNUSABLE: Final = (
+    "The model's answer was not usable: none of its lines says its source."
+)
+CHANGES_PINNED: Final = "it would have changed a pinned line"
+LOSES_TOO_MUCH: Final = "it would have lost more than a fifth of the earlier lines"
+WITHOUT_SOURCE: Final = "some of its lines had no source that they share a word with"
+TOO_LONG: Final = "some of its lines were too long"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A line to be stored, and where it is from."""
+
+    text: str
+    messages: tuple[Said, ...] = ()
+    replaces: tuple[Entry, ...] = ()
+    """Entries of the same file whose place it takes."""
+    takes: tuple[Entry, ...] = ()
+    """Entries of the memory below that it takes over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The answer counts as it is; ``dropped`` are entries that go without a trace."""
+
+    drafts: tuple[Draft, ...]
+    dropped: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Earlier lines of the file stay untouched; ``why`` goes on “because …”."""
+
+    drafts: tuple[Draft, ...]
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftAlone:
+    """Nothing is stored; ``why`` is one sentence."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """There was nothing worth keeping, or nothing to change."""
+
+
+Verdict = Rewritten | Appended | LeftAlone | Nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What of the material is still as it was shown."""
+
+    said: frozenset[uuid.UUID]
+    """Ids of messages."""
+    entries: frozenset[str]
+    """Raw lines of the file."""
+    lower: frozenset[str]
+
+    @classmethod
+    def of(cls, material: Material) -> Present:
+        """Return everything."""
+        return cls(
+            frozenset(one.id for one in material.said),
+            frozenset(entry.raw for entry in material.entries),
+            frozenset(entry.raw for entry in material.lower),
+        )
+
+
+def judge(
+    parsed: Parsed, material: Material, present: Present | None = None
+) -> Verdict:
+    """Decide what of an answer may be stored.
+
+    Args:
+        parsed: The answer.
+        material: What the model was shown.
+        present: What of it is still there; lines from anything else are dropped
+            silently, since it was deleted or changed while the model worked.
+    """
+    if parsed.says_nothing:
+        return Nothing()
+    reading = _Reading(material, present or Present.of(material))
+    for line in parsed.lines:
+        reading.take(line)
+    if parsed.unsourced:
+        reading.flaws.append(WITHOUT_SOURCE)
+    reading.check_kept()
+    return reading.verdict()
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One answer being judged."""
+
+    material: Material
+    present: Present
+    drafts: list[Draft] = field(default_factory=list)
+    dropped: list[Entry] = field(default_factory=list)
+    flaws: list[str] = field(default_factory=list)
+    gone: bool = False
+    """Something that a line names is not there any more."""
+
+    def take(self, line: Line) -> None:
+        """Take one line, or note what is wrong with it."""
+        draft = self._resolved(line)
+        if draft is None:
+            return
+        if any(entry.pinned for entry in (*draft.replaces, *draft.takes)):
+            self.flaws.append(CHANGES_PINNED)
+            draft = _without_earlier(draft)
+        if not line.text:
+            self._drop(draft)
+        elif len(line.text) > LINE_CHARACTERS:
+            self.flaws.append(TOO_LONG)
+        elif draft.messages or draft.takes or draft.replaces:
+            self._add(draft)
+
+    def _resolved(self, line: Line) -> Draft | None:
+        """Return a line with what it names; ``None`` = it cannot count."""
+        material, present = self.material, self.present
+        messages: list[Said] = []
+        replaces: list[Entry] = []
+        takes: list[Entry] = []
+        lists: dict[str, list[Any]] = {"m": messages, "e": replaces, "s": takes}
+        for letter, number in line.numbers:
+            shelf = {"m": material.said, "e": material.entries, "s": material.lower}
+            things: Sequence[Any] = shelf[letter]
+            if not 1 <= number <= len(things):
+                self.flaws.append(WITHOUT_SOURCE)
+                return None
+            lists[letter].append(things[number - 1])
+        here = (
+            all(one.id in present.said for one in messages)
+            and all(entry.raw in present.entries for entry in replaces)
+            and all(entry.raw in present.lower for entry in takes)
+        )
+        if not here:
+            self.gone = True
+            return None
+        return Draft(line.text, tuple(messages), tuple(replaces), tuple(takes))
+
+    def _drop(self, draft: Draft) -> None:
+        # New messages may change a line, but nothing they say makes one vanish.
+        if not self.material.said:
+            self.dropped += [*draft.replaces, *draft.takes]
+
+    def _add(self, draft: Draft) -> None:
+        if self.material.said and not draft.messages:
+            return  # an earlier line in other words; it stays as it is
+        if self._is_known(draft):
+            return
+        words = words_of(draft.text)
+        from_messages = [f"{one.text} {one.answer}" for one in draft.messages]
+        from_entries = [one.text for one in (*draft.takes, *draft.replaces)]
+        source = from_messages if self.material.said else from_entries
+        if not share(words, words_of(" ".join(source))):
+            self.flaws.append(WITHOUT_SOURCE)
+            return
+        self.drafts.append(draft)
+
+    def _is_known(self, draft: Draft) -> bool:
+        """Say whether a line says nothing that the memory does not say already."""
+        said = fold(draft.text)
+        if not draft.messages and not draft.takes:
+            return [fold(entry.text) for entry in draft.replaces] == [said]
+        if draft.replaces or draft.takes:
+            return False
+        there = [entry.text for entry in self.material.entries]
+        there += [*self.material.known, *(one.text for one in self.drafts)]
+        return any(fold(text) == said for text in there)
+
+    def check_kept(self) -> None:
+        """Note a flaw where too few earlier entries survive, of either file."""
+        gone = {entry.raw for entry in self.dropped}
+        for draft in self.drafts:
+            words = words_of(draft.text)
+            gone |= {
+                entry.raw
+                for entry in (*draft.replaces, *draft.takes)
+                if not share(words, words_of(entry.text))
+            }
+        for entries in (self.material.entries, self.material.lower):
+            lost = gone & {entry.raw for entry in entries}
+            if len(lost) > (1 - KEPT_SHARE) * len(entries) + 1e-9:
+                self.flaws.append(LOSES_TOO_MUCH)
+                return
+
+    def verdict(self) -> Verdict:
+        """Return the decision."""
+        if not self.flaws:
+            if self.drafts or self.dropped:
+                return Rewritten(tuple(self.drafts), tuple(self.dropped))
+            return Nothing()
+        kept = [each for draft in self.drafts if (each := _only_new(draft))]
+        if not kept:
+            return LeftAlone(UNUSABLE if WITHOUT_SOURCE in self.flaws else _told(self))
+        return Appended(tuple(kept), self.flaws[0])
+
+
+def _told(reading: _Reading) -> str:
+    return f"The model's answer was not used: {reading.flaws[0]}."
+
+
+def _without_earlier(draft: Draft) -> Draft:
+    """Return a draft that changes no earlier line, because it named a pinned one."""
+    takes = tuple(entry for entry in draft.takes if not entry.pinned)
+    return replace(draft, replaces=(), takes=takes)
+
+
+def _only_new(draft: Draft) -> Draft | None:
+    """Return what a draft adds while every earlier line of the file stays.
+
+    A line of the memory below is taken over only by one that shares words with it.
+    """
+    words = words_of(draft.text)
+    takes = [one for one in draft.takes if share(words, words_of(one.text))]
+    if not draft.messages and not takes:
+        return None
+    return replace(draft, replaces=(), takes=tuple(takes))
