@@ -11,6 +11,7 @@ from typing import Final
 
 from channels_app import mails, webhooks
 from channels_app.bots import answering, claims, outbox
+from channels_app.jobs.recall import service as recall_service
 from routing.db_pool import run_in_db_pool
 
 EVERY_S: Final = 2.0
@@ -29,5 +30,6 @@ CHORES: Final[dict[str, Chore]] = {
     "replies": outbox.wake_due,
     "webhooks": webhooks.wake_due,
     "mails": mails.wake_due,
+    "meanings": recall_service.see_to,
 }
 """Each is looked after in a loop of its own, so that none waits for another."""

@@ -82,7 +82,7 @@ class SentenceModel:
             OSError: A file cannot be read.
             ValueError, KeyError: It is not what it should be.
         """
-        self._np = numpy(threads)
+        self.np = numpy(threads)
         with (place / "vocab.txt").open(encoding="utf-8") as lines:
             self._pieces = WordPieces(lines)
         self._matrices = self._mapped(place / "model.safetensors")
@@ -93,7 +93,7 @@ class SentenceModel:
             held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         length = int.from_bytes(held[:8], "little")
         described = json.loads(held[8 : 8 + length])
-        raw = self._np.frombuffer(held, self._np.uint8, offset=8 + length)
+        raw = self.np.frombuffer(held, self.np.uint8, offset=8 + length)
         return {
             name: raw[slice(*about["data_offsets"])].view("<f4").reshape(about["shape"])
             for name, about in described.items()
@@ -108,7 +108,7 @@ class SentenceModel:
         for layer in range(_LAYERS):
             state = self._through(state, f"encoder.layer.{layer}.")
         mean = state.mean(0)
-        return mean / self._np.linalg.norm(mean)
+        return mean / self.np.linalg.norm(mean)
 
     def _embedded(self, numbers: list[int]) -> Any:
         """Return the first state: a row for each piece."""
@@ -139,8 +139,8 @@ class SentenceModel:
             .transpose(1, 0, 2)
             for name in ("query", "key", "value")
         )
-        weights = query @ key.transpose(0, 2, 1) * self._np.float32(width**-0.5)
-        weights = self._np.exp(weights - weights.max(-1, keepdims=True))
+        weights = query @ key.transpose(0, 2, 1) * self.np.float32(width**-0.5)
+        weights = self.np.exp(weights - weights.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
         return (weights @ value).transpose(1, 0, 2).reshape(count, DIMENSIONS)
 
@@ -151,7 +151,7 @@ class SentenceModel:
     def _normal(self, state: Any, name: str) -> Any:
         """Shift and stretch each row to mean 0 and spread 1, then as was learnt."""
         apart = state - state.mean(-1, keepdims=True)
-        spread = self._np.sqrt((apart * apart).mean(-1, keepdims=True) + _EPSILON)
+        spread = self.np.sqrt((apart * apart).mean(-1, keepdims=True) + _EPSILON)
         matrices = self._matrices
         return apart / spread * matrices[f"{name}.weight"] + matrices[f"{name}.bias"]
 
@@ -160,7 +160,7 @@ class SentenceModel:
 
         Source: Hendrycks and Gimpel, "Gaussian Error Linear Units" (2016).
         """
-        np = self._np
+        np = self.np
         inner = np.float32(math.sqrt(2 / math.pi)) * state
         inner *= 1 + np.float32(0.044715) * state * state
         return np.float32(0.5) * state * (1 + np.tanh(inner))

@@ -97,7 +97,7 @@ def _shown(character: str) -> str:
     if character in "\t\n\r":
         return " "
     code = ord(character)
-    if code in (0, 0xFFFD) or unicodedata.category(character).startswith("C"):
+    if code in (0, 0xFFFD) or unicodedata.category(character) in ("Cc", "Cf"):
         return ""
     if any(low <= code <= high for low, high in _IDEOGRAPHS):
         return f" {character} "
