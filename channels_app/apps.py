@@ -18,5 +18,6 @@ class ChannelsConfig(AppConfig):
         """Register the checks of the settings and what is encrypted."""
         register(check_settings)
         register_encrypted_field("channels_app.Channel", "secrets", "channel")
+        register_encrypted_field("channels_app.HomeFile", "encrypted", "home_file")
         for field in ("secret", "previous_secret"):
             register_encrypted_field("channels_app.WebhookEndpoint", field, "webhook")

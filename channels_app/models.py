@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from channels_app.home_models import HomeFile as HomeFile
 from channels_app.job_models import Beat as Beat
 from channels_app.job_models import Clock as Clock
 from channels_app.job_models import QueuedTask as QueuedTask
