@@ -22,6 +22,6 @@ def remove(apps, schema_editor):
 class Migration(migrations.Migration):
     """Install the index of ``personas.search.index``."""
 
-    dependencies = [("personas", "0005_memory")]
+    dependencies = [("personas", "0007_home_sessions")]
 
     operations = [migrations.RunPython(install, remove, elidable=False)]
