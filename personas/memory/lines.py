@@ -214,7 +214,7 @@ def put_back(text: str, lines: Iterable[str], *, before: str) -> str:
         before: The file as it was when the lines stood in it.
     """
     file = _Lines.of(text)
-    old = [_bare(line) for line in before.split("\n")]
+    old = lines_of(before)
     was_private = dict(zip(old, privacy_of_lines(before), strict=True))
     places = {line: at for at, line in reversed(list(enumerate(old)))}
     wanted = sorted(dict.fromkeys(lines), key=lambda line: places.get(line, len(old)))
@@ -224,9 +224,7 @@ def put_back(text: str, lines: Iterable[str], *, before: str) -> str:
         at = file.place_behind(old[: places[line]]) if line in places else None
         file.insert(file.end_of_entries() if at is None else at, [line])
     restored = file.text()
-    now_private = dict(
-        zip(map(_bare, restored.split("\n")), privacy_of_lines(restored), strict=True)
-    )
+    now_private = dict(zip(lines_of(restored), privacy_of_lines(restored), strict=True))
     for line in wanted:
         if was_private.get(line) and not now_private.get(line, True):
             restored = replaced(restored, line, marked_private(line))
@@ -258,6 +256,11 @@ def same_words(entry: Entry) -> str:
 def marked_private(line: str) -> str:
     """Return a raw line that is private wherever it stands."""
     return line if PRIVATE.search(line) else f"{line} <!-- private -->"
+
+
+def lines_of(text: str) -> list[str]:
+    """Return the raw lines of a text."""
+    return [_bare(line) for line in text.split("\n")]
 
 
 def _bare(line: str) -> str:

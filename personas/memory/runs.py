@@ -1,0 +1,300 @@
+"""Runs: each change of a memory as one thing to review, accept, reject and undo.
+
+States change only under the lock of the persona's row and are read again there, so that
+doing anything twice, or at two places at once, has one effect. Files are changed by
+lines (``personas.memory.changes``), so that what a person wrote meanwhile stays.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import Http404
+from django.utils import timezone
+
+from accounts.models import User
+from personas.errors import EntryGone, FileRefused
+from personas.files import save_file
+from personas.memory.changes import Change as Change
+from personas.memory.changes import (
+    apply,
+    as_json,
+    checked,
+    from_json,
+    new_text,
+    taken_back,
+    without_lines,
+)
+from personas.memory.files import locked_memory, memory_of
+from personas.memory.lines import Entry, changed, entries_of, fold
+from personas.memory.proposals import NewRun as NewRun
+from personas.memory.proposals import decide, no_room, reason_of, stale
+from personas.memory.proposals import store as store
+from personas.models import MemoryNote, MemoryRun, PersonaFile
+
+State, Step = MemoryRun.State, MemoryRun.Step
+OPEN_STATES = (State.WAITING, State.LEFT)
+"""What can still be accepted: one that waits, one for which there was no room."""
+CHANGED_SINCE = "The memory was changed since this was proposed; please look at it."
+
+
+def runs_visible_to(user: User) -> QuerySet[MemoryRun]:
+    """Return the runs of the person's own personas, newest first, with the persona."""
+    return MemoryRun.objects.filter(persona__owner=user).select_related("persona")
+
+
+def get_run_for_user(user: User, id: uuid.UUID | str) -> MemoryRun:
+    """Return one run; raises ``Http404``, also for something that is not an id."""
+    try:
+        key = id if isinstance(id, uuid.UUID) else uuid.UUID(str(id))
+    except ValueError:
+        key = None
+    run = runs_visible_to(user).filter(pk=key).first() if key else None
+    if run is None:
+        raise Http404("There is no such change of a memory.")
+    return run
+
+
+def notes_visible_to(user: User) -> QuerySet[MemoryNote]:
+    """Return the notes beside messages of the person, with run and persona."""
+    return MemoryNote.objects.filter(
+        run__persona__owner=user, message__conversation__owner=user
+    ).select_related("run__persona")
+
+
+def get_note_for_user(user: User, id: int | str) -> MemoryNote:
+    """Return one note; raises ``Http404``, also for something that is not an id."""
+    digits = str(id)
+    note = None
+    if digits.isascii() and digits.isdigit() and len(digits) < 19:
+        note = notes_visible_to(user).filter(pk=int(digits)).first()
+    if note is None:
+        raise Http404("There is no such note.")
+    return note
+
+
+def changes_of(run: MemoryRun) -> list[Change]:
+    """Return what a run changes: proposed as long as it is open, then done."""
+    return from_json(run.changes)
+
+
+def preview(run: MemoryRun) -> list[tuple[str, str, str]]:
+    """Return (file, before, after) for each file that a run is about.
+
+    For one that is in the memory: the file as it would be without it, and as it is. For
+    any other: the file as it is, and as the run would make it.
+    """
+    files = memory_of(run.persona)
+    shown = []
+    for change in changes_of(run):
+        now = files[change.file].text
+        if run.state == State.APPLIED:
+            shown.append((change.file, taken_back(run.persona, now, change), now))
+        else:
+            shown.append((change.file, now, new_text(now, change)))
+    return shown
+
+
+def accept(
+    run: MemoryRun, author: User | None, changes: Iterable[Change] | None = None
+) -> MemoryRun:
+    """Put what a run proposes into the memory; return the run as it is now.
+
+    Nothing happens to one that is not open any more. Where a file has no room the run
+    is left alone and says so; it can be accepted again.
+
+    Args:
+        author: Who accepted it; ``None`` when it passed by itself.
+        changes: What the person made of the proposal; ``None`` = as proposed.
+
+    Raises:
+        FileRefused: The edited changes name other files, or lines that are no entries.
+    """
+    edited = None if changes is None else checked(changes)
+    with _locked(run) as (run, files):
+        if run.state not in OPEN_STATES or not (edited or run.changes):
+            return run
+        wanted = changes_of(run) if edited is None else edited
+        try:
+            with transaction.atomic():
+                done = apply(
+                    run.persona, files, wanted, author=author, reason=reason_of(run)
+                )
+        except FileRefused as problem:
+            run.explanation = no_room(problem)
+            return decide(run, State.LEFT, wanted)
+        run.explanation = "" if run.state == State.LEFT else run.explanation
+        decide(run, State.APPLIED, done)
+        _keep_notes(run, done)
+        return run
+
+
+def reject(run: MemoryRun) -> MemoryRun:
+    """Keep an open run out of the memory; return it as it is now."""
+    with _locked(run) as (run, _):
+        if run.state in OPEN_STATES:
+            run.notes.filter(undone_at=None).update(undone_at=timezone.now())
+            decide(run, State.REJECTED)
+        return run
+
+
+def undo(run: MemoryRun, author: User | None) -> MemoryRun:
+    """Take what a run did out of the memory again; return the run as it is now.
+
+    What it added goes, what it removed comes back to its place; lines that somebody
+    changed since stay as they are. What the person asked to forget since does not come
+    back.
+
+    Raises:
+        FileRefused: A file has no room for what would come back.
+    """
+    with _locked(run) as (run, files):
+        if run.state != State.APPLIED:
+            return run
+        forgotten = _forgotten_since(run)
+        reason = f"Undone: {_small(reason_of(run))}"
+        for change in changes_of(run):
+            back = (raw for raw in change.remove if _words_of(raw) not in forgotten)
+            taken = Change(change.file, tuple(back), change.add, change.revision)
+            text = taken_back(run.persona, files[change.file].text, taken)
+            save_file(run.persona, change.file, text, author=author, reason=reason)
+        run.notes.filter(undone_at=None).update(undone_at=timezone.now())
+        return decide(run, State.UNDONE)
+
+
+def undo_note(note: MemoryNote, author: User | None) -> MemoryRun:
+    """Take the one line of a note out again; return its run as it is now.
+
+    Raises:
+        EntryGone: Somebody changed the line, or it went into another one.
+        FileRefused: As ``undo``.
+    """
+    with _locked(note.run) as (run, files):
+        note = run.notes.select_for_update().get(pk=note.pk)
+        if note.undone_at is not None:
+            return run
+        if run.state == State.APPLIED and run.step == Step.REMEMBER:
+            return undo(run, author)
+        if run.state == State.APPLIED:
+            _take_out(run, files, note.line, author)
+        note.undone_at = timezone.now()
+        note.save(update_fields=["undone_at"])
+        if run.state in OPEN_STATES:
+            drop_lines(run, {note.line}, why="")
+        return run
+
+
+def drop_lines(run: MemoryRun, unwanted: set[str], *, why: str) -> None:
+    """Take lines out of what an open run proposes; without others it is rejected.
+
+    Called with the memory locked.
+    """
+    rest = without_lines(changes_of(run), unwanted)
+    run.notes.filter(line__in=unwanted, undone_at=None).update(undone_at=timezone.now())
+    if rest:
+        run.changes = as_json(rest)
+        run.save(update_fields=["changes"])
+    else:
+        run.explanation = why or run.explanation
+        decide(run, State.REJECTED, [])
+
+
+def pass_due(now: datetime) -> int:
+    """Accept the runs whose time to be reviewed is over; return how many passed.
+
+    One that would replace lines that are not there any more goes on waiting, without a
+    time: what a person changed by hand is not to come back by itself. Where a person
+    switched the memory off, nothing passes.
+    """
+    due = MemoryRun.objects.filter(state=State.WAITING, passes_at__lte=now).exclude(
+        persona__memory_settings__enabled=False
+    )
+    return sum(
+        _pass(run) for run in due.select_related("persona").order_by("created_at")
+    )
+
+
+def _pass(run: MemoryRun) -> bool:
+    with _locked(run) as (run, files):
+        if run.state != State.WAITING:
+            return False
+        if stale(changes_of(run), files):
+            run.passes_at, run.explanation = None, CHANGED_SINCE
+            run.save(update_fields=["passes_at", "explanation"])
+            return False
+        return accept(run, None).state == State.APPLIED
+
+
+@contextmanager
+def _locked(run: MemoryRun) -> Iterator[tuple[MemoryRun, dict[str, PersonaFile]]]:
+    """Give a run and the memory as they are, until the end of the transaction."""
+    with locked_memory(run.persona) as files:
+        yield MemoryRun.objects.select_related("persona").get(pk=run.pk), files
+
+
+def _keep_notes(run: MemoryRun, done: Sequence[Change]) -> None:
+    """Let each note show the line that was stored; without one there is no note."""
+    entries = [entry for change in done for entry in entries_of("\n".join(change.add))]
+    stored = {entry.raw for entry in entries}
+    by_source = {source: entry for entry in entries for source in entry.sources}
+    for note in run.notes.filter(undone_at=None).exclude(line__in=stored):
+        if entry := by_source.get(note.message_id):
+            note.line = entry.raw
+            note.save(update_fields=["line"])
+        else:
+            note.delete()
+
+
+def _take_out(
+    run: MemoryRun, files: dict[str, PersonaFile], line: str, author: User | None
+) -> None:
+    """Remove an entry from the memory, in whichever file it stands by now."""
+    wanted = entries_of(line)
+    found = [
+        (name, entry.raw)
+        for name, file in files.items()
+        for entry in entries_of(file.text)
+        if any(_is(entry, one) for one in wanted)
+    ]
+    if not found:
+        raise EntryGone("the memory")
+    for name in {name for name, _ in found}:
+        text = changed(
+            files[name].text, remove=[raw for at, raw in found if at == name]
+        )
+        reason = "Undone: one line that was remembered"
+        save_file(run.persona, name, text, author=author, reason=reason)
+
+
+def _is(entry: Entry, noted: Entry) -> bool:
+    """Return whether an entry is the one of a note: other marks do not matter."""
+    return (entry.said_on, entry.text) == (noted.said_on, noted.text)
+
+
+def _forgotten_since(run: MemoryRun) -> Collection[str]:
+    """Return the words of lines that the person asked to forget after a run."""
+    wishes = MemoryRun.objects.filter(
+        persona=run.persona,
+        step=Step.FORGET,
+        state=State.APPLIED,
+        created_at__gt=run.created_at,
+    )
+    return {
+        _words_of(raw)
+        for wish in wishes
+        for change in changes_of(wish)
+        for raw in change.remove
+    }
+
+
+def _words_of(raw: str) -> str:
+    return " ".join(fold(entry.text) for entry in entries_of(raw)) or fold(raw)
+
+
+def _small(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
