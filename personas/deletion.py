@@ -26,7 +26,7 @@ from personas.conversations import (
     title_from,
 )
 from personas.errors import MessageRefused
-from personas.models import Conversation, Message, SearchEntry
+from personas.models import Conversation, HomePiece, Message, SearchEntry
 from routing.decisions import forget_turns
 
 EMPTIED_AT_ONCE: Final = 500
@@ -124,6 +124,7 @@ def purge_messages() -> int:
         return 0
     with transaction.atomic():
         SearchEntry.objects.filter(message__in=old).delete()
+        HomePiece.objects.filter(message__in=old).delete()
         # None of them can be brought back any more, so they need not be asked again.
         return Message.objects.filter(pk__in=old).update(**_WORDS)
 

@@ -28,7 +28,7 @@ class Migration(migrations.Migration):
                 (
                     "encrypted",
                     models.TextField(
-                        help_text="The text and what Cortex had made of it; see channels_app.homes."
+                        help_text="Its text; see channels_app.homes.secret_files."
                     ),
                 ),
                 ("taken_at", models.DateTimeField(auto_now=True)),

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-LONGEST_NAME = 120
+LONGEST_NAME = 240
 
 
 class Outcome(enum.StrEnum):
