@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import uuid
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from accounts.transactions import quick_transaction
@@ -19,8 +20,6 @@ from personas.models import SearchEntry
 SCANNED_AT_ONCE: Final = 4_096
 """Rows whose vectors are held as full numbers at a time: 6 MB."""
 LARGEST: Final = 127
-
-Found = tuple[float, uuid.UUID]
 
 
 def waiting(limit: int) -> list[tuple[int, str]]:
@@ -66,37 +65,32 @@ def nearest(
     )
     if persona is not None:
         entries = entries.filter(persona=persona)
-    rows = (
-        entries.order_by()
-        .values_list("message_id", "vector")
-        .iterator(chunk_size=SCANNED_AT_ONCE)
-    )
+    # Ids of messages are only read of the few that are returned: each costs time.
+    rows = entries.order_by().values_list("pk", "vector")
     question = model.vector(text)
-    best: list[Found] = []
-    for ids, matrix in _matrices(model.np, rows):
-        lengths = model.np.linalg.norm(matrix, axis=1)
+    best: list[tuple[float, int]] = []
+    for keys, matrix in _matrices(model.np, rows.iterator(SCANNED_AT_ONCE)):
+        lengths = model.np.sqrt(model.np.einsum("ij,ij->i", matrix, matrix))
         scores = (matrix @ question) / lengths
-        places = scores.argsort()[::-1][:limit]
-        best += [(float(scores[place]), ids[place]) for place in places]
-        best = heapq.nlargest(limit, best, key=lambda found: found[0])
-    return [(id, score) for score, id in best]
+        places = scores.argsort()[::-1][:limit].tolist()
+        best += [(float(scores[place]), keys[place]) for place in places]
+        best = heapq.nlargest(limit, best)
+    ids = dict(
+        SearchEntry.objects.filter(pk__in=[key for _, key in best]).values_list(
+            "pk", "message_id"
+        )
+    )
+    return [(ids[key], score) for score, key in best if key in ids]
 
 
 def _matrices(
-    np: Any, rows: Iterator[tuple[uuid.UUID, Any]]
-) -> Iterator[tuple[list[uuid.UUID], Any]]:
-    """Yield ids and their vectors as matrices of up to ``SCANNED_AT_ONCE`` rows."""
-    ids: list[uuid.UUID] = []
-    held = bytearray()
-    for id, vector in rows:
-        ids.append(id)
-        held += vector
-        if len(ids) == SCANNED_AT_ONCE:
-            yield ids, _matrix(np, held)
-            ids, held = [], bytearray()
-    if ids:
-        yield ids, _matrix(np, held)
+    np: Any, rows: Iterator[tuple[int, Any]]
+) -> Iterator[tuple[list[int], Any]]:
+    """Yield keys and their vectors as matrices of up to ``SCANNED_AT_ONCE`` rows."""
+    while chunk := list(islice(rows, SCANNED_AT_ONCE)):
+        keys, held = zip(*chunk, strict=True)
+        yield list(keys), _matrix(np, b"".join(held))
 
 
-def _matrix(np: Any, held: bytearray) -> Any:
+def _matrix(np: Any, held: bytes) -> Any:
     return np.frombuffer(held, "i1").reshape(-1, DIMENSIONS).astype("f4")
