@@ -23,7 +23,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from accounts import audit, roles
+from accounts import audit, newcomers, roles
 from accounts.models import Invite, User
 from accounts.names import validate_name
 from accounts.zones import zone_names
@@ -120,8 +120,10 @@ def redeem_invite(
 
     ``time_zone`` is what the browser says, and counts if there is such a zone.
 
-    What the invite fixes wins over the arguments. The password is hashed before the
-    transaction, because hashing is slow on purpose and the transaction holds a lock.
+    What the invite fixes wins over the arguments. An invite for somebody who is here
+    without a password (``accounts.newcomers``) gives them this account. The password
+    is hashed before the transaction, because hashing is slow on purpose and the
+    transaction holds a lock.
 
     Raises:
         InviteNotOpen: It is used, expired, revoked or unknown (then: revoked).
@@ -141,7 +143,10 @@ def redeem_invite(
     user.clean_fields(exclude=["password"])
     with transaction.atomic():
         _take(invite)
-        _create_account(user, is_admin=invite.is_admin)
+        if not (
+            invite.username and newcomers.take_over(user, is_admin=invite.is_admin)
+        ):
+            _create_account(user, is_admin=invite.is_admin)
         if email:
             EmailAddress.objects.create(
                 user=user, email=email, primary=True, verified=bool(invite.email)
@@ -244,7 +249,9 @@ def _open_invite(
 
 def _refuse_duplicates(username: str, email: str) -> None:
     """Refuse a name or an address that has an account or an open invite."""
-    if username and User.objects.filter(username=username).exists():
+    named = User.objects.filter(username=username)
+    # Whoever has no password yet gets one by the invite.
+    if username and named.exclude(pk__in=newcomers.waiting()).exists():
         raise ValidationError(f"There is already a person named “{username}”.")
     if email and User.objects.filter(email__iexact=email).exists():
         raise ValidationError(f"The address {email} belongs to somebody already.")
