@@ -17,13 +17,15 @@ from __future__ import annotations
 import re
 import unicodedata
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 
+from personas.memory.text_lines import BULLET as BULLET
+from personas.memory.text_lines import TextLines, bare
+from personas.memory.text_lines import lines_of as lines_of
 from personas.privacy import PIN, PRIVATE, SOURCES, privacy_of_lines, without_marks
 
-BULLET = "- "
 MAX_SOURCES = 3
 """Messages that one entry names; more would crowd out the text itself."""
 _DATE = re.compile(r"\A([0-9]{4}-[0-9]{2}-[0-9]{2}):?\s+(?=\S)")
@@ -52,7 +54,7 @@ def entries_of(text: str) -> list[Entry]:
     """Return the entries of a file, in their order; a line without words is none."""
     entries = []
     for line, private in zip(text.split("\n"), privacy_of_lines(text), strict=True):
-        if entry := _entry(_bare(line), private):
+        if entry := _entry(bare(line), private):
             entries.append(entry)
     return entries
 
@@ -60,7 +62,7 @@ def entries_of(text: str) -> list[Entry]:
 def _entry(raw: str, private: bool) -> Entry | None:
     if not raw.startswith(BULLET):
         return None
-    said_on, text = split_date(without_marks(raw)[len(BULLET) :].strip())
+    said_on, text = split_date(" ".join(without_marks(raw)[len(BULLET) :].split()))
     if not text:
         return None
     named = (found[1] for mark in SOURCES.finditer(raw) for found in _ids(mark[0]))
@@ -173,11 +175,11 @@ def changed(text: str, *, remove: Iterable[str] = (), add: Iterable[str] = ()) -
     Raises:
         ValueError: A line to add is none, or several.
     """
-    file = _Lines.of(text)
+    file = TextLines.of(text)
     wanted = [checked_line(line) for line in dict.fromkeys(add)]
-    gone = {_bare(line) for line in remove} - {""} - set(wanted)
-    file.lines = [line for line in file.lines if _bare(line) not in gone]
-    there = set(map(_bare, file.lines))
+    gone = {bare(line) for line in remove} - {""} - set(wanted)
+    file.lines = [line for line in file.lines if bare(line) not in gone]
+    there = set(map(bare, file.lines))
     file.insert(file.end_of_entries(), [line for line in wanted if line not in there])
     return file.text()
 
@@ -189,11 +191,11 @@ def replaced(text: str, old: str, new: str) -> str:
     simply goes. A text without the old line comes back as it is.
     """
     new = checked_line(new)
-    file = _Lines.of(text)
-    places = [at for at, line in enumerate(file.lines) if _bare(line) == _bare(old)]
+    file = TextLines.of(text)
+    places = [at for at, line in enumerate(file.lines) if bare(line) == bare(old)]
     if not places or old == new:
         return text
-    known = new in map(_bare, file.lines)
+    known = new in map(bare, file.lines)
     if not known:
         file.lines[places[0]] = new + file.line_end
     for at in reversed(places if known else places[1:]):
@@ -213,13 +215,13 @@ def put_back(text: str, lines: Iterable[str], *, before: str) -> str:
         lines: Raw lines; those that are there already stay where they are.
         before: The file as it was when the lines stood in it.
     """
-    file = _Lines.of(text)
+    file = TextLines.of(text)
     old = lines_of(before)
     was_private = dict(zip(old, privacy_of_lines(before), strict=True))
     places = {line: at for at, line in reversed(list(enumerate(old)))}
     wanted = sorted(dict.fromkeys(lines), key=lambda line: places.get(line, len(old)))
     for line in map(checked_line, wanted):
-        if line in map(_bare, file.lines):
+        if line in map(bare, file.lines):
             continue
         at = file.place_behind(old[: places[line]]) if line in places else None
         file.insert(file.end_of_entries() if at is None else at, [line])
@@ -243,77 +245,13 @@ def fold(text: str) -> str:
 
     Accents and punctuation are gone: ``Café, Ünal's`` becomes ``cafe unal s``.
     """
+    if text.isascii():
+        return _NOT_WORD.sub(" ", text.lower()).strip()
     parts = unicodedata.normalize("NFKD", text.casefold())
     letters = "".join(one for one in parts if not unicodedata.combining(one))
     return _NOT_WORD.sub(" ", unicodedata.normalize("NFKC", letters)).strip()
 
 
-def same_words(entry: Entry) -> str:
-    """Return what two entries have in common when they say the same."""
-    return fold(entry.text)
-
-
 def marked_private(line: str) -> str:
     """Return a raw line that is private wherever it stands."""
     return line if PRIVATE.search(line) else f"{line} <!-- private -->"
-
-
-def lines_of(text: str) -> list[str]:
-    """Return the raw lines of a text."""
-    return [_bare(line) for line in text.split("\n")]
-
-
-def _bare(line: str) -> str:
-    """Return a line without the carriage return of a file from elsewhere."""
-    return line.removesuffix("\r")
-
-
-@dataclass(slots=True)
-class _Lines:
-    """A text taken apart: its lines, how they end, and whether the last one does."""
-
-    lines: list[str]
-    line_end: str
-    """``"\\r"`` or nothing; what stands before each line feed."""
-    closed: bool
-
-    @classmethod
-    def of(cls, text: str) -> _Lines:
-        lines = text.split("\n")
-        closed = lines[-1] == ""
-        if closed:
-            lines.pop()
-        return cls(lines, "\r" if "\r\n" in text else "", closed)
-
-    def text(self) -> str:
-        """Return the whole text; one without lines is empty."""
-        end = "\n" if self.closed and self.lines else ""
-        text = "\n".join(self.lines) + end
-        return text if self.closed else text.removesuffix(self.line_end)
-
-    def end_of_entries(self) -> int:
-        """Return where a new entry goes: behind the last one and its further lines."""
-        at = len(self.lines)
-        while at and not self.lines[at - 1].startswith(BULLET):
-            at -= 1
-        return self._behind(at) if at else len(self.lines)
-
-    def _behind(self, at: int) -> int:
-        """Skip lines that belong to the entry above: those that are indented."""
-        while at < len(self.lines) and re.match(r"[ \t]+\S", self.lines[at]):
-            at += 1
-        return at
-
-    def place_behind(self, above: Sequence[str]) -> int | None:
-        """Return the place behind the nearest of the lines above that is still here."""
-        here = {_bare(line): at for at, line in enumerate(self.lines)}
-        for line in reversed(above):
-            if line and line in here:
-                return here[line] + 1
-        return 0 if not above else None
-
-    def insert(self, at: int, new: Sequence[str]) -> None:
-        """Put lines before the one at ``at``."""
-        if new and at and at == len(self.lines) and self.line_end:
-            self.lines[-1] = _bare(self.lines[-1]) + self.line_end
-        self.lines[at:at] = [line + self.line_end for line in new]

@@ -1,0 +1,163 @@
+"""“Forget this”: lines leave the memory, and no message brings them back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from django.http import Http404
+from django.utils import timezone
+
+from accounts.models import User
+from personas.errors import WishRefused
+from personas.memory.changes import Change, from_json
+from personas.memory.files import locked_memory
+from personas.memory.lines import Entry, entries_of
+from personas.memory.matching import Wish, statements_of, unrelated, wish_of
+from personas.memory.proposals import NewRun, store
+from personas.memory.runs import OPEN_STATES, drop_lines
+from personas.models import MemoryNote, MemoryRun, Message, Persona, PersonaFile
+
+SAY_WHAT = "Say in a few words what to forget."
+FORGOTTEN_SINCE = "You asked to forget what it would have stored."
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What became of “forget this”.
+
+    Lines may be private: where others read along only their number may be told.
+    """
+
+    lines: tuple[tuple[str, str], ...] = ()
+    """(file, raw line) that are gone; also those that only waited for review."""
+    messages: int = 0
+    """Messages that will never be distilled because of it."""
+    run: MemoryRun | None = None
+    """To undo it; ``None`` when no file was changed."""
+    ambiguous: tuple[tuple[str, str], ...] = ()
+    """(file, raw line) that could be meant; nothing was removed."""
+
+
+def forget(
+    persona: Persona,
+    text: str,
+    *,
+    author: User,
+    exactly: Collection[str] | None = None,
+) -> Forgotten:
+    """Remove the lines that say something, and see to it that they do not come back.
+
+    Messages that say it, and those from which the lines were drawn, are never
+    distilled; what waits for review is taken back too. Where several lines match that
+    say different things nothing happens, and they are listed; “everything about …”
+    takes all of them.
+
+    Args:
+        text: What to forget, without the words that ask for it.
+        author: Who asked; must be the persona's owner.
+        exactly: The raw lines that are meant, as listed before.
+
+    Raises:
+        WishRefused: The text says nothing that could be looked for.
+        Http404: Somebody else asked.
+    """
+    check_owner(persona, author)
+    wish = wish_of(text)
+    if not wish and exactly is None:
+        raise WishRefused(SAY_WHAT)
+    # Read before the lock: there may be thousands, and everybody writes meanwhile.
+    messages = set(_messages_meant(persona, wish))
+    with locked_memory(persona) as files:
+        open_runs = list(persona.memory_runs.filter(state__in=OPEN_STATES))
+        found = _in_files(files)
+        proposed = [
+            (change.file, entry)
+            for run in open_runs
+            for change in from_json(run.changes)
+            for entry in entries_of("\n".join(change.add))
+        ]
+        meant = [
+            (name, entry)
+            for name, entry in (*found, *proposed)
+            if (wish.means(entry.text) if exactly is None else entry.raw in exactly)
+        ]
+        listed = tuple(dict.fromkeys((name, entry.raw) for name, entry in meant))
+        sure = exactly is not None or wish.everything
+        if not sure and unrelated([entry for _, entry in meant]):
+            return Forgotten(ambiguous=listed)
+        messages.update(source for _, entry in meant for source in entry.sources)
+        return Forgotten(
+            listed,
+            _never_distil(persona, messages),
+            _remove(persona, files, open_runs, meant),
+        )
+
+
+def _in_files(files: dict[str, PersonaFile]) -> list[tuple[str, Entry]]:
+    return [
+        (name, entry)
+        for name, file in files.items()
+        for entry in statements_of(file.text)
+    ]
+
+
+def _remove(
+    persona: Persona,
+    files: dict[str, PersonaFile],
+    open_runs: list[MemoryRun],
+    meant: list[tuple[str, Entry]],
+) -> MemoryRun | None:
+    """Remove lines from the files and from what waits; return the run for the files."""
+    raws = {entry.raw for _, entry in meant}
+    for run in open_runs:
+        if any(raws.intersection(one.add) for one in from_json(run.changes)):
+            drop_lines(run, raws, why=FORGOTTEN_SINCE)
+    changes = [
+        Change(name, tuple(dict.fromkeys(gone)))
+        for name, file in files.items()
+        if (gone := [one.raw for one in statements_of(file.text) if one.raw in raws])
+    ]
+    if not changes:
+        return None
+    MemoryNote.objects.filter(
+        run__persona=persona, line__in=raws, undone_at=None
+    ).update(undone_at=timezone.now())
+    return store(persona, NewRun(MemoryRun.Step.FORGET, changes), read=[])
+
+
+def _messages_meant(persona: Persona, wish: Wish) -> Iterator[uuid.UUID]:
+    """Yield which messages to distil have the words, themselves or in their answer."""
+    if not wish:
+        return
+    of_persona = Message.objects.filter(conversation__persona=persona).order_by()
+    asked = of_persona.filter(role=Message.Role.USER, distilled_at=None)
+    answers = of_persona.filter(role=Message.Role.ASSISTANT, parent__distilled_at=None)
+    for rows in (
+        asked.values_list("pk", "text"),
+        answers.values_list("parent", "text"),
+    ):
+        for key, text in rows.iterator(chunk_size=500):
+            if key is not None and wish.means(text):
+                yield key
+
+
+def _never_distil(persona: Persona, messages: Collection[uuid.UUID]) -> int:
+    """Mark messages as read; return how many were not yet."""
+    wanted = sorted(messages)
+    return sum(
+        Message.objects.filter(
+            pk__in=wanted[at : at + 500],
+            conversation__persona=persona,
+            role=Message.Role.USER,
+            distilled_at=None,
+        ).update(distilled_at=timezone.now())
+        for at in range(0, len(wanted), 500)
+    )
+
+
+def check_owner(persona: Persona, author: User) -> None:
+    """Raise ``Http404`` for a wish that is not the owner's."""
+    if author.pk != persona.owner_id:
+        raise Http404("There is no such persona.")
