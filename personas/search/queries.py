@@ -18,6 +18,7 @@ FILTERS: Final = ("persona", "from", "before", "after", "in")
 MAX_QUERY: Final = 400
 """Characters that are read."""
 MAX_TERMS: Final = 12
+YEARS: Final = range(1900, 2200)
 _EXAMPLES: Final = {
     "persona": "persona:inara",
     "from": "from:me",
@@ -107,8 +108,11 @@ def _day(name: str, values: dict[str, str]) -> date | None:
     if name not in values:
         return None
     try:
-        return date.fromisoformat(values[name])
+        day = date.fromisoformat(values[name])
     except ValueError:
+        day = date.min
+    if day.year not in YEARS:  # others cannot be told in every time zone
         raise BadFilter(
             f"“{name}:{values[name]}” is no date: write it as {_EXAMPLES[name]}."
-        ) from None
+        )
+    return day
