@@ -1,0 +1,192 @@
+"""What the memory pages show of runs, and how an edited proposal is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from ledger.money import write_amount
+from personas.diffs import DiffLine, diff
+from personas.memory import runs
+from personas.memory.changes import Change
+from personas.memory.lines import Entry, entries_of, entry_line, fold
+from personas.memory_pages.shown import TITLES, shown_line, shown_text, words_of
+from personas.models import MemoryRun, Persona
+
+LIKE_ENOUGH = 0.5
+"""From so much likeness on, an edited line is the proposed one in other words."""
+DISTILLED = (MemoryRun.Step.SHORT, MemoryRun.Step.MID, MemoryRun.Step.LONG)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a run changes in one file."""
+
+    file: str
+    title: str
+    changes: list[DiffLine]
+    added: str
+    """The lines it adds as they can be edited, one in each line."""
+    rows: int
+    """How tall the box for them is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownRun:
+    """One run with what it changes or changed."""
+
+    run: MemoryRun
+    parts: list[Part]
+    cost: str
+    """In words; empty where no model was asked."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be accepted or rejected."""
+        return self.run.state in runs.OPEN_STATES and bool(self.run.changes)
+
+    @property
+    def can_be_undone(self) -> bool:
+        """Whether there is something to take back."""
+        return self.run.state == MemoryRun.State.APPLIED and bool(self.run.changes)
+
+
+def runs_of(persona: Persona) -> QuerySet[MemoryRun]:
+    """Return all runs of a persona that its owner sees, newest first."""
+    return runs.runs_visible_to(persona.owner).filter(persona=persona)
+
+
+def waiting_of(persona: Persona) -> list[ShownRun]:
+    """Return what waits for the person, oldest first: that is how it was meant."""
+    waiting = runs_of(persona).filter(state=MemoryRun.State.WAITING)
+    return [shown_run(run) for run in waiting.order_by("created_at", "id")]
+
+
+def last_run_of(persona: Persona) -> ShownRun | None:
+    """Return the latest distillation, whatever came of it."""
+    run = runs_of(persona).filter(step__in=DISTILLED).first()
+    return ShownRun(run, [], cost_of(run)) if run else None
+
+
+def shown_run(run: MemoryRun, typed: Mapping[str, str] | None = None) -> ShownRun:
+    """Return a run with its changes: what it would do now, or what it did.
+
+    Args:
+        typed: What somebody made of the added lines, by file.
+    """
+    if run.state in runs.OPEN_STATES:
+        compared = {
+            file: diff(shown_text(before), shown_text(after))
+            for file, before, after in runs.preview(run)
+        }
+    else:
+        compared = {each.file: _as_made(each) for each in runs.changes_of(run)}
+    parts = [
+        _part(each, compared.get(each.file, []), (typed or {}).get(each.file))
+        for each in runs.changes_of(run)
+    ]
+    return ShownRun(run, parts, cost_of(run))
+
+
+def _as_made(change: Change) -> list[DiffLine]:
+    removed = [DiffLine("removed", shown_line(line)) for line in change.remove]
+    return removed + [DiffLine("added", shown_line(line)) for line in change.add]
+
+
+def _part(change: Change, changes: list[DiffLine], typed: str | None) -> Part:
+    added = [words_of(entry) for entry in _entries(change.add)]
+    return Part(
+        file=change.file,
+        title=TITLES.get(change.file, change.file),
+        changes=changes,
+        added="\n".join(added) if typed is None else typed,
+        rows=min(max(len(added) + 1, 3), 14),
+    )
+
+
+def cost_of(run: MemoryRun) -> str:
+    """Return what a run cost, in words; empty where no model was asked."""
+    if not run.model:
+        return ""
+    if run.cost_nano_usd is None:
+        return "cost unknown"
+    return write_amount(run.cost_nano_usd) if run.cost_nano_usd else "free"
+
+
+# --- an edited proposal ---------------------------------------------------------
+
+
+def edited(run: MemoryRun, typed: Mapping[str, str]) -> list[Change]:
+    """Return a run's changes with the added lines as somebody edited them.
+
+    A line that was only put in other words keeps its date, its marks and the messages
+    it came from; one that is new has none and is said today.
+
+    Args:
+        typed: By the name of the file, its added lines as text, one a line; files that
+            are missing stay as proposed.
+    """
+    return [
+        replace(each, add=_edited_lines(each.add, typed.get(each.file)))
+        for each in runs.changes_of(run)
+    ]
+
+
+def _edited_lines(proposed: Sequence[str], typed: str | None) -> tuple[str, ...]:
+    if typed is None:
+        return tuple(proposed)
+    wanted = [entry for line in typed.splitlines() for entry in _typed_line(line)]
+    unchanged = {words_of(entry) for entry in wanted}
+    left = _entries(proposed)
+    lines = []
+    for entry in wanted:
+        origin = _origin_of(entry, left, unchanged)
+        if origin:
+            left.remove(origin)
+        lines.append(_line(entry, origin))
+    return tuple(lines)
+
+
+def _typed_line(line: str) -> list[Entry]:
+    """Read one line of the box; a line with nothing in it is none."""
+    words = line.strip().removeprefix("- ").strip()
+    return [entry for entry in entries_of(f"- {words}") if entry.text]
+
+
+def _origin_of(wanted: Entry, left: list[Entry], unchanged: set[str]) -> Entry | None:
+    """Return the proposed line that this one was, if it was one of them."""
+    words = words_of(wanted)
+    for each in left:
+        if words_of(each) == words:
+            return each
+    free = [each for each in left if words_of(each) not in unchanged]
+    likeness = [(_likeness(wanted, each), -index) for index, each in enumerate(free)]
+    best, index = max(likeness, default=(0.0, 0))
+    return free[-index] if best >= LIKE_ENOUGH else None
+
+
+def _likeness(one: Entry, other: Entry) -> float:
+    return SequenceMatcher(None, fold(one.text), fold(other.text)).ratio()
+
+
+def _line(wanted: Entry, origin: Entry | None) -> str:
+    if origin is None:
+        said_on = wanted.said_on or timezone.localdate()
+        return entry_line(wanted.text, said_on=said_on, private=wanted.private)
+    if words_of(wanted) == words_of(origin):
+        return origin.raw
+    return entry_line(
+        wanted.text,
+        said_on=wanted.said_on or origin.said_on,
+        sources=origin.sources,
+        pinned=origin.pinned,
+        private=origin.private or wanted.private,
+    )
+
+
+def _entries(lines: Sequence[str]) -> list[Entry]:
+    return [entry for line in lines for entry in entries_of(line)]
