@@ -39,6 +39,7 @@ Shown = TextDelta | ThinkingDelta | ToolCall
 """What an attempt shows to the person who asked."""
 _ONLY_THOUGHT: Final = "The model reached its length limit before answering."
 _CUT_AT_LIMIT: Final = "The answer reached its length limit."
+NO_TEXT: Final = "The model returned an empty answer."
 AT_THE_LIMIT: Final = frozenset({_ONLY_THOUGHT, _CUT_AT_LIMIT})
 """What people are told where a model wrote all that it was allowed to."""
 
@@ -144,7 +145,7 @@ class Attempt:
             return
         if self.outcome == "incomplete":
             raise NoAnswer(_ONLY_THOUGHT)
-        raise NoAnswer("The model returned an empty answer.")
+        raise NoAnswer(NO_TEXT)
 
     def fail(self, error: BackendError) -> None:
         """Note a failure; what was shown before it stays."""

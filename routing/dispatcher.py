@@ -100,7 +100,7 @@ def stream(
 
 
 async def complete(
-    prompt: Prompt | str,
+    prompt: Prompt | PromptBuilder | str,
     *,
     user: User,
     role: str = "chat",

@@ -111,12 +111,14 @@ def batch(persona: Persona) -> tuple[Said, ...]:
 def still_usable(
     persona: Persona, ids: Iterable[uuid.UUID], *, lock: bool = False
 ) -> set[uuid.UUID]:
-    """Return which of these messages may be a source at this moment.
+    """Return which of these messages are still to be distilled at this moment.
 
     With ``lock`` nobody can delete them, or pause their conversation, before the
     transaction ends.
     """
-    rows = usable().filter(conversation__persona=persona, pk__in=list(ids))
+    rows = usable().filter(
+        conversation__persona=persona, pk__in=list(ids), distilled_at=None
+    )
     if lock:
         rows = rows.select_for_update(of=("self", "conversation"))
         rows = rows.select_related("conversation").order_by("pk")
