@@ -13,7 +13,7 @@ Nothing here touches the database.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -107,13 +107,22 @@ def read(path: Path) -> RegistryFile:
             raise UnusableFile(f"The folder has no {REGISTRY_FILE} or {LOCAL_FILE}.")
     else:
         paths = [path]
+    return read_texts({each.name: _load(each) for each in paths})
+
+
+def read_texts(texts: Mapping[str, bytes]) -> RegistryFile:
+    """Read files that are loaded already, by their names; raises ``UnusableFile``."""
     result = RegistryFile()
-    for each in paths:
-        _read_into(result, _load(each), each.name)
+    for name, raw in texts.items():
+        try:
+            body = json.loads(raw)
+        except (ValueError, RecursionError):
+            raise UnusableFile(f"{name} is not JSON.") from None
+        _read_into(result, body, name)
     return result
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
@@ -122,10 +131,7 @@ def _load(path: Path) -> Any:
         raise UnusableFile(f"{path.name}: {reason}.") from None
     if len(raw) > MAX_FILE_BYTES:
         raise UnusableFile(f"{path.name} is larger than 5 MB.")
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
-        raise UnusableFile(f"{path.name} is not JSON.") from None
+    return raw
 
 
 def _read_into(result: RegistryFile, body: Any, file_name: str) -> None:

@@ -100,13 +100,51 @@ def read(path: Path) -> list[Found]:
         raise UnusableChannelFile(f"{path.name}: {reason}.") from None
     if len(data) > MAX_BYTES:
         raise UnusableChannelFile(f"{path.name} is larger than 5 MB.")
+    return list(_whole(_content(path.name, data)))
+
+
+def read_of_person(user: str, name: str, data: bytes) -> list[Found]:
+    """Return what a file holds that stood in one person's folder.
+
+    It need not name them; what it has for others is named as not understood.
+
+    Raises:
+        UnusableChannelFile: It is no JSON.
+    """
+    content = _content(name, data)
+    found = _whole(content) if _names_people(user, content) else _person(user, content)
+    return [
+        NotUnderstood(each.user, f"does not belong into the folder of {user}.")
+        if isinstance(each, Entry) and each.user != user
+        else each
+        for each in found
+    ]
+
+
+def _names_people(user: str, content: Any) -> bool:
+    """Say whether the parts of a file are told apart by people's names."""
+    if isinstance(content, list):
+        return any(isinstance(each, dict) and _value(each, "user") for each in content)
+    if user in content:
+        return True
+    inner = [
+        value
+        for key, value in content.items()
+        if key in GROUPS or KINDS.get(_plain(key))
+    ]
+    return any(
+        _names_people(user, value) for value in inner if isinstance(value, dict | list)
+    )
+
+
+def _content(name: str, data: bytes) -> Any:
     try:
         content = json.loads(data)
     except (ValueError, RecursionError):
-        raise UnusableChannelFile(f"{path.name} is not JSON.") from None
+        raise UnusableChannelFile(f"{name} is not JSON.") from None
     if not isinstance(content, dict | list):
-        raise UnusableChannelFile(f"{path.name} holds neither an object nor a list.")
-    return list(_whole(content))
+        raise UnusableChannelFile(f"{name} holds neither an object nor a list.")
+    return content
 
 
 def _whole(content: Any) -> Iterator[Found]:

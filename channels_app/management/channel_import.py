@@ -7,7 +7,7 @@ stays. Each entry is taken whole or not at all; each room and account for itself
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ SHORTEST_SECRET_BYTES = 40
 """Nextcloud installs a bot with no shorter one."""
 LARGEST_KEY_BYTES = 64 * 1024
 ADDRESS = "address"
+KeyReader = Callable[[str], str]
+"""Returns the text of a key file that is named; raises ``OSError`` or ``ValueError``."""
 
 
 @dataclass
@@ -43,13 +45,13 @@ class Report:
 
 
 def take_over(
-    found: list[Found], *, folder: Path, only: User | None, dry_run: bool
+    found: list[Found], *, read_key: KeyReader, only: User | None, dry_run: bool
 ) -> Report:
     """Set up the channels that a file names.
 
     Args:
         found: What ``channel_file.read`` gave.
-        folder: Where key files that it names are looked for.
+        read_key: Reads the key files that it names.
         only: Leave everybody else's entries out.
         dry_run: Tell what would happen, and change nothing.
     """
@@ -60,18 +62,28 @@ def take_over(
                 if only is None:
                     report.not_taken.append(f"{each.where}: {each.why}")
             elif only is None or each.user == only.username:
-                _Taking(each, folder, report).run()
+                _Taking(each, read_key, report).run()
         if dry_run:
             transaction.set_rollback(True)
     return report
 
 
+def keys_in(folder: Path) -> KeyReader:
+    """Return a reader of the key files beside a file that somebody named."""
+
+    def read(name: str) -> str:
+        with open(folder / name, encoding="utf-8") as file:
+            return file.read(LARGEST_KEY_BYTES)
+
+    return read
+
+
 class _Taking:
     """One entry on its way into the database."""
 
-    def __init__(self, entry: Entry, folder: Path, report: Report) -> None:
+    def __init__(self, entry: Entry, read_key: KeyReader, report: Report) -> None:
         self.entry = entry
-        self.folder = folder
+        self.read_key = read_key
         self.report = report
         self.label = f"{entry.user} · {Channel.Kind(entry.kind).label}"
 
@@ -120,7 +132,7 @@ class _Taking:
         settings, secrets = (
             _talk(user, values)
             if self.entry.kind == TALK
-            else _google(values, self.folder)
+            else _google(values, self.read_key)
         )
         return ChannelTerms(
             persona=_persona(user, values.get("persona")),
@@ -202,7 +214,7 @@ def _talk(user: User, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str,
 
 
 def _google(
-    values: dict[str, Any], folder: Path
+    values: dict[str, Any], read_key: KeyReader
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return settings and secrets of a Google Chat channel."""
     settings: dict[str, Any] = {}
@@ -216,13 +228,13 @@ def _google(
     key = values.get("service_account")
     if key is None:
         return settings, {}
-    text = json.dumps(key) if isinstance(key, dict) else _key_file(str(key), folder)
+    text = json.dumps(key) if isinstance(key, dict) else _key_file(str(key), read_key)
     return settings, {"service_account": rules.clean_service_account(text)}
 
 
 def _audience(said: Any, settings: dict[str, Any]) -> str:
     """Return what the tokens of this channel are made out to."""
-    if said in {"project", "url", "addon"}:
+    if isinstance(said, str) and said in {"project", "url", "addon"}:
         needed = {"project": "project_number", "url": "endpoint", "addon": "endpoint"}
         if needed[said] in settings:
             return str(said)
@@ -235,13 +247,12 @@ def _audience(said: Any, settings: dict[str, Any]) -> str:
     raise ValidationError("it names neither a project number nor an endpoint")
 
 
-def _key_file(text: str, folder: Path) -> str:
+def _key_file(text: str, read_key: KeyReader) -> str:
     """Return the text of a key: it stands in the file itself, or in another one."""
     if text.lstrip().startswith("{"):
         return text
     try:
-        with open(folder / text, encoding="utf-8") as file:
-            return file.read(LARGEST_KEY_BYTES)
+        return read_key(text)
     except (OSError, ValueError):
         raise ValidationError(f"its key file “{text}” cannot be read") from None
 

@@ -76,7 +76,10 @@ class Command(BaseCommand):
         except channel_file.UnusableChannelFile as error:
             raise CommandError(f"{error} {NOTHING_CHANGED}") from None
         report = channel_import.take_over(
-            found, folder=path.resolve().parent, only=user, dry_run=dry_run
+            found,
+            read_key=channel_import.keys_in(path.resolve().parent),
+            only=user,
+            dry_run=dry_run,
         )
         lines = [f"taken: {text}" for text in report.taken]
         lines += [f"there already: {text}" for text in report.kept]
