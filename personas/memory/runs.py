@@ -7,14 +7,11 @@ lines (``personas.memory.changes``), so that what a person wrote meanwhile stays
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import QuerySet
-from django.http import Http404
 from django.utils import timezone
 
 from accounts.models import User
@@ -30,8 +27,12 @@ from personas.memory.changes import (
     taken_back,
     without_lines,
 )
-from personas.memory.files import locked_memory, memory_of
+from personas.memory.files import gone_sources, locked_memory, memory_of
 from personas.memory.lines import Entry, changed, entries_of, fold
+from personas.memory.lookups import get_note_for_user as get_note_for_user
+from personas.memory.lookups import get_run_for_user as get_run_for_user
+from personas.memory.lookups import notes_visible_to as notes_visible_to
+from personas.memory.lookups import runs_visible_to as runs_visible_to
 from personas.memory.proposals import NewRun as NewRun
 from personas.memory.proposals import decide, no_room, reason_of, stale
 from personas.memory.proposals import store as store
@@ -40,42 +41,8 @@ from personas.models import MemoryNote, MemoryRun, PersonaFile
 State, Step = MemoryRun.State, MemoryRun.Step
 OPEN_STATES = (State.WAITING, State.LEFT)
 """What can still be accepted: one that waits, one for which there was no room."""
+DELETED_SINCE = "The messages it was drawn from were deleted."
 CHANGED_SINCE = "The memory was changed since this was proposed; please look at it."
-
-
-def runs_visible_to(user: User) -> QuerySet[MemoryRun]:
-    """Return the runs of the person's own personas, newest first, with the persona."""
-    return MemoryRun.objects.filter(persona__owner=user).select_related("persona")
-
-
-def get_run_for_user(user: User, id: uuid.UUID | str) -> MemoryRun:
-    """Return one run; raises ``Http404``, also for something that is not an id."""
-    try:
-        key = id if isinstance(id, uuid.UUID) else uuid.UUID(str(id))
-    except ValueError:
-        key = None
-    run = runs_visible_to(user).filter(pk=key).first() if key else None
-    if run is None:
-        raise Http404("There is no such change of a memory.")
-    return run
-
-
-def notes_visible_to(user: User) -> QuerySet[MemoryNote]:
-    """Return the notes beside messages of the person, with run and persona."""
-    return MemoryNote.objects.filter(
-        run__persona__owner=user, message__conversation__owner=user
-    ).select_related("run__persona")
-
-
-def get_note_for_user(user: User, id: int | str) -> MemoryNote:
-    """Return one note; raises ``Http404``, also for something that is not an id."""
-    digits = str(id)
-    note = None
-    if digits.isascii() and digits.isdigit() and len(digits) < 19:
-        note = notes_visible_to(user).filter(pk=int(digits)).first()
-    if note is None:
-        raise Http404("There is no such note.")
-    return note
 
 
 def changes_of(run: MemoryRun) -> list[Change]:
@@ -91,7 +58,7 @@ def preview(run: MemoryRun) -> list[tuple[str, str, str]]:
     """
     files = memory_of(run.persona)
     shown = []
-    for change in changes_of(run):
+    for change in _proposed(run):
         now = files[change.file].text
         if run.state == State.APPLIED:
             shown.append((change.file, taken_back(run.persona, now, change), now))
@@ -119,7 +86,9 @@ def accept(
     with _locked(run) as (run, files):
         if run.state not in OPEN_STATES or not (edited or run.changes):
             return run
-        wanted = changes_of(run) if edited is None else edited
+        wanted = _proposed(run) if edited is None else edited
+        if not wanted:
+            return _turn_down(run, DELETED_SINCE if edited is None else "")
         try:
             with transaction.atomic():
                 done = apply(
@@ -134,13 +103,38 @@ def accept(
         return run
 
 
+def _proposed(run: MemoryRun) -> list[Change]:
+    """Return what a run changes, without what was drawn from messages now deleted.
+
+    New messages must all be there still; of older ones, which an entry of another tier
+    names, one suffices.
+    """
+    changes = changes_of(run)
+    if run.state not in OPEN_STATES:
+        return changes
+    entries = [entry for one in changes for entry in entries_of("\n".join(one.add))]
+    gone = gone_sources(run.persona.owner, entries)
+    few = any if run.step == Step.SHORT else all
+    unwanted = {
+        entry.raw
+        for entry in entries
+        if entry.sources and few(source in gone for source in entry.sources)
+    }
+    return without_lines(changes, unwanted)
+
+
 def reject(run: MemoryRun) -> MemoryRun:
     """Keep an open run out of the memory; return it as it is now."""
     with _locked(run) as (run, _):
         if run.state in OPEN_STATES:
-            run.notes.filter(undone_at=None).update(undone_at=timezone.now())
-            decide(run, State.REJECTED)
+            _turn_down(run, run.explanation)
         return run
+
+
+def _turn_down(run: MemoryRun, why: str) -> MemoryRun:
+    run.notes.filter(undone_at=None).update(undone_at=timezone.now())
+    run.explanation = why
+    return decide(run, State.REJECTED)
 
 
 def undo(run: MemoryRun, author: User | None) -> MemoryRun:
@@ -234,7 +228,7 @@ def _pass(run: MemoryRun) -> bool:
 def _locked(run: MemoryRun) -> Iterator[tuple[MemoryRun, dict[str, PersonaFile]]]:
     """Give a run and the memory as they are, until the end of the transaction."""
     with locked_memory(run.persona) as files:
-        yield MemoryRun.objects.select_related("persona").get(pk=run.pk), files
+        yield MemoryRun.objects.select_related("persona__owner").get(pk=run.pk), files
 
 
 def _keep_notes(run: MemoryRun, done: Sequence[Change]) -> None:
