@@ -15,8 +15,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from channels_app.homes.bundle_import import take_bundle
+from channels_app.homes.bundle_verbs import export_bundle
 from channels_app.homes.report import Report, as_text, as_value, exit_code
 from channels_app.homes.taking import take_home
+from personas.home.bundle_reader import is_bundle
 from personas.home.disk import Unreadable
 
 UNREADABLE = 2
@@ -47,6 +50,14 @@ class Command(BaseCommand):
             action="store_true",
             help="files that differ become a new version instead of being left",
         )
+        sub = verb("export", "write what a person takes along when they leave")
+        sub.add_argument(
+            "--bundle",
+            type=Path,
+            metavar="FILE.zip",
+            required=True,
+            help="into this new file",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the verb; what cannot be read at all is one sentence and exit code 2."""
@@ -64,7 +75,11 @@ class Command(BaseCommand):
             sys.exit(code)
 
     def _run(self, options: dict[str, Any]) -> Report:
+        if options["verb"] == "export":
+            return export_bundle(options["user"], options["bundle"])
         path: Path = options["path"]
+        if is_bundle(path):
+            return take_bundle(path, options["user"], dry_run=options["dry_run"])
         return take_home(
             path,
             options["user"],
