@@ -31,11 +31,12 @@ async def conversation_changed(
     *,
     title: str | None = None,
     turn: uuid.UUID | None = None,
+    message: uuid.UUID | None = None,
 ) -> None:
     """Send ``conversation.changed`` to all sockets of a person.
 
     ``title`` when it changed, ``turn`` when an answer has begun that other tabs may
-    follow.
+    follow, ``message`` when one is to be shown in another way.
     """
     event: dict[str, Any] = {
         "type": EVENT,
@@ -46,6 +47,8 @@ async def conversation_changed(
         event["title"] = title
     if turn is not None:
         event["turn"] = str(turn)
+    if message is not None:
+        event["message"] = str(message)
     try:
         async with asyncio.timeout(LAYER_PATIENCE_S):
             await get_channel_layer().group_send(group_of(user_id), event)
@@ -54,10 +57,16 @@ async def conversation_changed(
 
 
 def conversation_changed_sync(
-    user_id: int, conversation: uuid.UUID, *, title: str | None = None
+    user_id: int,
+    conversation: uuid.UUID,
+    *,
+    title: str | None = None,
+    message: uuid.UUID | None = None,
 ) -> None:
     """Do the same from synchronous code, such as a view that renamed something."""
-    async_to_sync(conversation_changed)(user_id, conversation, title=title)
+    async_to_sync(conversation_changed)(
+        user_id, conversation, title=title, message=message
+    )
 
 
 def as_frame(event: dict[str, Any]) -> dict[str, Any]:

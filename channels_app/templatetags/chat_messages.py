@@ -10,12 +10,15 @@ from django.template import Context
 
 from channels_app.doors import door_name
 from ledger.money import write_amount
+from personas.deletion import can_be_undeleted
+from personas.memory.notes import Note
 from personas.models import Message, TierPolicy
 from routing.decisions import decision_for_turn
 from routing.events import Notice
 
 register = template.Library()
 register.filter("door_name", door_name)
+register.filter("can_be_undeleted", can_be_undeleted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,13 @@ def notes_beside(context: Context, message: Message | None) -> list[Notice]:
     notices = context.get("notices") or {}
     found = notices.get(message.pk, ()) if isinstance(message, Message) else ()
     return [notice for notice in found if notice.code != "busy"]
+
+
+@register.simple_tag(takes_context=True)
+def remembered_of(context: Context, message: Message | None) -> list[Note]:
+    """Return which lines a message led to, from the page's ``memory_notes``."""
+    notes = context.get("memory_notes") or {}
+    return notes.get(message.pk, []) if isinstance(message, Message) else []
 
 
 @register.simple_tag

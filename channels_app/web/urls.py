@@ -6,7 +6,7 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
-from channels_app.web import persona_end, policy, views, why
+from channels_app.web import message_views, persona_end, policy, views, why
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -15,6 +15,23 @@ urlpatterns = [
     path("c/<uuid:id>/branch", views.show_branch, name="conversation_branch"),
     path("c/<uuid:id>/rename", views.rename, name="conversation_rename"),
     path("c/<uuid:id>/policy", policy.policy, name="conversation_policy"),
+    path("c/<uuid:id>/memory", message_views.switch_memory, name="conversation_memory"),
+    path(
+        "c/<uuid:id>/messages/<uuid:message_id>/delete",
+        message_views.delete,
+        name="message_delete",
+    ),
+    path(
+        "c/<uuid:id>/messages/<uuid:message_id>/undelete",
+        message_views.undelete,
+        name="message_undelete",
+    ),
+    path(
+        "c/<uuid:id>/messages/<uuid:message_id>/notes/<int:note_id>/undo",
+        message_views.undo_memory,
+        name="memory_note_undo",
+    ),
+    path("m/<uuid:message_id>", message_views.open_message, name="message"),
     path("c/<uuid:id>/why/<uuid:message_id>", why.why, name="why"),
     path("c/<uuid:id>/redo/<uuid:message_id>", why.redo, name="redo"),
     path("c/<uuid:id>/delete", views.delete, name="conversation_delete"),

@@ -14,6 +14,7 @@ from uuid import UUID
 from asgiref.sync import async_to_sync
 from django.contrib.auth.decorators import login_required
 from django.http import (
+    Http404,
     HttpRequest,
     HttpResponse,
     HttpResponseBadRequest,
@@ -31,16 +32,16 @@ from channels_app.slash_commands import COMMANDS
 from channels_app.web.chat_list import chat_list, listed
 from channels_app.web.model_choices import model_choices
 from channels_app.web.page import THEME_COOKIE, THEMES
+from channels_app.web.thread_page import thread_context
 from personas import conversations
 from personas.conversations import (
     conversations_visible_to,
     get_conversation_for_user,
 )
+from personas.deletion import get_any_message_for_user
 from personas.models import Conversation, Message, Persona
 from personas.personas import get_persona_for_user, personas_visible_to
-from routing.decisions import notices_of_turns
 
-MESSAGES_SHOWN = 30
 ONE_YEAR_S = 31_536_000
 
 
@@ -76,11 +77,13 @@ def _uuid_or_none(value: str) -> UUID | None:
 @login_required
 @require_safe
 def conversation(request: AuthenticatedHttpRequest, id: UUID) -> HttpResponse:
-    """Show the end of the shown branch, or what stands before a message."""
+    """Show the end of the shown branch, what stands before a message, or one message.
+
+    ``?message=`` shows that one, also on a branch that is not the shown one.
+    """
     chat = get_conversation_for_user(request.user, id)
-    before = _uuid_or_none(request.GET.get("before", ""))
     context = _page_context(request, chat.persona, chat)
-    context.update(_thread_context(chat, before))
+    context.update(_asked_part(request, chat))
     return render(request, "chat/chat.html", context)
 
 
@@ -90,8 +93,20 @@ def conversation(request: AuthenticatedHttpRequest, id: UUID) -> HttpResponse:
 def thread(request: AuthenticatedHttpRequest, id: UUID) -> HttpResponse:
     """Return the messages alone, for a page that is open already."""
     chat = get_conversation_for_user(request.user, id)
+    return render(request, "chat/thread.html", _asked_part(request, chat))
+
+
+def _asked_part(
+    request: AuthenticatedHttpRequest, chat: Conversation
+) -> dict[str, Any]:
+    """Describe the messages that an address asks for; raises ``Http404``."""
+    target = _uuid_or_none(request.GET.get("message", ""))
+    if target is not None:
+        message = get_any_message_for_user(request.user, target)
+        if message.conversation_id != chat.pk:
+            raise Http404(conversations.NO_MESSAGE)
     before = _uuid_or_none(request.GET.get("before", ""))
-    return render(request, "chat/thread.html", _thread_context(chat, before))
+    return thread_context(chat, before=before, target=target)
 
 
 @never_cache
@@ -115,7 +130,7 @@ def show_branch(request: AuthenticatedHttpRequest, id: UUID) -> HttpResponse:
     conversations.select_sibling(chat, request.POST.get("message", ""))
     if request.headers.get("X-Requested-With") != "fetch":
         return redirect("conversation", id=chat.pk)
-    return render(request, "chat/thread.html", _thread_context(chat, None))
+    return render(request, "chat/thread.html", thread_context(chat))
 
 
 @login_required
@@ -222,24 +237,3 @@ def _page_context(
         "blank_user": Message(id=None, role=Message.Role.USER),
         "blank_answer": Message(id=None, role=Message.Role.ASSISTANT, state="new"),
     }
-
-
-def _thread_context(chat: Conversation, before: UUID | None) -> dict[str, Any]:
-    messages = conversations.branch(chat, limit=MESSAGES_SHOWN, before=before)
-    return {
-        "conversation": chat,
-        "conversation_id": chat.pk,
-        "persona": chat.persona,
-        "thread": messages,
-        "notices": notices_of_turns(chat.owner, _answers(messages)),
-        "older_before": messages[0].pk if _has_older(messages) else None,
-        "is_older": before is not None,
-    }
-
-
-def _answers(messages: list[Message]) -> list[UUID]:
-    return [each.pk for each in messages if each.role == Message.Role.ASSISTANT]
-
-
-def _has_older(messages: list[Message]) -> bool:
-    return bool(messages) and messages[0].parent_id is not None

@@ -1,4 +1,4 @@
-/** The buttons of messages: copy, ask again, edit, other versions, older ones. */
+/** The buttons of messages: copy, ask again, edit, delete, other versions, older ones. */
 
 import { copy } from "./clipboard.js";
 import { routeOf } from "./composer.js";
@@ -13,7 +13,8 @@ const AS_SET_UP = { model: null, tier: null };
  *
  * @param {HTMLElement} thread holds the messages
  * @param {object} hooks `isBusy()`, `send(text)`, `retry(article, route)`,
- *   `edit(article, text)`, `showOlder()`, `show(path, options)` replaces the messages
+ *   `edit(article, text)`, `conversation()` returns the id of the one that is shown,
+ *   `messages` is the page's `Thread`
  */
 export function watchActions(thread, hooks) {
   thread.addEventListener("click", (event) => {
@@ -25,7 +26,7 @@ export function watchActions(thread, hooks) {
     const older = event.target.closest("#older");
     if (older) {
       event.preventDefault();
-      hooks.showOlder();
+      hooks.messages.showOlder();
       return;
     }
     const button = event.target.closest("[data-action]");
@@ -51,11 +52,22 @@ export function watchActions(thread, hooks) {
   });
 
   thread.addEventListener("submit", (event) => {
-    const form = event.target.closest(".siblings");
+    const form = event.target.closest(".siblings, .message-form");
     if (!form) return;
     event.preventDefault();
-    if (hooks.isBusy()) return;
     const body = new FormData(form, event.submitter);
-    hooks.show(form.action, { method: "POST", body });
+    if (form.matches(".message-form")) {
+      const article = form.closest(".message");
+      if (article.dataset.id) hooks.messages.change(article, pathOf(form, article, hooks.conversation()), body);
+      return;
+    }
+    if (hooks.isBusy()) return;
+    hooks.messages.show(form.action, { method: "POST", body });
   });
+}
+
+/** Return where a form of a message leads; one that came while one watched knows none. */
+function pathOf(form, article, conversation) {
+  return form.getAttribute("action")
+    ?? `/c/${conversation}/messages/${article.dataset.id}/${form.dataset.act}`;
 }

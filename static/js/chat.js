@@ -12,10 +12,11 @@ import { watchConnection } from "./banner.js";
 import { Commands } from "./commands.js";
 import { Composer } from "./composer.js";
 import { Follow } from "./follow.js";
+import { linkHeader } from "./header.js";
 import { tooLong } from "./length.js";
 import { bringDetailsIntoView, cutFrom, joinSiblings, userMessage } from "./messages.js";
 import { watchAnswerNote, watchNotice } from "./notice.js";
-import { keepPolicy, linkPolicy } from "./policy.js";
+import { keepPolicy } from "./policy.js";
 import { watchSidebar } from "./sidebar.js";
 import { ChatSocket } from "./socket.js";
 import { Thread } from "./thread.js";
@@ -223,7 +224,7 @@ function settleIn(conversation) {
   chat.dataset.conversation = conversation;
   history.replaceState(null, "", `/c/${conversation}`);
   composer.moveTo(conversation);
-  linkPolicy(conversation);
+  linkHeader(conversation);
   sidebar.refresh();
 }
 
@@ -278,13 +279,15 @@ socket.addEventListener("frame", ({ detail: frame }) => {
   if (frame.type === "conversation.changed") changed(frame);
 });
 
-function changed({ conversation, title, turn }) {
+function changed({ conversation, title, turn, message }) {
   if (title !== undefined) {
     sidebar.setTitle(conversation, title);
     if (conversation === chat.dataset.conversation) showTitle(title);
   }
   sidebar.refresh();
-  if (conversation === chat.dataset.conversation && turn) arrivals.came(turn);
+  if (conversation !== chat.dataset.conversation) return;
+  if (turn) arrivals.came(turn);
+  if (message) messages.update(message, `/c/${conversation}/messages?message=${message}`);
 }
 
 function showTitle(title) {
@@ -317,8 +320,8 @@ watchActions(thread, {
   send,
   retry,
   edit,
-  showOlder: () => messages.showOlder(),
-  show: (path, options) => messages.show(path, options),
+  messages,
+  conversation: () => chat.dataset.conversation,
 });
 watchWhy(thread, document.getElementById("why"), {
   whyNot: () => mustWait("ask again"),
@@ -341,7 +344,8 @@ document.getElementById("composer").inert = false;
 watchConnection(socket, document.getElementById("connection"));
 bringDetailsIntoView(thread);
 messages.wake();
-follow.toEnd();
+const found = thread.querySelector(".found");
+follow.begin(found);
 commands.welcome();
 socket.connect();
-if (matchMedia("(hover: hover)").matches) composer.focus();
+if (!found && matchMedia("(hover: hover)").matches) composer.focus();

@@ -40,6 +40,19 @@ export class Follow {
     this.#show();
   }
 
+  /** Begin at the end, or at the one message that one came for. */
+  begin(article) {
+    if (!article) {
+      this.toEnd();
+      return;
+    }
+    this.#following = false;
+    article.tabIndex = -1;
+    article.focus({ preventScroll: true });
+    article.scrollIntoView({ block: "center" });
+    this.#show();
+  }
+
   /** Change the content above the view without moving what is in view. */
   keepingPlace(change) {
     const { scrollHeight, scrollTop } = this.#scroller;

@@ -34,13 +34,6 @@ export function keepPolicy(composer, conversation, tell) {
   return () => last;
 }
 
-/** Lead to the page on which one says who answers in a conversation. */
-export function linkPolicy(conversation) {
-  const link = document.getElementById("who-answers");
-  link.href = `/c/${conversation}/policy`;
-  link.hidden = false;
-}
-
 async function save(conversation, route) {
   const token = document.querySelector("[name=csrfmiddlewaretoken]").value;
   const answer = await fetch(`/c/${conversation}/policy`, {

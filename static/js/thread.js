@@ -2,6 +2,7 @@
 
 import { enhance } from "./messages.js";
 
+const FETCHED = { "X-Requested-With": "fetch" };
 const LOAD_OLDER_PX = 400;
 const ASK_AGAIN_S = [2, 4, 8, 15, 30];
 
@@ -87,6 +88,41 @@ export class Thread {
     this.#follow.grown();
   }
 
+  /** Have the server change one message, and show it as it is then. */
+  async change(article, path, body) {
+    try {
+      const answer = await fetch(path, { method: "POST", body, headers: FETCHED });
+      if (answer.status === 409) {
+        this.#hooks.tell(await answer.text());
+        return;
+      }
+      const [changed] = articlesIn(await nodesOf(answer));
+      this.#exchange(article, changed, true);
+    } catch {
+      this.#hooks.tell("That did not reach the server. Please reload the page.");
+    }
+  }
+
+  /** Show one message anew that was changed elsewhere, if the page has it. */
+  async update(id, path) {
+    const article = this.#root.querySelector(`[data-id="${CSS.escape(id)}"]`);
+    if (!article) return;
+    try {
+      const nodes = await nodesOf(await fetch(path, { headers: FETCHED }));
+      const changed = articlesIn(nodes).find(({ dataset }) => dataset.id === id);
+      if (changed && signOf(changed) !== signOf(article)) this.#exchange(article, changed);
+    } catch {
+      // The next refresh shows it.
+    }
+  }
+
+  #exchange(article, changed, takesFocus = false) {
+    changed.classList.remove("found");
+    article.replaceWith(changed);
+    if (changed.querySelector("[data-source]")) enhance(changed);
+    if (takesFocus) changed.querySelector("button")?.focus({ preventScroll: true });
+  }
+
   /** Put the messages before the first one above it, without moving what is in view. */
   async showOlder() {
     const link = document.getElementById("older");
@@ -115,17 +151,29 @@ export class Thread {
 
 /** Fetch messages as nodes; they come from our own templates with all text escaped. */
 async function fragmentOf(path, options = {}) {
-  const answer = await fetch(path, { ...options, headers: { "X-Requested-With": "fetch" } });
-  if (!answer.ok || answer.redirected) throw new Error(`${path}: ${answer.status}`);
+  return nodesOf(await fetch(path, { ...options, headers: FETCHED }));
+}
+
+async function nodesOf(answer) {
+  if (!answer.ok || answer.redirected) throw new Error(`${answer.url}: ${answer.status}`);
   const parsed = new DOMParser().parseFromString(await answer.text(), "text/html");
   return [...document.importNode(parsed.body, true).childNodes];
 }
 
+function articlesIn(nodes) {
+  return nodes.filter((node) => node.matches?.(".message"));
+}
+
+/** Return what differs between two looks of a message: its state and its notes. */
+function signOf(article) {
+  const notes = [...article.querySelectorAll("[data-note]")].map(({ dataset }) => dataset.note);
+  return `${article.dataset.id} ${article.dataset.state} ${notes}`;
+}
+
 /** Say whether the messages in the page end with just these, in the same states. */
 function endsAlike(root, nodes) {
-  const signs = (articles) => articles.map(({ dataset }) => `${dataset.id} ${dataset.state}`);
-  const shown = signs([...root.querySelectorAll(".message")]);
-  const wanted = signs(nodes.filter((node) => node.matches?.(".message")));
+  const shown = [...root.querySelectorAll(".message")].map(signOf);
+  const wanted = articlesIn(nodes).map(signOf);
   // A page may show older messages above; fewer than all mean that some are missing.
   return shown.length >= wanted.length
     && shown.slice(shown.length - wanted.length).join() === wanted.join();

@@ -37,7 +37,7 @@ from channels_app.web import frames, sockets
 from channels_app.web.sockets import SOCKETS
 from channels_app.webhooks import endpoints
 from personas.conversations import delete_conversation
-from personas.models import Conversation, Message, Persona
+from personas.models import Conversation, MemoryNote, MemoryRun, Message, Persona
 from personas.personas import create_persona
 from routing.backends.base import Finished, TextDelta
 from routing.backends.scripted import playing
@@ -74,6 +74,7 @@ class Belongings:
     brief: Schedule
     proposal: Schedule
     task: QueuedTask
+    note: MemoryNote
 
 
 @pytest.fixture
@@ -133,6 +134,13 @@ def belongings_of(user: User, name: str) -> Belongings:
         task=QueuedTask.objects.create(
             owner=user, persona=persona, text="T", state="done", result="R"
         ),
+        note=MemoryNote.objects.create(
+            run=MemoryRun.objects.create(
+                persona=persona, step="short", state="applied"
+            ),
+            message=answer,
+            line="- Plays the cello.",
+        ),
     )
 
 
@@ -184,6 +192,7 @@ def values_for(hers: Belongings) -> dict[str, object]:
         "brief_id": hers.brief.pk,
         "proposal_id": hers.proposal.pk,
         "task_id": hers.task.pk,
+        "note_id": hers.note.pk,
         # Shared chains belong to the administrators.
         "scope": "shared",
         "role": "chat",
@@ -231,6 +240,7 @@ def everything() -> list[list[Any]]:
         *(Persona, Conversation, Message, Host, Model),
         *(Channel, ChannelRoom, LinkedIdentity, OutboundReply, ApiToken),
         *(WebhookEndpoint, WebhookDelivery, Schedule, QueuedTask),
+        *(MemoryRun, MemoryNote),
         UserSession,
     )
     return [list(kind._default_manager.order_by("pk").values()) for kind in kinds]
