@@ -17,6 +17,7 @@ from django.db.models import Max, QuerySet
 from channels_app.jobs import clock
 from channels_app.models import Beat, Clock
 from ledger.models import LedgerEntry
+from personas.memory import triggers
 from routing.discovery import CHANNEL
 
 DEAD_AFTER: Final = timedelta(seconds=60)
@@ -151,7 +152,7 @@ def due(every_s: float) -> Due | None:
     newest = Beat.objects.order_by("-pk").first()
     if newest and newest.running and newest.alive_at > now - DEAD_AFTER:
         return None
-    asked = Clock.objects.filter(pk=ASKED).values_list("last_at", flat=True).first()
+    asked = _asked_at()
     if asked and (newest is None or newest.started_at < asked):
         return "hand"
     return "clock" if _is_due(every_s, now) else None
@@ -169,11 +170,15 @@ def ask_for_one() -> None:
 
 def is_asked_for() -> bool:
     """Say whether somebody asked for a heartbeat that has not begun."""
-    asked = Clock.objects.filter(pk=ASKED).first()
-    return (
-        asked is not None
-        and not Beat.objects.filter(started_at__gte=asked.last_at).exists()
-    )
+    asked = _asked_at()
+    return asked is not None and not Beat.objects.filter(started_at__gte=asked).exists()
+
+
+def _asked_at() -> datetime | None:
+    """Return when somebody asked last: for a heartbeat, or for what one does."""
+    clock_at = Clock.objects.filter(pk=ASKED).values_list("last_at", flat=True).first()
+    asked = (clock_at, triggers.last_asked())
+    return max((moment for moment in asked if moment is not None), default=None)
 
 
 def newest_finished() -> Beat | None:

@@ -10,11 +10,19 @@ from __future__ import annotations
 from typing import Final
 
 from channels_app.jobs.beat_step import BeatStep
-from channels_app.jobs.beat_steps import backup, budgets, digest, hosts, retention
+from channels_app.jobs.beat_steps import (
+    backup,
+    budgets,
+    digest,
+    hosts,
+    memory,
+    retention,
+)
 
 STEPS: Final[tuple[BeatStep, ...]] = (
     hosts.STEP,
     budgets.STEP,
+    memory.STEP,
     retention.STEP,
     digest.STEP,
     backup.STEP,
