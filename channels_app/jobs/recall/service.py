@@ -91,10 +91,7 @@ class RecallService:
 
     def _made(self, batch: list[tuple[int, str]]) -> list[tuple[int, bytes]]:
         model = self._model
-        return [
-            (entry, vectors.packed(model.np, model.vector(text)))
-            for entry, text in batch
-        ]
+        return [(entry, vectors.computed(model, text)) for entry, text in batch]
 
     async def _serves(self) -> bool:
         """Say whether this process serves, beginning with it where nobody does."""

@@ -1,8 +1,10 @@
 """What messages mean, kept beside their search entries: filled in, and compared.
 
 A vector is kept as 384 signed bytes, each number as a part of the largest one; its own
-length is taken from the bytes when it is compared. Comparing is a plain scan over the
-vectors of one person: no index beside the rows can be out of date or show others.
+length is taken from the bytes when it is compared. A long message has several, one
+behind the other, and counts as near as the nearest of them. Comparing is a plain scan
+over the vectors of one person: no index beside the rows can be out of date or show
+others.
 """
 
 from __future__ import annotations
@@ -10,15 +12,15 @@ from __future__ import annotations
 import heapq
 import uuid
 from collections.abc import Iterator
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any, Final
 
 from accounts.transactions import quick_transaction
 from channels_app.jobs.recall.sentence_model import DIMENSIONS, NAME, SentenceModel
 from personas.models import SearchEntry
 
-SCANNED_AT_ONCE: Final = 4_096
-"""Rows whose vectors are held as full numbers at a time: 6 MB."""
+SCANNED_AT_ONCE: Final = 4_000
+"""Messages whose vectors are held as full numbers at a time: 6 to 25 MB."""
 LARGEST: Final = 127
 
 
@@ -50,8 +52,12 @@ def forget_others() -> int:
     )
 
 
-def packed(np: Any, vector: Any) -> bytes:
-    """Return a vector as ``DIMENSIONS`` signed bytes."""
+def computed(model: SentenceModel, text: str) -> bytes:
+    """Return what a message means: ``DIMENSIONS`` signed bytes for each of its parts."""
+    return b"".join(_packed(model.np, vector) for vector in model.vectors(text))
+
+
+def _packed(np: Any, vector: Any) -> bytes:
     scaled: bytes = np.rint(vector * (LARGEST / abs(vector).max())).astype("i1")
     return bytes(scaled)
 
@@ -69,9 +75,9 @@ def nearest(
     rows = entries.order_by().values_list("pk", "vector")
     question = model.vector(text)
     best: list[tuple[float, int]] = []
-    for keys, matrix in _matrices(model.np, rows.iterator(SCANNED_AT_ONCE)):
+    for keys, starts, matrix in _matrices(model.np, rows.iterator(SCANNED_AT_ONCE)):
         lengths = model.np.sqrt(model.np.einsum("ij,ij->i", matrix, matrix))
-        scores = (matrix @ question) / lengths
+        scores = model.np.maximum.reduceat((matrix @ question) / lengths, starts)
         places = scores.argsort()[::-1][:limit].tolist()
         best += [(float(scores[place]), keys[place]) for place in places]
         best = heapq.nlargest(limit, best)
@@ -85,12 +91,11 @@ def nearest(
 
 def _matrices(
     np: Any, rows: Iterator[tuple[int, Any]]
-) -> Iterator[tuple[list[int], Any]]:
-    """Yield keys and their vectors as matrices of up to ``SCANNED_AT_ONCE`` rows."""
+) -> Iterator[tuple[list[int], list[int], Any]]:
+    """Yield keys, where the vectors of each begin, and the vectors as a matrix."""
     while chunk := list(islice(rows, SCANNED_AT_ONCE)):
         keys, held = zip(*chunk, strict=True)
-        yield list(keys), _matrix(np, b"".join(held))
-
-
-def _matrix(np: Any, held: bytes) -> Any:
-    return np.frombuffer(held, "i1").reshape(-1, DIMENSIONS).astype("f4")
+        counts = [len(each) // DIMENSIONS for each in held]
+        starts = [0, *accumulate(counts)][:-1]
+        matrix = np.frombuffer(b"".join(held), "i1").reshape(-1, DIMENSIONS)
+        yield list(keys), starts, matrix.astype("f4")
