@@ -39,6 +39,11 @@ def without_marks(line: str) -> str:
     return line.rstrip()
 
 
+def _without_others(line: str) -> str:
+    """Return a line without pin and sources, which could stand inside of a mark."""
+    return SOURCES.sub("", PIN.sub("", line))
+
+
 def _judged(text: str) -> Iterator[tuple[str, bool, bool]]:
     """Yield for each line: itself without its marks, is it private, has it a place.
 
@@ -48,7 +53,7 @@ def _judged(text: str) -> Iterator[tuple[str, bool, bool]]:
     section_level = 0  # level of the private heading above, 0 = none
     for line in text.split("\n"):
         bare = without_marks(line)
-        marked = bool(PRIVATE.search(line))
+        marked = bool(PRIVATE.search(line) or PRIVATE.search(_without_others(line)))
         if heading := _HEADING.match(bare):
             level = len(heading[1])
             if level <= section_level:
