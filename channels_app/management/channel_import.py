@@ -32,7 +32,7 @@ SHORTEST_SECRET_BYTES = 40
 LARGEST_KEY_BYTES = 64 * 1024
 ADDRESS = "address"
 KeyReader = Callable[[str], str]
-"""Returns the text of a key file that is named; raises ``OSError`` or ``ValueError``."""
+"""Returns the text of a key file; raises ``OSError`` or ``ValueError``."""
 
 
 @dataclass

@@ -17,6 +17,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from channels_app.homes.bundle_import import take_bundle
 from channels_app.homes.bundle_verbs import export_bundle
+from channels_app.homes.giving import export_home
 from channels_app.homes.report import Report, as_text, as_value, exit_code
 from channels_app.homes.taking import take_home
 from personas.home.bundle_reader import is_bundle
@@ -50,13 +51,18 @@ class Command(BaseCommand):
             action="store_true",
             help="files that differ become a new version instead of being left",
         )
-        sub = verb("export", "write what a person takes along when they leave")
+        sub = verb("export", "write such a folder, or what somebody takes along")
+        sub.add_argument("path", type=Path, nargs="?", help="a new or empty folder")
+        sub.add_argument(
+            "--with-secrets",
+            action="store_true",
+            help='into the folder: keys and tokens too, which are "" otherwise',
+        )
         sub.add_argument(
             "--bundle",
             type=Path,
             metavar="FILE.zip",
-            required=True,
-            help="into this new file",
+            help="instead of a folder: all of one person, into this new file",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -76,7 +82,7 @@ class Command(BaseCommand):
 
     def _run(self, options: dict[str, Any]) -> Report:
         if options["verb"] == "export":
-            return export_bundle(options["user"], options["bundle"])
+            return self._export(options)
         path: Path = options["path"]
         if is_bundle(path):
             return take_bundle(path, options["user"], dry_run=options["dry_run"])
@@ -86,3 +92,16 @@ class Command(BaseCommand):
             dry_run=options["dry_run"],
             overwrite=options["overwrite"],
         )
+
+    def _export(self, options: dict[str, Any]) -> Report:
+        path, bundle = options["path"], options["bundle"]
+        if (path is None) == (bundle is None):
+            raise Unreadable(
+                "Name either a folder to write into, or --bundle FILE.zip."
+            )
+        if bundle is None:
+            with_secrets = options["with_secrets"]
+            return export_home(path, options["user"], with_secrets=with_secrets)
+        if options["with_secrets"]:
+            raise Unreadable("A bundle never holds keys; leave --with-secrets out.")
+        return export_bundle(options["user"], bundle)
