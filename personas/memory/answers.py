@@ -81,8 +81,9 @@ def _pieces(answer: str) -> Iterator[str]:
         except (ValueError, RecursionError):
             pass
         else:
-            yield from _strings(value)
-            return
+            if pieces := list(_strings(value)):
+                yield from pieces
+                return
     yield from (line.strip() for line in answer.splitlines() if line.strip())
 
 
@@ -129,4 +130,4 @@ def _cleaned(text: str) -> str:
 
 
 def _says_nothing(text: str) -> bool:
-    return len(text) < 200 and bool(_NOTHING.search(text))
+    return text in {"[]", "{}"} or (len(text) < 200 and bool(_NOTHING.search(text)))

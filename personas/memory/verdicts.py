@@ -108,6 +108,8 @@ def judge(
     """
     if parsed.says_nothing:
         return Nothing()
+    if not parsed.lines:
+        return LeftAlone(UNUSABLE)
     reading = _Reading(material, present or Present.of(material))
     for line in parsed.lines:
         reading.take(line)
