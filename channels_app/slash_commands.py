@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from uuid import UUID
 
-from channels_app import slash_brief
+from channels_app import slash_brief, slash_memory
 from channels_app.slash_cost import cost_report
 from channels_app.slash_model import choose_model
 from channels_app.slash_types import Choice as Choice
@@ -50,13 +50,15 @@ def parse(text: str) -> Command | None:
 
     Only the first word counts, in any case. A text that begins with ``//``, or with a
     word that is no command and does not stand alone, is a message like any other.
-    Plain words that ask for a brief, or answer whether to set one up, are tentative.
+    Plain words that ask for a brief, answer whether to set one up, or are about what
+    is remembered are tentative.
     """
     text = text.strip()
     found = _WORD.match(text)
     if found is None:
-        spoken = slash_brief.spoken(text)
-        return Command(slash_brief.NAME, text, tentative=True) if spoken else None
+        spoken = slash_brief.NAME if slash_brief.spoken(text) else ""
+        spoken = spoken or slash_memory.spoken(text)
+        return Command(spoken, text, tentative=True) if spoken else None
     name, rest = found[1].lower(), text[found.end() :].strip()
     if name in COMMANDS:
         return Command(name, rest)
@@ -70,7 +72,9 @@ def run(command: Command, place: Place) -> Result | None:
     ``None``: it was tentative, and is a message like any other here.
     """
     if command.tentative:
-        return slash_brief.say(place, command.argument)
+        is_brief = command.name == slash_brief.NAME
+        say = slash_brief.say if is_brief else slash_memory.say
+        return say(place, command.argument)
     if command.name == UNKNOWN:
         return Result(_unknown(command.argument, place))
     known = COMMANDS[command.name]
@@ -217,6 +221,23 @@ COMMANDS: dict[str, Known] = {
         "Have something asked again and again, such as “every morning at seven tell "
         "me the news”, or list what is.",
         "[when and what]",
+    ),
+    slash_memory.REMEMBER: Known(
+        slash_memory.remember,
+        "Remember a text, or without one your last message here.",
+        "[text]",
+        where_others_read=True,
+    ),
+    slash_memory.FORGET: Known(
+        slash_memory.forget,
+        "Forget what a text says, or without one what came of your last message.",
+        "[text]",
+    ),
+    slash_memory.MEMORY: Known(
+        slash_memory.memory,
+        "What is remembered about you, or only what has a word; `/memory undo` takes "
+        "your last wish back.",
+        "[word]",
     ),
     HELP: Known(_help, "List the commands.", where_others_read=True),
 }

@@ -68,5 +68,7 @@ class Result:
     """Turns to be stopped."""
     route: str | None = None
     """What the model picker shows from now on, as ``ModelChoices`` writes it."""
+    shown_anew: UUID | None = None
+    """A message of the conversation that the page is to show as it is now."""
     choices: tuple[Choice, ...] = ()
     """What may be answered, where the page offers it as buttons."""

@@ -23,6 +23,7 @@ from django.http import Http404
 from accounts.models import User
 from channels_app import turns
 from channels_app.errors import TurnError, internal_error
+from channels_app.presence import conversation_changed
 from channels_app.slash_commands import Command, Place, Result, parse, run
 from channels_app.turn_requests import StartRequest, TurnRequest
 from personas.conversations import get_conversation_for_user
@@ -67,6 +68,10 @@ async def answer_command(
         return None
     result, persona = done
     await turns.stop_all(result.stop)
+    if request.conversation is not None and result.shown_anew is not None:
+        await conversation_changed(
+            user_id, request.conversation, message=result.shown_anew
+        )
     return {
         "type": "command.result",
         "client_id": request.client_id,

@@ -40,17 +40,18 @@ export class Follow {
     this.#show();
   }
 
-  /** Begin at the end, or at the one message that one came for. */
+  /** Begin at the one message that one came for, if any, else at the end. */
   begin(article) {
     if (!article) {
       this.toEnd();
-      return;
+      return null;
     }
     this.#following = false;
     article.tabIndex = -1;
     article.focus({ preventScroll: true });
     article.scrollIntoView({ block: "center" });
     this.#show();
+    return article;
   }
 
   /** Change the content above the view without moving what is in view. */
