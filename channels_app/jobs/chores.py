@@ -6,7 +6,6 @@ what is due again after a failure, and what a process that died has left.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -20,8 +19,8 @@ from routing.db_pool import run_in_db_pool
 logger = logging.getLogger("cortex.worker")
 
 EVERY_S: Final = 2.0
-PAUSE_S: Final = 0.1
-"""Between two batches for search: after an upgrade others want to write too."""
+BATCHES: Final = 5
+"""For search in one go: after an upgrade others want to write too."""
 
 Chore = Callable[[], Awaitable[object]]
 
@@ -41,9 +40,10 @@ async def see_to_search() -> None:
         if gone := await run_in_db_pool(index.repair):
             logger.warning("the index of search was built anew: %s", ", ".join(gone))
         _checked.append(True)
-    if await run_in_db_pool(indexing.some_wait):
-        while await run_in_db_pool(indexing.index_new) == indexing.BATCH:
-            await asyncio.sleep(PAUSE_S)
+    for _ in range(BATCHES):
+        if not await run_in_db_pool(indexing.some_wait):
+            break
+        await run_in_db_pool(indexing.index_new)
 
 
 CHORES: Final[dict[str, Chore]] = {

@@ -22,7 +22,7 @@ from accounts.models import User
 from personas.conversations import conversations_visible_to, messages_visible_to
 from personas.files import MEMORY_FILES, USER
 from personas.memory.lines import Entry, entries_of
-from personas.models import Conversation, Message, Persona, PersonaFile
+from personas.models import Conversation, Message, Persona, PersonaFile, SearchEntry
 from personas.search.filters import Scope, scope_of
 from personas.search.index import text_index
 from personas.search.index_base import Wanted
@@ -125,7 +125,7 @@ def _page(
     rows = _messages(user, scope)
     if groups:
         ids, is_cut = _candidates(user, scope, groups)
-        ranked = _ranked(rows.filter(search_entry__in=ids), groups)
+        ranked = _ranked(rows, ids, groups)
         chosen = ranked[offset : offset + limit + 1]
     else:
         newest = rows.order_by("-created_at").values_list("pk", flat=True)
@@ -174,12 +174,19 @@ def _candidates(user: User, scope: Scope, groups: Groups) -> tuple[list[int], bo
     return ids, len(ids) == limit
 
 
-def _ranked(rows: QuerySet[Message], groups: Groups) -> list[uuid.UUID]:
-    """Return the ids of messages, the best first."""
+def _ranked(rows: QuerySet[Message], ids: list[int], groups: Groups) -> list[uuid.UUID]:
+    """Return the ids of those messages of entries that may be seen, the best first.
+
+    Asked in steps by primary keys: in one query SQLite would walk all messages.
+    """
+    entries = SearchEntry.objects.filter(pk__in=ids)
+    message_ids = dict(entries.values_list("pk", "message_id"))
+    visible = set(rows.filter(pk__in=message_ids.values()).values_list("pk", flat=True))
+    newest = [pk for pk in ids if message_ids.get(pk) in visible][:COMPARED]
     now = timezone.now()
-    texts = rows.order_by("-search_entry").values_list(
-        "pk", "created_at", Substr("search_entry__text", 1, READ)
-    )[:COMPARED]
+    texts = SearchEntry.objects.filter(pk__in=newest).values_list(
+        "message_id", "said_at", Substr("text", 1, READ)
+    )
     scored = [
         (sum(fit(text, group) for group in groups) * newness(said_at, now), said_at, pk)
         for pk, said_at, text in texts

@@ -24,7 +24,7 @@ WORDS_INDEX: Final = "personas_search_words"
 TRIGRAM_INDEX: Final = "personas_search_trigrams"
 LOOKED_THROUGH: Final = 200
 """Newest entries whose words are compared with a misspelt one."""
-ALIKE: Final = 0.4
+ALIKE: Final = 0.3
 """From this share of common trigrams on a word is worth a comparison."""
 
 
