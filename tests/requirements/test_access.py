@@ -193,6 +193,7 @@ def values_for(hers: Belongings) -> dict[str, object]:
         "proposal_id": hers.proposal.pk,
         "task_id": hers.task.pk,
         "note_id": hers.note.pk,
+        "run_id": hers.note.run_id,
         # Shared chains belong to the administrators.
         "scope": "shared",
         "role": "chat",

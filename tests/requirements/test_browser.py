@@ -18,7 +18,7 @@ from tests.requirements.test_access import routes
 from tests.support.browser import Canary, Seen, send, wait_for_answer
 from tests.support.browser_fixtures import *  # noqa: F403
 from tests.support.browser_fixtures import Site
-from tests.support.browser_seed import BRIEF, TASK
+from tests.support.browser_seed import BRIEF, RUN, TASK
 from tests.support.processes import wait_until
 
 Opener = Callable[..., tuple[Page, Seen]]
@@ -162,6 +162,7 @@ def all_pages(page: Page, site: Site) -> list[str]:
         **dict.fromkeys(("room_id", "identity_id", "webhook_id"), "1"),
         **dict.fromkeys(("reply_id", "token_id", "delivery_id"), answer),
         **{"task_id": TASK, "brief_id": BRIEF, "proposal_id": BRIEF},
+        "run_id": RUN,
     }
     return MORE_PAGES + [
         address_of(route, values)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Final
 
 from allauth.account.models import EmailAddress
@@ -14,13 +15,16 @@ from accounts.models import User
 from accounts.roles import set_role
 from channels_app.models import QueuedTask, Schedule
 from personas.conversations import start_conversation
-from personas.models import Message, Persona, PersonaFile
+from personas.files import save_file
+from personas.memory.lines import entry_line
+from personas.models import MemoryRun, Message, Persona, PersonaFile
 from personas.personas import create_persona
 from routing.models import Host, Model, RoleSlot
 from tests.support.browser import PASSWORD
 
 TASK: Final = "00000000-0000-4000-8000-00000000000a"
 BRIEF: Final = "00000000-0000-4000-8000-00000000000b"
+RUN: Final = "00000000-0000-4000-8000-00000000000c"
 """Ids of what a site with names of its own begins with."""
 
 
@@ -54,6 +58,26 @@ def seed(upstream_url: str, models: list[str], **texts: str) -> None:
     long_chat(alice, inara, texts.get("title", "A long talk"))
     if title := texts.get("title"):
         past_job(alice, inara, title)
+        memories(inara, title)
+
+
+def memories(persona: Persona, text: str) -> None:
+    """Write a memory with a line, and a run that waits for review."""
+    line, proposed = (
+        entry_line(f"{text} {word}", said_on=date(2026, 11, 20))
+        for word in ("known", "proposed")
+    )
+    save_file(persona, "MEMORY_SHORT.md", f"{line}\n", author=persona.owner)
+    MemoryRun.objects.create(
+        id=RUN,
+        persona=persona,
+        step=MemoryRun.Step.SHORT,
+        state=MemoryRun.State.WAITING,
+        changes=[{"file": "MEMORY_SHORT.md", "remove": [line], "add": [proposed]}],
+        explanation=text[:300],
+        messages=3,
+        model=text[:200],
+    )
 
 
 def past_job(owner: User, persona: Persona, text: str) -> None:

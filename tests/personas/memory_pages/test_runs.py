@@ -1,0 +1,211 @@
+"""What waits for review, the history, and deciding twice or too late."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from personas.files import MEMORY_FILES, get_file, save_file
+from personas.memory import runs
+from personas.memory.lines import entry_line
+from personas.memory_pages import reviews
+from personas.models import Conversation, MemoryRun, Message, Persona
+from personas.personas import create_persona
+
+SHORT, MID, LONG = MEMORY_FILES
+PAGE = "/personas/inara/memory/"
+OLD = "- 2026-11-01 Plays the cello."
+SOURCE = uuid.UUID(int=7)
+NEW = f"- 2026-11-20 Has a cello lesson on Mondays. <!-- from /m/{SOURCE} -->"
+TEA = (
+    f"- 2026-11-20 Drinks <i>green</i> tea. <!-- private --> <!-- from /m/{SOURCE} -->"
+)
+
+
+@pytest.fixture
+def client(alice: User, persona: Persona, client_for: Callable[..., Client]) -> Client:
+    save_file(persona, SHORT, f"# Short\n\n{OLD}\n", author=alice)
+    chat = Conversation.objects.create(owner=alice, persona=persona)
+    Message.objects.create(id=SOURCE, conversation=chat, owner=alice, role="user")
+    return client_for(alice)
+
+
+@pytest.fixture
+def run(client: Client, persona: Persona) -> MemoryRun:
+    return run_of(persona)
+
+
+def run_of(persona: Persona, **fields: Any) -> MemoryRun:
+    values = {
+        "step": "short",
+        "state": "waiting",
+        "changes": [{"file": SHORT, "remove": [OLD], "add": [NEW, TEA]}],
+        "messages": 12,
+        "model": "small-model",
+        "cost_nano_usd": 123_000,
+        "passes_at": timezone.now() + timedelta(days=3),
+        **fields,
+    }
+    return MemoryRun.objects.create(persona=persona, **values)
+
+
+def decide(client: Client, run: MemoryRun, verb: str, **more: str) -> Any:
+    return client.post(f"{PAGE}runs/{run.pk}/", {"do": verb, **more})
+
+
+def text_of(persona: Persona, name: str = SHORT) -> str:
+    return get_file(persona, name).text
+
+
+def state_of(run: MemoryRun) -> str:
+    return MemoryRun.objects.get(pk=run.pk).state
+
+
+# --- the page -------------------------------------------------------------------------
+
+
+def test_what_waits_stands_above_the_lines_as_a_diff(
+    client: Client, run: MemoryRun
+) -> None:
+    page = client.get(PAGE).content.decode()
+    assert page.index("Waits for you") < page.index("Short memory</h2>")
+    assert "From 12 messages" in page and "small-model" in page and "$0.0001" in page
+    assert "It passes by itself on" in page
+    removed = re.findall(r"<del>.*?</span>(.*?)</del>", page)
+    added = re.findall(r"<ins>.*?</span>(.*?)</ins>", page)
+    assert removed == ["- 2026-11-01 Plays the cello."]
+    assert added == [
+        "- 2026-11-20 Has a cello lesson on Mondays.",
+        "- 2026-11-20 Drinks &lt;i&gt;green&lt;/i&gt; tea. (private)",
+    ]
+    MemoryRun.objects.update(passes_at=None)
+    assert "It waits until you decide." in client.get(PAGE).content.decode()
+
+
+def test_a_run_is_accepted_and_undone_once(
+    client: Client, run: MemoryRun, persona: Persona
+) -> None:
+    assert decide(client, run, "accept").status_code == 302
+    assert text_of(persona) == f"# Short\n\n{NEW}\n{TEA}\n"
+    assert decide(client, run, "accept").status_code == 409
+    assert decide(client, run, "reject").status_code == 409
+    page = client.get(PAGE).content.decode()
+    assert "Waits for you" not in page and "in the memory" in page
+    assert decide(client, run, "undo", back="runs")["Location"] == f"{PAGE}runs/"
+    assert text_of(persona).split() == f"# Short {OLD}".split()
+    assert decide(client, run, "undo").status_code == 409
+    assert state_of(run) == "undone"
+
+
+def test_a_rejected_run_changes_nothing(
+    client: Client, run: MemoryRun, persona: Persona
+) -> None:
+    decide(client, run, "reject")
+    assert (state_of(run), text_of(persona)) == ("rejected", f"# Short\n\n{OLD}\n")
+    assert decide(client, run, "accept").status_code == 409
+    assert text_of(persona) == f"# Short\n\n{OLD}\n"
+
+
+def test_edited_lines_keep_where_they_came_from(
+    client: Client, run: MemoryRun, persona: Persona
+) -> None:
+    today = timezone.localdate()
+    typed = "2026-11-20 Has a cello lesson on TUESDAYS.\r\n\r\n- Likes rain <b>\r\n"
+    decide(client, run, "edit", **{f"added:{SHORT}": typed})
+    assert text_of(persona).splitlines()[2:] == [
+        f"- 2026-11-20 Has a cello lesson on TUESDAYS. <!-- from /m/{SOURCE} -->",
+        f"- {today} Likes rain <b>",
+    ]
+    assert state_of(run) == "applied"
+
+
+def test_what_was_typed_too_late_is_shown_again(
+    client: Client, run: MemoryRun, persona: Persona
+) -> None:
+    runs.reject(run)
+    answer = decide(client, run, "edit", **{f"added:{SHORT}": "Mine <b>own</b>"})
+    assert answer.status_code == 409
+    page = answer.content.decode()
+    assert "decided meanwhile" in page
+    assert "Mine &lt;b&gt;own&lt;/b&gt;</textarea>" in page
+    assert text_of(persona) == f"# Short\n\n{OLD}\n"
+
+
+def test_a_refused_edit_keeps_what_was_typed(
+    client: Client, run: MemoryRun, persona: Persona
+) -> None:
+    typed = "\n".join(f"2026-01-01 Line {i} {'x' * 900}" for i in range(80))
+    answer = decide(client, run, "edit", **{f"added:{SHORT}": typed})
+    page = answer.content.decode()
+    assert text_of(persona) == f"# Short\n\n{OLD}\n"
+    # There is no room: the proposal stays as it was edited.
+    assert answer.status_code == 302 and state_of(run) == "left"
+    page = client.get(f"{PAGE}runs/{run.pk}/").content.decode()
+    assert "Line 79 xxx" in page and "you can still accept it" in page
+
+
+def test_the_same_words_are_never_given_anothers_source() -> None:
+    first = entry_line("Likes tea at noon", sources=[uuid.UUID(int=1)])
+    second = entry_line("Likes tea at night", sources=[uuid.UUID(int=2)])
+    change = {"file": SHORT, "remove": [], "add": [first, second]}
+    typed = {SHORT: "Likes tea at nights\nLikes tea at noon"}
+    found = reviews.edited(MemoryRun(changes=[change]), typed)[0].add
+    assert str(uuid.UUID(int=2)) in found[0] and found[1] == first
+    typed = {SHORT: "Likes tea at night\nSomething else <!-- pin -->"}
+    found = reviews.edited(MemoryRun(changes=[change]), typed)[0].add
+    assert found[0] == second
+    assert "/m/" not in found[1] and "pin" not in found[1]
+
+
+# --- history ------------------------------------------------------------
+
+
+def test_the_history_is_paged_and_tells_what_each_run_was(
+    client: Client, persona: Persona
+) -> None:
+    for state in ("applied", "empty", "failed") * 7:
+        run_of(persona, state=state, explanation=f"Because <i>{state}</i>.")
+    page = client.get(f"{PAGE}runs/").content.decode()
+    assert "Page 1 of 2" in page
+    assert "Because &lt;i&gt;failed&lt;/i&gt;." in page and "12 messages" in page
+    assert page.count('value="undo"') == 7 - 1
+    assert "Page 2 of 2" in client.get(f"{PAGE}runs/?page=2").content.decode()
+    page = client.get(PAGE).content.decode()
+    assert "The whole history" in page
+    assert "Last time" in page
+
+
+def test_a_run_that_is_over_shows_what_it_did(
+    client: Client, persona: Persona, run: MemoryRun
+) -> None:
+    address = f"{PAGE}runs/{run.pk}/"
+    assert "Accept as edited" in client.get(address).content.decode()
+    decide(client, run, "accept")
+    page = client.get(address).content.decode()
+    assert "Accept as edited" not in page and 'value="undo"' in page
+    assert "<ins>" in page and "<del>" in page
+
+
+# --- misuse ------------------------------------------------------------
+
+
+def test_a_run_is_found_only_below_its_own_persona(
+    client: Client, run: MemoryRun, alice: User, bob: User, client_for: Any
+) -> None:
+    create_persona(alice, template="developer", name="tina", display_name="Tina")
+    for verb in ("accept", "undo"):
+        wrong = f"/personas/tina/memory/runs/{run.pk}/"
+        assert client.post(wrong, {"do": verb}).status_code == 404
+        assert decide(client_for(bob), run, verb).status_code == 404
+    assert client.get(f"{PAGE}runs/{uuid.uuid4()}/").status_code == 404
+    assert decide(client, run, "delete").status_code == 400
+    assert decide(client, run, "").status_code == 400
+    assert state_of(run) == "waiting"
