@@ -9,7 +9,8 @@ model, so that the dispatcher can call it again for each candidate:
 
 What enters by context tier: 1 the identity; 2 also soul, user, short and mid memory;
 3 also the long memory and the persona's free Markdown and text files, in this order of
-priority. ``personas.prompts`` says how the material is cut.
+priority. A temporary conversation gets no memory. ``personas.prompts`` says how the
+material is cut, ``personas.recollections`` adds what matters of old conversations.
 
 Texts of files and messages are data: they are joined, never formatted or expanded.
 """
@@ -95,7 +96,7 @@ def load_material(
     return Material(
         opening=f"{opening} {SHARED}" if conversation.shared else opening,
         introduction=_introduction(persona),
-        files=_readable_files(persona, alone=alone),
+        files=_readable_files(persona, alone=alone, memory=not conversation.temporary),
         closing=_closing(owner, now or timezone.now()),
         history=tuple(history),
         current=current,
@@ -139,13 +140,15 @@ def _as_said(message: PathText) -> HistoryMessage:
     )
 
 
-def _readable_files(persona: Persona, *, alone: bool) -> tuple[FileText, ...]:
+def _readable_files(
+    persona: Persona, *, alone: bool, memory: bool = True
+) -> tuple[FileText, ...]:
     """Return the files of the persona's context tier that may be read, by priority."""
     wanted = _FILES_OF_TIER[persona.context_tier]
     texts = {
         file.name: readable_text(file.text, alone=alone)
         for file in _FILE_ROWS_OF_TIER[persona.context_tier].all(persona.pk)
-        if alone or not file.private
+        if (alone or not file.private) and (memory or file.name not in MEMORY_FILES)
     }
     free = [
         name

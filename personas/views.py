@@ -20,12 +20,13 @@ from accounts.requests import AuthenticatedHttpRequest
 from personas.context import persona_material
 from personas.errors import TooLong
 from personas.forms import NewPersonaForm, PersonaForm
+from personas.models import Persona
 from personas.personas import (
     create_persona,
     get_persona_for_user,
     personas_visible_to,
 )
-from personas.prompts import compose
+from personas.prompts import RECALL_TIER, compose, recall_room
 
 BUDGETS = (
     (900, "the built-in model"),
@@ -91,6 +92,7 @@ def persona_prompt(request: AuthenticatedHttpRequest, name: str) -> HttpResponse
         "budget_tokens": budget_tokens,
         "budgets": BUDGETS,
         "files_room_tokens": budget_tokens // 2,
+        "recall_room_tokens": _recall_room(found, budget_tokens, alone=alone),
         "tab": "prompt",
     }
     try:
@@ -100,6 +102,12 @@ def persona_prompt(request: AuthenticatedHttpRequest, name: str) -> HttpResponse
     except TooLong as error:
         context["error"] = str(error)
     return render(request, "personas/prompt.html", context)
+
+
+def _recall_room(persona: Persona, budget_tokens: int, *, alone: bool) -> int:
+    """Return how many tokens of old conversations a prompt of the persona may bring."""
+    brings = persona.context_tier >= RECALL_TIER and alone
+    return recall_room(budget_tokens) if brings else 0
 
 
 def _budget(wanted: str) -> int:

@@ -195,7 +195,9 @@ class Planning:
 
 
 def last_message(prompt: Prompt) -> str:
-    """Return the newest message of the person."""
+    """Return the newest message of the person, as they wrote it."""
+    if prompt.asked:
+        return prompt.asked
     for message in reversed(prompt.messages):
         if message.role == "user":
             return message.text

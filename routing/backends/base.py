@@ -91,6 +91,8 @@ class Prompt:
     passing: str = ""
     """The end of ``system`` that changes with time, such as the date; hosts that keep
     what came before it can be sent it apart."""
+    asked: str = ""
+    """What the person wrote last, where the last message holds more than that."""
 
 
 @dataclass(frozen=True, slots=True)

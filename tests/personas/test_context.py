@@ -15,11 +15,14 @@ from personas.errors import TooLong
 from personas.files import IDENTITY, SOUL, USER, save_file
 from personas.models import Conversation, Message, Persona
 from personas.prompts import (
+    RECALL_HEADING,
+    RECALL_TOKENS,
     SMALL_MODEL_TOKENS,
     FileText,
     FileUse,
     HistoryMessage,
     Material,
+    Recollection,
     build_prompt,
     compose,
 )
@@ -350,3 +353,53 @@ def test_only_what_passes_differs_between_two_messages() -> None:
     stable = {prompt.system.removesuffix(prompt.passing) for prompt in prompts}
     assert len(stable) == 1
     assert build_prompt(first, SMALL_MODEL_TOKENS).passing == ""
+
+
+# --- what is recalled of earlier conversations -----------------------------------
+
+
+def recollection(text: str) -> Recollection:
+    return Recollection(text, estimate_tokens(text))
+
+
+def test_what_is_recalled_stands_before_the_message_and_is_counted() -> None:
+    history = (said("user", "one"), said("assistant", "two"))
+    plain = material((), history)
+    recalled = replace(plain, recalled=(recollection("- old: “blue”"),))
+    without, composed = compose(plain, 8000), compose(recalled, 8000)
+    prompt = composed.prompt
+    # Everything before the last message is the same, so that hosts can reuse it.
+    assert prompt.system == without.prompt.system
+    assert prompt.messages[:-1] == without.prompt.messages[:-1]
+    last = prompt.messages[-1].text
+    asked = without.prompt.messages[-1].text
+    assert last == f"({RECALL_HEADING}\n- old: “blue”)\n\n{asked}"
+    assert prompt.asked == asked
+    assert composed.recalled_tokens == pytest.approx(estimate_tokens(last), abs=8)
+    assert composed.message_tokens == without.message_tokens + composed.recalled_tokens
+    assert without.prompt.asked == ""
+
+
+@pytest.mark.parametrize("budget", [1001, 2000, 8000, 100_000])
+def test_what_is_recalled_takes_a_small_share(budget: int) -> None:
+    lines = tuple(recollection(f"- {n} " + WORD * 100) for n in range(20))
+    composed = compose(replace(material(()), recalled=lines), budget)
+    assert composed.recalled_tokens <= min(budget // 8, RECALL_TOKENS)
+    assert (budget < 2000) == (composed.recalled_tokens == 0)
+
+
+def test_a_very_small_model_gets_nothing_recalled() -> None:
+    lines = (recollection("- old"),)
+    composed = compose(replace(material(()), recalled=lines), SMALL_MODEL_TOKENS)
+    assert composed.recalled_tokens == 0
+    assert "old" not in composed.prompt.messages[-1].text
+
+
+def test_a_temporary_conversation_gets_no_memory(conversation: Conversation) -> None:
+    conversation.persona.context_tier = 3
+    assert "text of MEMORY_SHORT.md" in system(conversation)
+    conversation.temporary = True
+    text = system(conversation)
+    assert "MEMORY" not in text
+    assert f"text of {USER}" in text
+    assert "text of recipes.md" in text

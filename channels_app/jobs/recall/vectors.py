@@ -53,7 +53,7 @@ def forget_others() -> int:
 
 
 def computed(model: SentenceModel, text: str) -> bytes:
-    """Return what a message means: ``DIMENSIONS`` signed bytes for each of its parts."""
+    """Return what a message means: ``DIMENSIONS`` signed bytes for each part."""
     return b"".join(_packed(model.np, vector) for vector in model.vectors(text))
 
 
