@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from personas.memory.lines import Entry, entries_of, fold, lines_of
 from personas.privacy import privacy_of_lines, without_marks
 
-_ENDINGS = ("s", "es", "en", "e", "n", "d", "ed", "ing")
-_SHORTEST_STEM = 4
+_ENDINGS = {"s": 4, "es": 4, "d": 4, "ed": 4, "ing": 4, "e": 5, "n": 5, "en": 5}
+"""Endings that do not matter, each with the letters that must stand before it."""
 _RELATED = 0.5
 """Two lines say the same where so much of their significant words is in both."""
 _UNPARTED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff]")
@@ -84,19 +84,14 @@ def significant(text: str) -> list[str]:
 
 
 def _forms(word: str) -> frozenset[str]:
-    """Return the word with other endings, and itself."""
-    stems = {word}
-    for ending in _ENDINGS:
-        stem = word.removesuffix(ending)
-        if len(stem) >= _SHORTEST_STEM:
-            stems.add(stem)
-    longer = {
-        stem + ending
-        for stem in stems
-        for ending in _ENDINGS
-        if len(stem) >= _SHORTEST_STEM
-    }
-    return frozenset(stems | longer)
+    """Return the word, itself with one ending more, and with one less."""
+    forms = {word}
+    for ending, letters in _ENDINGS.items():
+        if len(word) >= letters:
+            forms.add(word + ending)
+        if len(stem := word.removesuffix(ending)) >= letters:
+            forms.add(stem)
+    return frozenset(forms)
 
 
 def statements_of(text: str) -> list[Entry]:
@@ -132,5 +127,5 @@ def _alike(one: Entry, other: Entry) -> bool:
     ):
         return True
     words, others = set(significant(one.text)), set(significant(other.text))
-    both = len(words & others)
-    return both > 0 and both >= _RELATED * len(words | others)
+    both = sum(not _forms(word).isdisjoint(others) for word in words)
+    return both > 0 and both >= _RELATED * (len(words) + len(others) - both)
