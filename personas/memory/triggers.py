@@ -27,6 +27,10 @@ from routing.registry import catalogue_for
 from routing.router import RouteRequest, route
 
 ROLE: Final = "distill"
+OFF: Final = "Nothing is remembered by itself, because no model does it"
+PRIVATE: Final = (
+    "This persona is private, and no model in the house is set up for the role."
+)
 FIRST_PAUSE: Final = timedelta(minutes=15)
 LONGEST_PAUSE: Final = timedelta(hours=24)
 
@@ -49,18 +53,9 @@ def why_off(user: User, *, private: bool = False) -> str:
     try:
         route(RouteRequest(ROLE, private=private), catalogue_for(user))
     except RoutingError as error:
-        return (
-            "Nothing is remembered by itself, because no model does it: "
-            f"{_beginning_small(str(error))}"
-        )
+        why = PRIVATE if error.code == "private_only" else str(error)
+        return f"{OFF}: {why[:1].lower()}{why[1:]}"
     return ""
-
-
-def _beginning_small(sentence: str) -> str:
-    first = sentence.split(" ", 1)[0]
-    if first.isupper() and len(first) > 1:
-        return sentence
-    return sentence[:1].lower() + sentence[1:]
 
 
 def ask(persona: Persona) -> None:
