@@ -32,14 +32,14 @@ from personas.search.similar import similar_words
 from personas.search.snippets import Snippet, snippet
 from personas.search.words import Term, fold
 
-COMPARED: Final = 1000
+COMPARED: Final = 500
 """Newest hits that are put in order."""
-SIFTED: Final = 5000
+SIFTED: Final = 2500
 """Newest hits that are sifted where a filter asks for what the index does not know."""
 TITLES: Final = 2000
 MEMORY_HITS: Final = 5
 TITLE_HITS: Final = 3
-READ: Final = 3000
+READ: Final = 2000
 """Characters of a text that decide about its place."""
 
 Groups = Sequence[Sequence[Term]]

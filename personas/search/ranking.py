@@ -1,7 +1,7 @@
 """How well a text fits what is looked for: BM25, the same for every database.
 
-Only the newest thousand hits of the index are compared, so that a word that stands in
-every message costs no more than a rare one.
+Only the newest hits of the index are compared, so that a word that stands in every
+message costs no more than a rare one.
 
 Source: Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and
 Beyond", Foundations and Trends in Information Retrieval, 2009.
