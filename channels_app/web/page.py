@@ -36,6 +36,7 @@ class Link:
 
 
 _RAIL = (
+    Link("/search/", "Search", "search"),
     Link("/personas/", "Personas", "personas"),
     Link("/settings/models/", "Models", "models"),
     Link("/money/", "Money", "money"),

@@ -6,7 +6,15 @@ from django.templatetags.static import static
 from django.urls import path
 from django.views.generic import RedirectView
 
-from channels_app.web import message_views, persona_end, policy, views, why
+from channels_app.web import (
+    leaving,
+    message_views,
+    persona_end,
+    policy,
+    search,
+    views,
+    why,
+)
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -47,5 +55,7 @@ urlpatterns = [
     path(
         "personas/<str:name>/delete/", persona_end.persona_delete, name="persona_delete"
     ),
+    path("settings/leaving/", leaving.leaving, name="leaving"),
+    path("search/", search.search_page, name="search"),
     path("settings/theme/", views.theme, name="theme"),
 ]

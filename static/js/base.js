@@ -31,6 +31,19 @@ for (const form of document.querySelectorAll("[data-theme-form]")) {
   });
 }
 
+/** Mod+K: to the search, into its field where the page shows one. */
+function goToSearch(event) {
+  if (!(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey) return;
+  if (event.key.toLowerCase() !== "k" || !document.body.classList.contains("shell")) return;
+  event.preventDefault();
+  const fields = [...document.querySelectorAll("[data-search]")];
+  const field = fields.find((each) => each.checkVisibility());
+  if (field) field.select();
+  else location.assign("/search/");
+}
+
+document.addEventListener("keydown", goToSearch);
+
 /** Delete what the browser keeps for a person: drafts, choices, unsaved files. */
 function forget(person) {
   try {
