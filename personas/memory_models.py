@@ -68,7 +68,8 @@ class MemoryRun(models.Model):
 
     ``changes`` is a list of ``{"file": name, "remove": [line], "add": [line]}`` with
     whole lines as they stand in the file; applied by lines, so that what a person wrote
-    meanwhile stays.
+    meanwhile stays. Once applied they say what was really done, with the ``"revision"``
+    of the file that it made, which undoing needs.
     """
 
     class Step(models.TextChoices):

@@ -26,14 +26,16 @@ PIN = re.compile(r"<!--\s*pin\s*-->", re.IGNORECASE)
 SOURCES = re.compile(r"<!--\s*from(?:[\s,]+/m/[^\s<>,]*)+[\s,]*-->", re.IGNORECASE)
 _END = re.compile(r"<!--\s*/\s*private\s*-->", re.IGNORECASE)
 _MARKS = (PIN, SOURCES, PRIVATE, _END)
+_NESTED = 3
+"""How often a line is looked at: what is left without marks may join into one."""
 _HEADING = re.compile(r"\A {0,3}(#{1,6})(?:\s|\Z)")
 
 
 def without_marks(line: str) -> str:
     """Return one line without any of the marks and without blanks at its end."""
-    before = None
-    while before != line and "<!--" in line:  # what is left may join into a mark
-        before = line
+    for _ in range(_NESTED):
+        if "<!--" not in line:
+            break
         for mark in _MARKS:
             line = mark.sub("", line)
     return line.rstrip()

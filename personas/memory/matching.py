@@ -18,6 +18,8 @@ _ENDINGS = {"s": 4, "es": 4, "d": 4, "ed": 4, "ing": 4, "e": 5, "n": 5, "en": 5}
 """Endings that do not matter, each with the letters that must stand before it."""
 _RELATED = 0.5
 """Two lines say the same where so much of their significant words is in both."""
+_MANY = 50
+"""So many different lines never say one thing; comparing more takes too long."""
 _UNPARTED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff]")
 _EVERYTHING = re.compile(r"\A(?:please |bitte )?(?:everything|anything|all|alles)\b")
 _BULLET = re.compile(r"\A\s*(?:[-*+]|[0-9]{1,3}[.)])\s+")
@@ -113,8 +115,11 @@ def statements_of(text: str) -> list[Entry]:
 
 def unrelated(entries: Sequence[Entry]) -> bool:
     """Return whether entries say more than one thing."""
+    different = {fold(entry.text): entry for entry in entries}
+    if len(different) > _MANY:
+        return True
     groups: list[list[Entry]] = []
-    for entry in entries:
+    for entry in different.values():
         near = [group for group in groups if any(_alike(entry, one) for one in group)]
         groups = [group for group in groups if group not in near]
         groups.append([entry, *(one for group in near for one in group)])
@@ -122,9 +127,7 @@ def unrelated(entries: Sequence[Entry]) -> bool:
 
 
 def _alike(one: Entry, other: Entry) -> bool:
-    if set(one.sources).intersection(other.sources) or fold(one.text) == fold(
-        other.text
-    ):
+    if set(one.sources).intersection(other.sources):
         return True
     words, others = set(significant(one.text)), set(significant(other.text))
     both = sum(not _forms(word).isdisjoint(others) for word in words)

@@ -88,7 +88,7 @@ def store(persona: Persona, new: NewRun, *, read: Sequence[uuid.UUID]) -> Memory
         if stale([*changes, *_as_changes(new.rests_on)], files):
             return create_run(persona, new, State.LEFT, [], explanation=READ_AGAIN)
         if new.step not in WISHES:
-            changes = kept_hidden(_permitted(persona, changes, read), files)
+            changes = kept_hidden(_permitted(persona, new, changes, read), files)
         _mark_read(persona, read)
         if not changes:
             lost = NOT_ANY_MORE if new.changes and not new.explanation else ""
@@ -124,9 +124,12 @@ def stale(changes: Iterable[Change], files: dict[str, PersonaFile]) -> bool:
 
 
 def _permitted(
-    persona: Persona, changes: list[Change], read: Sequence[uuid.UUID]
+    persona: Persona, new: NewRun, changes: list[Change], read: Sequence[uuid.UUID]
 ) -> list[Change]:
-    """Return the changes without lines from what may not be stored any more."""
+    """Return the changes without lines from what may not be stored any more.
+
+    A line names few of its messages, the notes all of them.
+    """
     still = Message.objects.filter(
         pk__in=read,
         conversation__persona=persona,
@@ -141,6 +144,7 @@ def _permitted(
         for entry in entries_of("\n".join(change.add))
         if lost.intersection(entry.sources)
     }
+    unwanted.update(raw for message, raw in new.notes if message in lost)
     return without_pinned(without_lines(changes, unwanted))
 
 

@@ -85,6 +85,12 @@ def test_several_lines_may_say_one_thing(lines: str, several: bool) -> None:
     assert unrelated(entries_of(lines)) is several
 
 
+def test_very_many_lines_are_never_one_thing() -> None:
+    same = [f"- cello lesson number {number}" for number in range(60)]
+    assert not unrelated(entries_of("\n".join(same[:50])))
+    assert unrelated(entries_of("\n".join(same)))
+
+
 def test_a_line_between_joins_the_two_beside_it() -> None:
     lines = "- red car\n- blue boat\n- red car blue boat"
     assert not unrelated(entries_of(lines))

@@ -134,6 +134,19 @@ def test_what_was_deleted_or_forgotten_meanwhile_is_not_stored(
     assert [note.message_id for note in run.notes.all()] == [said[1].pk]
 
 
+def test_a_line_names_few_of_its_messages_but_its_notes_name_all(
+    written: Persona, said: list[Message]
+) -> None:
+    new = NewRun(
+        "short",
+        [Change(SHORT, add=("- both", "- cello"))],
+        notes=[(said[0].pk, "- both"), (said[1].pk, "- both"), (said[1].pk, "- cello")],
+    )
+    Message.objects.filter(pk=said[0].pk).update(deleted_at=timezone.now())
+    run = store(written, new, read=[one.pk for one in said])
+    assert changes_of(run)[0].add == ("- cello",) and "both" not in text_of(written)
+
+
 def test_when_everything_was_deleted_meanwhile_nothing_is_stored(
     written: Persona, said: list[Message]
 ) -> None:
