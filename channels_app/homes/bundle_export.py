@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
+from uuid import UUID
 
 from django.conf import settings
 from django.utils import timezone
@@ -27,7 +28,7 @@ from channels_app.homes.bundle_shapes import (
 from channels_app.jobs.schedules import schedules_visible_to
 from channels_app.models import Schedule
 from ledger import export, moving
-from personas.home.bundle_export import write_personas
+from personas.home.bundle_export import filled, write_personas
 from personas.home.bundle_zip import BundleWriter
 from personas.home.disk import Unreadable
 from routing.models import RoutingPreferences
@@ -38,6 +39,16 @@ AUDIT_EVENT = "home.bundle_exported"
 def write_bundle(user: User, file: IO[bytes]) -> dict[str, int]:
     """Write a person's bundle into a binary file; return what is in it, by kind."""
     writer = BundleWriter(file, now=timezone.now())
+    try:
+        _write_parts(writer, user)
+        writer.finish(version=cortex_version(), user_name=user.username)
+    except BaseException:
+        writer.abandon()
+        raise
+    return dict(writer.counts)
+
+
+def _write_parts(writer: BundleWriter, user: User) -> None:
     writer.put_object("person.json", _person(user))
     write_personas(writer, user)
     writer.counts["schedules"] = writer.put_list(
@@ -50,8 +61,6 @@ def write_bundle(user: User, file: IO[bytes]) -> dict[str, int]:
         ("ledger.jsonl", moving.lines_of(user)),
     ):
         writer.counts["ledger_rows"] = _write_lines(writer, name, lines)
-    writer.finish(version=cortex_version(), user_name=user.username)
-    return dict(writer.counts)
 
 
 def write_file(user: User, path: Path, *, actor: User | None = None) -> dict[str, int]:
@@ -99,38 +108,27 @@ def record(user: User, counts: dict[str, int], *, actor: User | None) -> None:
 
 def _person(user: User) -> PersonShape:
     routing = RoutingPreferences.objects.filter(owner=user).first()
-    return PersonShape.model_construct(
+    return filled(
+        PersonShape,
+        user,
         user_name=user.username,
-        first_name=user.first_name,
-        last_name=user.last_name,
-        email=user.email,
-        time_zone=user.time_zone,
-        language=user.language,
-        daily_digest=user.daily_digest,
-        routing=routing
-        and RoutingShape.model_construct(
-            **{name: getattr(routing, name) for name in RoutingShape.model_fields}
-        ),
+        routing=routing and filled(RoutingShape, routing),
     )
 
 
 def _briefs(user: User) -> Iterator[BriefShape]:
     rows = schedules_visible_to(user).select_related("room")
     for row in rows.order_by("created_at", "id"):
-        others = {
-            "persona": row.persona.name,
-            "room": row.room.external_id if row.room else None,
-            "conversation": _kept_conversation(row),
-        }
-        yield BriefShape.model_construct(
-            **{
-                name: others[name] if name in others else getattr(row, name)
-                for name in BriefShape.model_fields
-            }
+        yield filled(
+            BriefShape,
+            row,
+            persona=row.persona.name,
+            room=row.room.external_id if row.room else None,
+            conversation=_kept_conversation(row),
         )
 
 
-def _kept_conversation(row: Schedule) -> object:
+def _kept_conversation(row: Schedule) -> UUID | None:
     """Return the id of a brief's conversation, unless that stays behind."""
     chat = row.conversation
     return None if chat is None or chat.deleted_at or chat.temporary else chat.pk

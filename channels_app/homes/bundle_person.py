@@ -9,9 +9,8 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
-from accounts import audit, roles
+from accounts import invites, newcomers
 from accounts.models import User
-from accounts.names import validate_name
 from accounts.people import find_person
 from accounts.zones import zone_names
 from channels_app.homes.bundle_shapes import PersonShape
@@ -34,37 +33,34 @@ def person_for(shape: PersonShape, name: str, report: Report) -> User:
         Unreadable: Nobody can be called so.
     """
     name = name or shape.user_name
-    if found := find_person(name):
+    found = find_person(name)
+    if found:
         report.kept(f"{name}/{ENTRY}", "is here already; settings stay as they are.")
-        return found
-    try:
-        validate_name(name)
-    except ValidationError as error:
-        raise Unreadable(" ".join(error.messages)) from None
-    return _new_person(shape, name, report)
+    user = found or _new_person(shape, name, report)
+    invited = invites.open_invites().filter(username=name).exists()
+    if not invited and newcomers.waiting().filter(pk=user.pk).exists():
+        report.hints.append(f"manage.py users invite {name} {user.email or 'ADDRESS'}")
+    return user
 
 
 def _new_person(shape: PersonShape, name: str, report: Report) -> User:
-    languages = dict(settings.LANGUAGES)
-    user = User(
-        username=name,
-        first_name=shape.first_name,
-        last_name=shape.last_name,
-        email=_free_address(shape.email.strip().lower(), name, report),
-        time_zone=shape.time_zone if shape.time_zone in zone_names() else "UTC",
-        language=shape.language if shape.language in languages else "en",
-        daily_digest=shape.daily_digest,
-    )
-    user.set_unusable_password()
-    user.save(force_insert=True)
-    roles.set_role(user, is_admin=False)
+    try:
+        user = newcomers.create_without_password(name)
+    except ValidationError as error:
+        raise Unreadable(" ".join(error.messages)) from None
+    user.first_name, user.last_name = shape.first_name, shape.last_name
+    user.email = _free_address(shape.email.strip().lower(), name, report)
+    user.daily_digest = shape.daily_digest
+    if shape.time_zone in zone_names():
+        user.time_zone = shape.time_zone
+    if shape.language in dict(settings.LANGUAGES):
+        user.language = shape.language
+    user.save()
     if user.email:
         EmailAddress.objects.create(user=user, email=user.email, primary=True)
     if shape.routing is not None:
         RoutingPreferences.objects.create(owner=user, **shape.routing.model_dump())
-    audit.record("user.imported", subject=name)
     report.taken(f"{name}/{ENTRY}", "a new member without a password.")
-    report.hints.append(f"manage.py users set {name}")
     return user
 
 

@@ -67,11 +67,11 @@ def _write_files(writer: BundleWriter, folder: str, persona: Persona) -> None:
 
 def _persona(persona: Persona, files: list[Any]) -> shapes.PersonaShape:
     memory = MemorySettings.objects.filter(persona=persona).first()
-    return _filled(
+    return filled(
         shapes.PersonaShape,
         persona,
-        memory=_filled(shapes.MemorySettingsShape, memory) if memory else None,
-        files=[_filled(shapes.FileShape, file) for file in files],
+        memory=filled(shapes.MemorySettingsShape, memory) if memory else None,
+        files=[filled(shapes.FileShape, file) for file in files],
     )
 
 
@@ -96,7 +96,7 @@ def _write_runs(writer: BundleWriter, folder: str, persona: Persona) -> None:
         head=("memory", shapes.RunsHead(persona=persona.name)),
         items=(
             "runs",
-            (_filled(shapes.RunShape, row) for row in rows.iterator(chunk_size=BATCH)),
+            (filled(shapes.RunShape, row) for row in rows.iterator(chunk_size=BATCH)),
         ),
     )
 
@@ -150,7 +150,7 @@ def _write_conversation(
 ) -> None:
     tree = _tree(conversation)
     shown = tree.kept(conversation.current_message_id) or tree.newest
-    head = _filled(
+    head = filled(
         shapes.ConversationHead,
         conversation,
         persona=conversation.persona.name,
@@ -192,7 +192,7 @@ def _messages(conversation: Conversation, tree: _Tree) -> Iterator[shapes.Messag
             if state == Message.State.GENERATING:
                 # Where it goes to nobody will finish it.
                 state, over = Message.State.INTERRUPTED, row.alive_at
-            yield _filled(
+            yield filled(
                 shapes.MessageShape,
                 row,
                 parent=tree.above(row.pk),
@@ -213,7 +213,7 @@ def _notes(batch: list[Message]) -> dict[uuid.UUID, list[shapes.NoteShape]]:
     return found
 
 
-def _filled(kind: type[S], row: Any, **others: Any) -> S:
+def filled(kind: type[S], row: Any, **others: Any) -> S:
     """Fill a shape from the fields of a row that have its names.
 
     Nothing is checked: what stands in the database goes out as it is.

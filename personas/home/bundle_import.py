@@ -154,22 +154,28 @@ def _take_files(
         )
     moments = [each.updated_at for each in shape.files]
     _create_at(list(files.values()), "updated_at", moments)
-    count = 0
+    return _take_history(bundle, folder, files, ids)
+
+
+def _take_history(
+    bundle: BundleReader, folder: str, files: dict[str, PersonaFile], ids: Ids
+) -> int:
+    """Store all versions of the files; raises ``BadEntry`` where they do not fit."""
+    entry = f"{folder}/history.json"
     last = dict.fromkeys(files, "")
     numbers: Counter[str] = Counter()
-    for part in _parts(bundle, f"{folder}/history.json"):
+    for part in _parts(bundle, entry):
         for each in part:
             numbers[each.file] += 1
             if each.file not in files or each.number != numbers[each.file]:
-                raise BadEntry(f"{folder}/history.json has a gap.")
+                raise BadEntry(f"{entry} has a gap.")
             last[each.file] = ids.relinked(_text(each.text, each.file))
         rows = [_revision(each, bundle, files, ids) for each in part]
         _create_at(rows, "created_at", [each.when for each in part])
-        count += len(part)
     for name, file in files.items():
         if (file.revision, file.text) != (numbers[name], last[name]):
-            raise BadEntry(f"{folder}/history.json does not end with {name} as it is.")
-    return count
+            raise BadEntry(f"{entry} does not end with {name} as it is.")
+    return numbers.total()
 
 
 def _revision(

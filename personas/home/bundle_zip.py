@@ -19,7 +19,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import IO, Final
 
@@ -112,6 +112,11 @@ class BundleWriter:
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         self._zip.writestr(self._info(MANIFEST), text)
         self._zip.close()
+
+    def abandon(self) -> None:
+        """Let go of the file after a failure; what is in it is no bundle."""
+        with suppress(OSError, ValueError):
+            self._zip.close()
 
     def _info(self, name: str) -> zipfile.ZipInfo:
         info = zipfile.ZipInfo(name, self._now.timetuple()[:6])

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.management import CommandError, call_command
+from django.test import Client
 
+from accounts.invites import create_invite, redeem_invite
 from accounts.models import AuditEvent, User
 from channels_app.homes.bundle_import import take_bundle
 from channels_app.models import Schedule
@@ -39,6 +42,7 @@ from tests.channels_app.homes.bundles import (
     fill,
     say,
 )
+from tests.conftest import PASSWORD
 
 HERE_ALONE = {"id", "user_id", "persona_id", "note", "previous_hash", "hash"}
 """Columns of the ledger that belong to an installation, and the mark of an import."""
@@ -78,7 +82,7 @@ def test_a_bundle_restores_everything_on_an_empty_installation(
 
     report = take_bundle(before, dry_run=False)
     assert report.complete
-    assert report.hints == ["manage.py users set alice"]
+    assert report.hints == ["manage.py users invite alice alice@example.org"]
     restored = User.objects.get()
     assert (restored.get_full_name(), restored.has_usable_password()) == (
         "Alice Liddell",
@@ -162,7 +166,7 @@ def test_what_has_an_id_that_is_taken_gets_another_one_and_links_follow(
     chat = hers.conversation
     assert chat.current_message is not None
     assert chat.current_message.text == "Me too!"
-    assert chat.messages.get(text="Me too!").parent.parent == hers
+    assert chat.messages.filter(text="Me too!", parent__parent=hers).exists()
     assert Message.objects.count() == 8
     brief = Schedule.objects.get(owner=carol)
     assert brief.conversation == chat
@@ -269,6 +273,23 @@ def test_no_secret_and_no_role_is_restored(persona: Persona, tmp_path: Path) -> 
         take_bundle(path, dry_run=False)
 
 
+def test_an_invite_lets_the_restored_person_in(
+    persona: Persona, tmp_path: Path, client: Client
+) -> None:
+    fill(persona)
+    path = bundle_of(persona.owner, tmp_path / "b.zip")
+    leave(persona.owner)
+    take_bundle(path, dry_run=False)
+    assert not client.login(username="alice", password=PASSWORD)
+    _, token = create_invite(username="alice", email="alice@example.org")
+    redeem_invite(token, username="", email="", password=PASSWORD)
+    user = User.objects.get()
+    assert client.login(username="alice", password=PASSWORD)
+    assert (user.get_full_name(), user.time_zone) == ("Alice Liddell", "Europe/Berlin")
+    assert EmailAddress.objects.get(user=user).verified
+    assert Message.objects.filter(owner=user).count() == 4
+
+
 # --- the command --------------------------------------------------------------
 
 
@@ -291,7 +312,7 @@ def test_the_command_writes_a_file_for_its_owner_alone_and_reads_it(
     leave(persona.owner)
     call_command("home", "import", str(path))
     said = capsys.readouterr().out
-    assert "next: manage.py users set alice" in said
+    assert "next: manage.py users invite alice alice@example.org" in said
     assert "cello" not in said
     assert Message.objects.count() == 4
 
