@@ -148,6 +148,8 @@ def redeem_invite(
         ):
             _create_account(user, is_admin=invite.is_admin)
         if email:
+            # Whoever was here without a password may have an address from before.
+            EmailAddress.objects.filter(user=user).delete()
             EmailAddress.objects.create(
                 user=user, email=email, primary=True, verified=bool(invite.email)
             )
@@ -253,7 +255,8 @@ def _refuse_duplicates(username: str, email: str) -> None:
     # Whoever has no password yet gets one by the invite.
     if username and named.exclude(pk__in=newcomers.waiting()).exists():
         raise ValidationError(f"There is already a person named “{username}”.")
-    if email and User.objects.filter(email__iexact=email).exists():
+    others = User.objects.filter(email__iexact=email)
+    if email and others.exclude(pk__in=newcomers.waiting().filter(username=username)):
         raise ValidationError(f"The address {email} belongs to somebody already.")
     if username and open_invites().filter(username=username).exists():
         raise ValidationError(f"“{username}” has an open invite already.")

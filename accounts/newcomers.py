@@ -15,6 +15,10 @@ from accounts import audit, roles
 from accounts.models import User
 from accounts.names import validate_name
 
+_KEPT = ("first_name", "last_name", "language", "daily_digest")
+"""What a person who was here already has from before."""
+_UNKNOWN_ZONE = "UTC"
+
 
 def create_without_password(username: str, *, actor: User | None = None) -> User:
     """Create a member who cannot sign in until an invite for this name is used.
@@ -60,6 +64,11 @@ def take_over(newcomer: User, *, is_admin: bool) -> bool:
     if person is None or not waiting().filter(pk=person.pk).exists():
         return False
     newcomer.pk, newcomer.date_joined = person.pk, person.date_joined
+    for name in _KEPT:
+        setattr(newcomer, name, getattr(person, name))
+    newcomer.email = newcomer.email or person.email
+    if newcomer.time_zone == _UNKNOWN_ZONE:
+        newcomer.time_zone = person.time_zone
     try:
         with transaction.atomic():
             newcomer.save(force_update=True)
