@@ -16,7 +16,7 @@ SAID = "My cello is called Rosa"
 
 def show(page: Page, name: str) -> None:
     """Keep a picture for whoever wants to look."""
-    if folder := os.environ.get("CORTEX_TEST_PICTURES"):
+    if folder := os.environ.get("KEEP_PICTURES_IN"):
         page.screenshot(path=f"{folder}/{name}.png")
 
 
@@ -37,6 +37,7 @@ def test_a_message_is_remembered_deleted_and_brought_back(
     expect(note).to_contain_text(f"Remembered: {SAID}")
     expect(page.locator("#command-note")).to_contain_text("Remembered")
     assert page.locator(".mine").count() == 1  # the wish is no message
+    assert page.locator(".found").count() == 0
     show(page, "remembered")
     note.get_by_role("button", name="Undo").click()
     expect(note).to_have_count(0)

@@ -150,6 +150,7 @@ def test_the_address_of_a_message_leads_to_it(
     assert f'id="m-{said[1].pk}"' in page
     assert page.count(" found") == 1
     assert "data-older" not in page  # everything is there, so one can go on talking
+    assert " found" not in page_of(client, chat)
 
 
 def test_an_old_message_is_shown_among_its_neighbours(
