@@ -14,7 +14,13 @@ from typing import Final
 
 from django.db import DatabaseError, InterfaceError, connections
 
-from channels_app.care import checks_data, checks_outside, checks_work, pending
+from channels_app.care import (
+    checks_data,
+    checks_outside,
+    checks_search,
+    checks_work,
+    pending,
+)
 from channels_app.care.findings import Check, Finding, fail, warn
 
 CHECKS: Final[tuple[Check, ...]] = (
@@ -28,6 +34,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     Check("worker", checks_work.worker),
     Check("heartbeat", checks_work.beat),
     Check("queue", checks_work.queue),
+    Check("search", checks_search.search),
     Check("clock", checks_work.clock),
     Check("hosts", checks_outside.hosts, 30.0),
     Check("programs", checks_outside.programs),

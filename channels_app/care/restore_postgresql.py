@@ -207,7 +207,8 @@ def _pg_restore() -> str:
 def _fill(copy: Path) -> None:
     connection.close()
     words = [_pg_restore(), "--single-transaction", "--exit-on-error"]
-    words += ["--no-owner", "--no-privileges", str(copy)]
+    # Not even of extensions: only who made one may say something about it.
+    words += ["--no-owner", "--no-privileges", "--no-comments", str(copy)]
     if fault := dumps.run_program(words, connection):
         raise BadArchive(f"pg_restore could not restore the backup: {fault}")
 

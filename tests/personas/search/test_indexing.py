@@ -1,0 +1,116 @@
+"""How messages come into the index, stay in step with it, and leave it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from threading import Thread
+
+import pytest
+from django.db import connection, connections
+from django.utils import timezone
+
+from personas import deletion
+from personas.models import Message, Persona, SearchEntry
+from personas.search.finding import search
+from personas.search.index import missing, repair, text_index
+from personas.search.indexing import index_new, some_wait, waiting
+from tests.personas.search.said import say, say_and_index
+
+
+def test_step_by_step_oldest_first(persona: Persona) -> None:
+    """Ids of entries follow the time, however many messages waited."""
+    say(persona, "three", at=timezone.now())
+    say(persona, "one", "two", at=timezone.now() - timedelta(days=900))
+    assert [index_new(limit=2), index_new(limit=2), index_new(limit=2)] == [2, 1, 0]
+    entries = SearchEntry.objects.order_by("id")
+    assert [entry.text for entry in entries] == ["one", "two", "three"]
+    assert not some_wait()
+
+
+def test_unfinished_and_temporary_messages(persona: Persona) -> None:
+    """What is being written waits; temporary and empty ones never get an entry."""
+    (answer,) = say(persona, "half an ans", role="assistant")
+    Message.objects.filter(pk=answer.pk).update(state=Message.State.GENERATING)
+    say(persona, "fleeting", temporary=True)
+    say(persona, "", "…!")
+    assert index_new() == 3
+    assert not SearchEntry.objects.exists() and not some_wait()
+    Message.objects.filter(pk=answer.pk).update(state=Message.State.COMPLETE)
+    assert index_new() == 1
+    assert search(persona.owner, "half").hits
+
+
+def test_entries_go_with_their_messages(persona: Persona) -> None:
+    """Purged and emptied messages leave nothing in the index."""
+    (kept, gone, emptied) = say_and_index(persona, "the kiwi", "the fig", "the plum")
+    gone.delete()
+    deletion.delete_message(persona.owner, emptied.pk)
+    long_ago = timezone.now() - timedelta(hours=2)
+    Message.objects.filter(pk=emptied.pk).update(deleted_at=long_ago)
+    deletion.purge_messages()
+    assert [e.message_id for e in SearchEntry.objects.all()] == [kept.pk]
+    with connection.cursor() as cursor:
+        if connection.vendor == "sqlite":
+            cursor.execute(
+                "SELECT COUNT(*) FROM personas_search_vocabulary "
+                "WHERE term IN ('fig', 'plum')"
+            )
+            assert cursor.fetchone()[0] == 0
+            cursor.execute(
+                "INSERT INTO personas_search_words (personas_search_words, rank) "
+                "VALUES ('integrity-check', 1)"
+            )
+            cursor.execute(
+                "INSERT INTO personas_search_trigrams (personas_search_trigrams, rank)"
+                " VALUES ('integrity-check', 1)"
+            )
+
+
+def test_a_changed_entry_is_found_anew(persona: Persona) -> None:
+    """The index follows the texts of its entries, not only new ones."""
+    (message,) = say_and_index(persona, "walnut")
+    SearchEntry.objects.filter(message=message).update(text="hazelnut", vector=b"1")
+    assert not search(persona.owner, "walnuts from:me").hits
+    assert search(persona.owner, "hazelnut").hits
+
+
+def test_the_repair_finds_what_was_missed(persona: Persona) -> None:
+    """An index that was gone is filled again from the entries."""
+    text_index().remove(connection)
+    say_and_index(persona, "quince")
+    assert missing()
+    repair()
+    assert not missing() and search(persona.owner, "quince").hits
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_at_once_do_not_clash(persona: Persona) -> None:
+    """Each message gets one entry, whoever takes it."""
+    say(persona, *(f"berry {number}" for number in range(60)))
+    failures: list[Exception] = []
+
+    def work() -> None:
+        try:
+            while index_new(limit=10) or waiting().exists():
+                pass
+        except Exception as error:  # told below
+            failures.append(error)
+        finally:
+            connections.close_all()
+
+    workers = [Thread(target=work) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(30)
+    assert not failures
+    assert SearchEntry.objects.count() == 60
+    assert search(persona.owner, "berry").more
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_flush_empties_the_index(persona: Persona) -> None:
+    """After the tables were emptied between two tests nothing is left."""
+    assert search(persona.owner, "berry").hits == ()
+    say_and_index(persona, "berry")
+    assert len(search(persona.owner, "berry").hits) == 1
