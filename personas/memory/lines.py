@@ -215,7 +215,9 @@ def put_back(text: str, lines: Iterable[str], *, before: str) -> str:
         lines: Raw lines; those that are there already stay where they are.
         before: The file as it was when the lines stood in it.
     """
-    file = TextLines.of(text)
+    file = TextLines.of(text or before)  # an empty file ends as it did
+    if not text:
+        file.lines = []
     old = lines_of(before)
     was_private = dict(zip(old, privacy_of_lines(before), strict=True))
     places = {line: at for at, line in reversed(list(enumerate(old)))}

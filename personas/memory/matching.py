@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from personas.memory.lines import Entry, entries_of, fold, lines_of
 from personas.privacy import privacy_of_lines, without_marks
 
-_ENDINGS = {"s": 4, "es": 4, "d": 4, "ed": 4, "ing": 4, "e": 5, "n": 5, "en": 5}
+_ENDINGS = {"s": 3, "es": 4, "d": 4, "ed": 4, "ing": 4, "e": 5, "n": 5, "en": 5}
 """Endings that do not matter, each with the letters that must stand before it."""
 _RELATED = 0.5
 """Two lines say the same where so much of their significant words is in both."""
@@ -115,9 +115,9 @@ def statements_of(text: str) -> list[Entry]:
 
 def unrelated(entries: Sequence[Entry]) -> bool:
     """Return whether entries say more than one thing."""
-    different = {fold(entry.text): entry for entry in entries}
-    if len(different) > _MANY:
+    if len({fold(entry.text) for entry in entries}) > _MANY:
         return True
+    different = {(fold(entry.text), entry.sources): entry for entry in entries}
     groups: list[list[Entry]] = []
     for entry in different.values():
         near = [group for group in groups if any(_alike(entry, one) for one in group)]
@@ -127,7 +127,9 @@ def unrelated(entries: Sequence[Entry]) -> bool:
 
 
 def _alike(one: Entry, other: Entry) -> bool:
-    if set(one.sources).intersection(other.sources):
+    if set(one.sources).intersection(other.sources) or fold(one.text) == fold(
+        other.text
+    ):
         return True
     words, others = set(significant(one.text)), set(significant(other.text))
     both = sum(not _forms(word).isdisjoint(others) for word in words)

@@ -191,6 +191,8 @@ def test_lines_come_back_under_their_heading() -> None:
     )
     assert put_back("- z\n", ["- a", "- z"], before="- a\n") == "- a\n- z\n"
     assert put_back("- z\n", ["- a"], before="") == "- z\n- a\n"
+    for whole in ("- a\n- b", "- a\n- b\n", "- a\r\n- b\r\n", "- a\r\n- b"):
+        assert put_back("", ["- b", "- a"], before=whole) == whole
 
 
 def test_what_was_private_comes_back_private() -> None:

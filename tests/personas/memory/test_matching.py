@@ -15,6 +15,7 @@ from personas.memory.matching import statements_of, unrelated, wish_of
         ("that I have a cello lesson on mondays", "Has a CELLO lesson on Mondays."),
         ("I am allergic to nuts", "Allergic to nuts"),
         ("meine Nussallergie", "Hat eine Nussallergie."),
+        ("anas birthday", "Ana's birthday is on 4 May"),
         ("café", "Meets Ana at the Cafe"),
         ("7", "Room 7"),
         ("大提琴", "每周一有大提琴课"),
