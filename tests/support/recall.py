@@ -6,6 +6,7 @@ import functools
 
 from channels_app.jobs.recall import sentence_model, vectors
 from channels_app.jobs.recall.sentence_model import SentenceModel
+from channels_app.jobs.recall.service import BATCH
 from personas.search.indexing import index_new
 from tests.support.missing import could_not_run
 
@@ -28,9 +29,5 @@ def index_all(*, meanings: bool) -> None:
     """Take every message into search, with what it means or without."""
     while index_new():
         pass
-    if meanings:
-        made = [
-            (entry, vectors.computed(model(), text))
-            for entry, text in vectors.waiting(10_000)
-        ]
-        vectors.store(made)
+    while meanings and (batch := vectors.waiting(BATCH)):
+        vectors.store(vectors.computed(model(), batch))

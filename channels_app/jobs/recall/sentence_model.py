@@ -20,8 +20,9 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +42,9 @@ _LAYERS: Final = 6
 _HEADS: Final = 12
 _EPSILON: Final = 1e-12
 _THREAD_LIMITS: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+Span = tuple[int, int]
+"""Where the rows of one text begin and end."""
 
 
 def folder() -> Path | None:
@@ -106,27 +110,28 @@ class SentenceModel:
 
     def vector(self, text: str) -> Any:
         """Return what a question means: ``DIMENSIONS`` numbers, of length 1."""
-        return self._meaning(self._pieces.numbers(text, PIECES))
+        return self._meanings([self._pieces.numbers(text, PIECES)])[0]
 
-    def vectors(self, text: str) -> list[Any]:
-        """Return what the parts of a message mean, at least one and at most ``PARTS``.
+    def vectors(self, texts: Sequence[str]) -> list[list[Any]]:
+        """Return for each message what its parts mean: one vector to ``PARTS``.
 
         The parts are of equal size; what lies behind the last one is not read.
+        Several messages at once take much less time than one after the other.
         """
-        numbers = self._pieces.numbers(text, PART * PARTS)
-        count = max(1, -(-len(numbers) // PART))
-        size = max(1, -(-len(numbers) // count))
-        return [
-            self._meaning(numbers[start : start + size])
-            for start in range(0, max(1, len(numbers)), size)
-        ]
+        parts = [_parts(self._pieces.numbers(text, PART * PARTS)) for text in texts]
+        meanings = iter(self._meanings([part for each in parts for part in each]))
+        return [list(islice(meanings, len(each))) for each in parts]
 
-    def _meaning(self, numbers: list[int]) -> Any:
-        state = self._embedded([self._pieces.begin, *numbers, self._pieces.end])
+    def _meanings(self, texts: list[list[int]]) -> list[Any]:
+        """Return the vectors of texts, whose rows stand below each other meanwhile."""
+        whole = [[self._pieces.begin, *text, self._pieces.end] for text in texts]
+        ends = list(accumulate(map(len, whole)))
+        spans = list(zip([0, *ends], ends, strict=False))
+        state = self.np.concatenate([self._embedded(text) for text in whole])
         for layer in range(_LAYERS):
-            state = self._through(state, f"encoder.layer.{layer}.")
-        mean = state.mean(0)
-        return mean / self.np.linalg.norm(mean)
+            state = self._through(state, spans, f"encoder.layer.{layer}.")
+        means = [state[start:end].mean(0) for start, end in spans]
+        return [mean / self.np.linalg.norm(mean) for mean in means]
 
     def _embedded(self, numbers: list[int]) -> Any:
         """Return the first state: a row for each piece."""
@@ -138,29 +143,32 @@ class SentenceModel:
         )
         return self._normal(state, f"{prefix}LayerNorm")
 
-    def _through(self, state: Any, prefix: str) -> Any:
+    def _through(self, state: Any, spans: list[Span], prefix: str) -> Any:
         """Return the state behind one layer: attention, then two plain steps."""
+        query, key, value = (
+            self._linear(state, f"{prefix}attention.self.{name}")
+            for name in ("query", "key", "value")
+        )
+        seen = [self._attention(query[a:b], key[a:b], value[a:b]) for a, b in spans]
         heard = self._linear(
-            self._attention(state, prefix), f"{prefix}attention.output.dense"
+            self.np.concatenate(seen), f"{prefix}attention.output.dense"
         )
         state = self._normal(state + heard, f"{prefix}attention.output.LayerNorm")
         wide = self._bent(self._linear(state, f"{prefix}intermediate.dense"))
         narrow = self._linear(wide, f"{prefix}output.dense")
         return self._normal(state + narrow, f"{prefix}output.LayerNorm")
 
-    def _attention(self, state: Any, prefix: str) -> Any:
-        """Let each piece look at all others, with each head by itself."""
-        count, width = state.shape[0], DIMENSIONS // _HEADS
+    def _attention(self, query: Any, key: Any, value: Any) -> Any:
+        """Let each piece of one text look at all others, each head by itself."""
+        width = DIMENSIONS // _HEADS
         query, key, value = (
-            self._linear(state, f"{prefix}attention.self.{name}")
-            .reshape(count, _HEADS, width)
-            .transpose(1, 0, 2)
-            for name in ("query", "key", "value")
+            each.reshape(-1, _HEADS, width).transpose(1, 0, 2)
+            for each in (query, key, value)
         )
         weights = query @ key.transpose(0, 2, 1) * self.np.float32(width**-0.5)
         weights = self.np.exp(weights - weights.max(-1, keepdims=True))
         weights /= weights.sum(-1, keepdims=True)
-        return (weights @ value).transpose(1, 0, 2).reshape(count, DIMENSIONS)
+        return (weights @ value).transpose(1, 0, 2).reshape(-1, DIMENSIONS)
 
     def _linear(self, state: Any, name: str) -> Any:
         matrices = self._matrices
@@ -182,3 +190,10 @@ class SentenceModel:
         inner = np.float32(math.sqrt(2 / math.pi)) * state
         inner *= 1 + np.float32(0.044715) * state * state
         return np.float32(0.5) * state * (1 + np.tanh(inner))
+
+
+def _parts(numbers: list[int]) -> list[list[int]]:
+    """Cut a message into as few parts of equal size as its length allows."""
+    count = max(1, -(-len(numbers) // PART))
+    size = max(1, -(-len(numbers) // count))
+    return [numbers[at : at + size] for at in range(0, max(1, len(numbers)), size)]

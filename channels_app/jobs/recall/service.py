@@ -27,7 +27,7 @@ from routing.db_pool import run_in_db_pool
 
 logger = logging.getLogger("cortex.recall")
 
-BATCH: Final = 8
+BATCH: Final = 16
 LINE_BYTES: Final = 16 * 1024
 WITHIN_S: Final = 5.0
 """A client that takes longer to ask or to listen is left."""
@@ -90,8 +90,7 @@ class RecallService:
         return computed
 
     def _made(self, batch: list[tuple[int, str]]) -> list[tuple[int, bytes]]:
-        model = self._model
-        return [(entry, vectors.computed(model, text)) for entry, text in batch]
+        return vectors.computed(self._model, batch)
 
     async def _serves(self) -> bool:
         """Say whether this process serves, beginning with it where nobody does."""

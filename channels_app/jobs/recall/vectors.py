@@ -52,9 +52,15 @@ def forget_others() -> int:
     )
 
 
-def computed(model: SentenceModel, text: str) -> bytes:
-    """Return what a message means: ``DIMENSIONS`` signed bytes for each part."""
-    return b"".join(_packed(model.np, vector) for vector in model.vectors(text))
+def computed(
+    model: SentenceModel, batch: list[tuple[int, str]]
+) -> list[tuple[int, bytes]]:
+    """Return what messages mean: ``DIMENSIONS`` signed bytes for each of its parts."""
+    meanings = model.vectors([text for _, text in batch])
+    return [
+        (entry, b"".join(_packed(model.np, vector) for vector in parts))
+        for (entry, _), parts in zip(batch, meanings, strict=True)
+    ]
 
 
 def _packed(np: Any, vector: Any) -> bytes:

@@ -42,15 +42,21 @@ def test_a_meaning_has_the_length_one() -> None:
 
 @pytest.mark.parametrize("text", ["", "\x00", "🙂", "x" * 10_000, "日本語"])
 def test_every_text_has_a_meaning(text: str) -> None:
-    (vector,) = model().vectors(text)[:1]
+    vector = model().vectors([text])[0][0]
     assert float(vector @ vector) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_long_message_has_a_meaning_for_each_of_its_first_parts() -> None:
     short, long = "cat " * PART, "cat " * (PART * PARTS * 3)
-    assert len(model().vectors(short)) == 1
-    assert len(model().vectors(f"{short} dog")) == 2
-    assert len(model().vectors(long)) == PARTS
+    parts = model().vectors([short, f"{short} dog", long])
+    assert [len(each) for each in parts] == [1, 2, PARTS]
+
+
+def test_texts_computed_together_mean_what_each_means_alone() -> None:
+    texts = ["Where is the key?", "ok", "The cat sleeps on the sofa all day."]
+    together = model().vectors(texts)
+    for text, (vector,) in zip(texts, together, strict=True):
+        assert float(vector @ model().vector(text)) == pytest.approx(1, abs=1e-5)
 
 
 def test_without_its_package_there_is_no_model(monkeypatch: Any) -> None:
