@@ -25,7 +25,8 @@ from routing.tokens import estimate_tokens
 
 T = TypeVar("T")
 NOTHING: Final = "NONE"
-OUTPUT_TOKENS: Final = 1_500
+OUTPUT_TOKENS: Final = 2_500
+"""With room for a model that thinks before it writes."""
 ENTRIES_SHARE: Final = 0.4
 """Earlier entries take at most so much of the room; of more the newest are shown."""
 KNOWN_TOKENS: Final = 600
