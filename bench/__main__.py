@@ -15,7 +15,16 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import completions, machine, measures, programs, queue, route, webhooks
+from bench import (
+    completions,
+    distillation,
+    machine,
+    measures,
+    programs,
+    queue,
+    route,
+    webhooks,
+)
 from bench.clients import People
 from bench.machine import Helper
 from bench.measures import percentile
@@ -237,6 +246,15 @@ def _tasks_per_s(
     stage.add(label, speed, "tasks/s", least, more_is_better=True, digits=0)
 
 
+def distillation_of_messages(stage: Stage) -> None:
+    """Count the tokens that distillation reads for each message."""
+    found = distillation.measure()
+    stage.add("tokens of a message by itself, mean", found["alone"], "tokens")
+    for size in distillation.BATCHES:
+        label = f"distillation, tokens read per message, {size} a call"
+        stage.add(label, found[str(size)], "tokens", digits=0)
+
+
 MEASURES = {
     "memory": memory,
     "first_token": first_token,
@@ -248,6 +266,7 @@ MEASURES = {
     "cli": first_word_of_claude,
     "webhooks": events_of_bots,
     "queue": tasks_of_the_queue,
+    "distillation": distillation_of_messages,
 }
 """The parts by name, in the order in which they are measured."""
 

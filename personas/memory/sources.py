@@ -26,8 +26,10 @@ BATCH_MESSAGES: Final = 60
 BATCH_TOKENS: Final = 6_000
 MESSAGE_CHARACTERS: Final = 1_500
 """Of a longer message the beginning and the end are read."""
-ANSWER_CHARACTERS: Final = 400
-"""Answers only tell what a short message, such as “yes”, is about."""
+ANSWER_CHARACTERS: Final = 240
+SAYS_ENOUGH: Final = 300
+"""Answers only tell what a short message, such as “yes”, is about; one with so many
+characters needs none."""
 NEVER_CHANNELS: Final = ("schedule", "queue")
 """What Cortex itself sent on a person's behalf."""
 CUT: Final = " […] "
@@ -94,12 +96,13 @@ def batch(persona: Persona) -> tuple[Said, ...]:
     taken: list[Said] = []
     room = BATCH_TOKENS
     for pk, conversation_id, _, created_at, text in rows:
+        read = read_as(text, answers.get(pk, ""))
         one = Said(
             id=pk,
             conversation_id=conversation_id,
             said_on=created_at.astimezone(zone).date(),
-            text=_shortened(text, MESSAGE_CHARACTERS),
-            answer=_shortened(answers.get(pk, ""), ANSWER_CHARACTERS),
+            text=read[0],
+            answer=read[1],
         )
         room -= one.tokens
         if taken and room < 0:
@@ -150,6 +153,13 @@ def _answers(messages: Sequence[uuid.UUID]) -> dict[uuid.UUID, str]:
         for parent, text in rows.values_list("parent_id", "text")
         if parent is not None
     }
+
+
+def read_as(text: str, answer: str) -> tuple[str, str]:
+    """Return as much of a message and of its answer as is read."""
+    if len(text) >= SAYS_ENOUGH:
+        answer = ""
+    return _shortened(text, MESSAGE_CHARACTERS), _shortened(answer, ANSWER_CHARACTERS)
 
 
 def _shortened(text: str, limit: int) -> str:
