@@ -100,3 +100,31 @@ def test_of_many_edits_of_one_line_one_wins(persona: Persona, alice: User) -> No
     found = race(lambda n: edit_entry(persona, MID, "- a", f"edit {n}", alice))
     won = [one for one in found if isinstance(one, str)]
     assert get_file(persona, MID).text == f"{won[0]}\n" and len(won) == 1
+
+
+def test_what_is_forgotten_while_it_is_accepted_is_gone(
+    persona: Persona, alice: User, waiting: MemoryRun
+) -> None:
+    waiting.changes = [{"file": SHORT, "remove": [], "add": ["- tea"]}]
+    waiting.save()
+    race(
+        lambda n: (
+            accept(waiting, alice) if n % 2 else forget(persona, "tea", author=alice)
+        )
+    )
+    assert get_file(persona, SHORT).text == "- old\n"
+    waiting.refresh_from_db()
+    assert waiting.state != MemoryRun.State.WAITING
+
+
+def test_undoing_while_others_write_loses_nothing(
+    persona: Persona, alice: User, waiting: MemoryRun
+) -> None:
+    accept(waiting, alice)
+    race(
+        lambda n: (
+            undo(waiting, alice) if n % 2 else add_entry(persona, SHORT, f"{n}", alice)
+        )
+    )
+    lines = get_file(persona, SHORT).text.splitlines()
+    assert sorted(lines) == ["- 0", "- 2", "- 4", "- old"]
