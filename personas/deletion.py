@@ -123,10 +123,12 @@ def purge_messages() -> int:
     if not old:  # an idle look takes no write lock
         return 0
     with transaction.atomic():
-        SearchEntry.objects.filter(message__in=old).delete()
-        HomePiece.objects.filter(message__in=old).delete()
         # None of them can be brought back any more, so they need not be asked again.
-        return Message.objects.filter(pk__in=old).update(**_WORDS)
+        emptied = Message.objects.filter(pk__in=old).update(**_WORDS)
+        HomePiece.objects.filter(message__in=old).delete()
+        # Last: whoever was taking one of them into search has ended by now.
+        SearchEntry.objects.filter(message__in=old).delete()
+        return emptied
 
 
 def _gone_before() -> datetime:
