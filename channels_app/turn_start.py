@@ -42,6 +42,7 @@ from personas.context import load_material
 from personas.conversations import rename, title_from
 from personas.models import Conversation, Message, TierPolicy
 from personas.prompts import build_prompt
+from personas.recollections import with_recollections
 from routing.planning import PromptBuilder
 
 
@@ -183,6 +184,7 @@ def _call(
     private = conversation.is_private
     alone = request.alone and not conversation.shared
     material = load_material(conversation, upto=Message(pk=asked), alone=alone)
+    material = with_recollections(material, conversation, alone=alone)
     return Call(
         user=user,
         caller=Caller(
