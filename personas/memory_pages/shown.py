@@ -138,11 +138,11 @@ def _shown(file: str, entry: Entry, key: str, gone: set[UUID]) -> ShownEntry:
 
 def shown_text(text: str) -> str:
     """Return a memory file as people read it: marks as words, no links to messages."""
-    return "\n".join(shown_line(line) for line in text.split("\n"))
+    return "\n".join(shown_line(line) for line in text.rstrip("\n").split("\n"))
 
 
 def shown_line(line: str) -> str:
-    """Return one line as people read it, such as ``- 2026-11-20 Plays (pinned)``."""
+    """Return one line as people read it, such as ``2026-11-20 Plays (pinned)``."""
     entries = entries_of(line)
     if not entries:
         return line
@@ -153,7 +153,7 @@ def shown_line(line: str) -> str:
         if holds
     ]
     end = f" ({', '.join(marks)})" if marks else ""
-    return f"- {words_of(entry)}{end}"
+    return f"{words_of(entry)}{end}"
 
 
 def words_of(entry: Entry) -> str:

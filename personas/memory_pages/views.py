@@ -114,7 +114,7 @@ def _removed(persona: Persona, value: str) -> dict[str, Any] | None:
         return None
     if not lines:
         return None
-    said = [shown.shown_line(line).removeprefix("- ") for line in lines]
+    said = [shown.shown_line(line) for line in lines]
     return {"file": name, "number": int(number[:9]), "value": value, "lines": said}
 
 
@@ -141,6 +141,7 @@ def memory_page(
         "last_run": reviews.last_run_of(persona),
         "waiting": reviews.waiting_of(persona),
         "tiers": tiers,
+        "all_private": all(tier.file.private for tier in tiers),
         "found": sum(len(tier.entries) for tier in tiers),
         "q": search,
         "removed": _removed(persona, request.GET.get("removed", "")),

@@ -19,10 +19,10 @@ function look() {
   const open = [...document.querySelectorAll(".page details[open][id]")]
     .filter((part) => !sent || !(part.contains(sent) || sent.contains(part)))
     .map((part) => part.id);
-  return { typed, open, focus: document.activeElement?.id };
+  return { typed, open, focus: document.activeElement?.id, at: scrollY };
 }
 
-function restore({ typed, open, focus }) {
+function restore({ typed, open, focus, at }) {
   for (const id of open) {
     const part = document.getElementById(id);
     if (part) part.open = true;
@@ -35,6 +35,7 @@ function restore({ typed, open, focus }) {
     ?? (focus && document.getElementById(focus))
     ?? document.getElementById("memory-lines");
   if (place && place !== document.activeElement) place.focus({ preventScroll: true });
+  scrollTo({ top: at, behavior: "instant" });
 }
 
 document.addEventListener("submit", (event) => {
@@ -52,6 +53,6 @@ document.addEventListener("htmx:after:swap", () => {
   if (sent) document.getElementById("status").textContent = said?.textContent.trim() ?? "";
   kept = null;
   sent = null;
-  // What needs an answer is above what was just changed, perhaps out of sight.
-  document.querySelector("[data-refusal], [data-removed]")?.scrollIntoView({ block: "nearest" });
+  // A refusal is above what was to be changed, perhaps out of sight.
+  document.querySelector("[data-refusal]")?.scrollIntoView({ block: "nearest" });
 });

@@ -81,10 +81,10 @@ def test_what_waits_stands_above_the_lines_as_a_diff(
     assert "It passes by itself on" in page
     removed = re.findall(r"<del>.*?</span>(.*?)</del>", page)
     added = re.findall(r"<ins>.*?</span>(.*?)</ins>", page)
-    assert removed == ["- 2026-11-01 Plays the cello."]
+    assert removed == ["2026-11-01 Plays the cello."]
     assert added == [
-        "- 2026-11-20 Has a cello lesson on Mondays.",
-        "- 2026-11-20 Drinks &lt;i&gt;green&lt;/i&gt; tea. (private)",
+        "2026-11-20 Has a cello lesson on Mondays.",
+        "2026-11-20 Drinks &lt;i&gt;green&lt;/i&gt; tea. (private)",
     ]
     MemoryRun.objects.update(passes_at=None)
     assert "It waits until you decide." in client.get(PAGE).content.decode()
