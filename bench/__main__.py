@@ -23,6 +23,7 @@ from bench import (
     programs,
     queue,
     route,
+    search,
     webhooks,
 )
 from bench.clients import People
@@ -255,6 +256,27 @@ def distillation_of_messages(stage: Stage) -> None:
         stage.add(label, found[str(size)], "tokens", digits=0)
 
 
+def searching(stage: Stage) -> None:
+    """Measure searches among 50,000 messages, and how fast they become findable."""
+    _searching(stage, "SQLite", "")
+    if find_program("initdb") is None:
+        print("not run: search on PostgreSQL (it is not installed)")
+        return
+    with PostgresServer() as server:
+        _searching(stage, "PostgreSQL", server.url)
+
+
+def _searching(stage: Stage, name: str, url: str) -> None:
+    """Measure one kind of database."""
+    times = search.measure(url)
+    label = f"search among {search.MESSAGES:,} messages, {name}"
+    for kind, taken in times.searches_ms.items():
+        middle = statistics.median(taken)
+        stage.add(f"{label}, {kind}, p50", middle, "ms", 100, 50)
+    speed = times.indexed_per_s
+    stage.add(f"taken into the search, {name}", speed, "messages/s", digits=0)
+
+
 MEASURES = {
     "memory": memory,
     "first_token": first_token,
@@ -266,6 +288,7 @@ MEASURES = {
     "cli": first_word_of_claude,
     "webhooks": events_of_bots,
     "queue": tasks_of_the_queue,
+    "search": searching,
     "distillation": distillation_of_messages,
 }
 """The parts by name, in the order in which they are measured."""

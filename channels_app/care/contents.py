@@ -16,7 +16,9 @@ from ledger.triggers import TABLE as LEDGER_TABLE
 
 _TABLES = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' "
-    "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name",
+    # The index of search repeats what stands in the table of its entries.
+    "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' "
+    "AND name NOT LIKE 'personas\\_search\\_%' ESCAPE '\\' ORDER BY name",
     "postgresql": "SELECT tablename FROM pg_tables "
     "WHERE schemaname = current_schema() ORDER BY tablename",
 }
