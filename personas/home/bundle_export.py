@@ -184,27 +184,30 @@ def _messages(conversation: Conversation, tree: _Tree) -> Iterator[shapes.Messag
     rows = messages_visible_to(conversation.owner).filter(
         conversation=conversation, deleted_at=None
     )
-    source = rows.order_by("created_at", "id").iterator(chunk_size=BATCH)
+    # Plain values: a model's instance for each costs half as much time again.
+    plain = rows.order_by("created_at", "id").values(*_STORED, "alive_at")
+    source = plain.iterator(chunk_size=BATCH)
     while batch := list(islice(source, BATCH)):
-        notes = _notes(batch)
+        notes = _notes([row["id"] for row in batch])
         for row in batch:
-            state, over = row.state, row.finished_at
-            if state == Message.State.GENERATING:
+            alive_at = row.pop("alive_at")
+            if row["state"] == Message.State.GENERATING:
                 # Where it goes to nobody will finish it.
-                state, over = Message.State.INTERRUPTED, row.alive_at
-            yield filled(
-                shapes.MessageShape,
-                row,
-                parent=tree.above(row.pk),
-                state=str(state),
-                finished_at=over,
-                notes=notes.get(row.pk, []),
+                row["state"] = Message.State.INTERRUPTED.value
+                row["finished_at"] = alive_at
+            yield shapes.MessageShape.model_construct(
+                **row, parent=tree.above(row["id"]), notes=notes.get(row["id"], [])
             )
 
 
-def _notes(batch: list[Message]) -> dict[uuid.UUID, list[shapes.NoteShape]]:
+_STORED: Final = [
+    name for name in shapes.MessageShape.model_fields if name not in ("parent", "notes")
+]
+"""Fields of a message that go out as they are."""
+
+
+def _notes(ids: list[uuid.UUID]) -> dict[uuid.UUID, list[shapes.NoteShape]]:
     found: dict[uuid.UUID, list[shapes.NoteShape]] = {}
-    ids = [row.pk for row in batch]
     for note in MemoryNote.objects.filter(message__in=ids).order_by("id"):
         shape = shapes.NoteShape.model_construct(
             run=note.run_id, line=note.line, undone_at=note.undone_at

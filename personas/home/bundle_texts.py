@@ -9,6 +9,7 @@ from datetime import datetime, tzinfo
 from personas.models import Conversation, Message
 
 BATCH = 500
+_READ = ("role", "text", "author_name", "from_guest", "state", "created_at")
 _ENDS = {
     Message.State.INCOMPLETE: "This answer is incomplete.",
     Message.State.INTERRUPTED: "This answer was interrupted.",
@@ -31,9 +32,10 @@ def as_markdown(
     begun = _time(conversation.created_at, zone)
     yield f"# {conversation.title or 'Conversation'}\n\n"
     yield f"With {persona}, begun {begun}. Times are those of {zone}.\n"
+    kept = conversation.messages.filter(deleted_at=None).only(*_READ)
     for start in range(0, len(shown), BATCH):
         ids = shown[start : start + BATCH]
-        found = conversation.messages.filter(deleted_at=None).in_bulk(ids)
+        found = kept.in_bulk(ids)
         for id in ids:
             if id in found:  # else deleted this very moment
                 yield _message(found[id], persona, zone)

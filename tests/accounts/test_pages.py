@@ -43,6 +43,7 @@ FOR_PEOPLE = [
     "/account/2fa/",
     "/account/2fa/totp/activate/",
     "/account/3rdparty/",
+    "/settings/leaving/",
     "/settings/profile/",
     "/setup/persona",
 ]
