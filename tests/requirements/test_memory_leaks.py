@@ -15,9 +15,11 @@ import pytest
 
 from accounts.models import User
 from channels_app.models import Channel, LinkedIdentity
+from personas.conversations import start_conversation
 from personas.files import save_file
-from personas.models import Persona, PersonaFile
+from personas.models import Message, Persona, PersonaFile
 from personas.personas import create_persona
+from personas.search.indexing import index_new
 from routing.backends import scripted as scripted_backend
 from routing.backends.base import Finished, Prompt, TextDelta
 from routing.backends.scripted import Step, calls
@@ -42,6 +44,8 @@ PRIVATE = {
     "USER.md": "heron",
     "a line marked private in a public file": "lynx",
 }
+ELSEWHERE = "narwhal"
+"""A word that she said in a chat of her own."""
 """Where a word stands that only the owner may hear."""
 PUBLIC = "badger"
 """A word in a line that whoever talks with the persona may hear."""
@@ -96,6 +100,14 @@ def knowing(
         f"- Once saw a {PUBLIC}.\n- Once saw a {private_line}. <!-- private -->",
     )
     PersonaFile.objects.filter(name="MEMORY_MID.md").update(private=False)
+    chat = start_conversation(persona.owner, persona)
+    Message.objects.create(
+        conversation=chat,
+        owner=persona.owner,
+        role="user",
+        text=f"{PLAIN}: of all animals I remember a {ELSEWHERE} best",
+    )
+    index_new()
     kept = PersonaFile.objects.filter(private=True).values_list("name", flat=True)
     assert {"MEMORY_SHORT.md", "MEMORY_LONG.md", "USER.md"} <= set(kept)
     return persona
@@ -148,7 +160,7 @@ async def nothing_private_is_told(ask: Ask, *, public: bool = True) -> None:
     """No question brings anything private to light."""
     for question in QUESTIONS:
         heard = await ask(question)
-        for place, word in PRIVATE.items():
+        for place, word in (*PRIVATE.items(), ("another chat", ELSEWHERE)):
             assert word not in heard.prompts, (question, place)
             assert word not in heard.reply, (question, place)
         if public and question != "/memory":
@@ -257,7 +269,7 @@ async def test_another_account_hears_nothing_at_all(
     )
     platform = await run_in_db_pool(_platform, knowing, Channel.Kind.GOOGLE_CHAT, True)
     await by_bot(platform)(PLAIN)
-    chat = await run_in_db_pool(lambda: knowing.conversations.get())
+    chat = await run_in_db_pool(lambda: knowing.conversations.latest("created_at"))
     key = await run_in_db_pool(session_for, bob)
     async with connected(key) as socket:
         await nothing_private_is_told(by_socket(socket), public=False)

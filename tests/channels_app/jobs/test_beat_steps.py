@@ -333,7 +333,7 @@ async def test_looking_for_old_rows_costs_little(
     django_assert_max_num_queries: Callable[..., Any],
 ) -> None:
     def look() -> None:
-        with django_assert_max_num_queries(14) as looked:
+        with django_assert_max_num_queries(15) as looked:
             assert retention.find() == 0
         assert not any("DELETE" in each["sql"] for each in looked.captured_queries)
 
