@@ -159,7 +159,7 @@ def all_pages(page: Page, site: Site) -> list[str]:
             "1",
         ),
         **dict.fromkeys(("object_id", "content_type_id"), "1"),
-        **dict.fromkeys(("room_id", "identity_id", "webhook_id"), "1"),
+        **dict.fromkeys(("room_id", "identity_id", "webhook_id", "note_id"), "1"),
         **dict.fromkeys(("reply_id", "token_id", "delivery_id"), answer),
         **{"task_id": TASK, "brief_id": BRIEF, "proposal_id": BRIEF},
         "run_id": RUN,
