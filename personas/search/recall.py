@@ -43,6 +43,8 @@ ANSWER: Final = 0.8
 """What an answer counts beside what the person said themselves."""
 QUESTION: Final = 0.5
 """What a question counts beside a statement."""
+NEAR: Final = 0.25
+"""Cosine from which on a message has to do with a question; of most pairs it is less."""
 FORGOTTEN_RUNS: Final = 200
 
 
@@ -80,7 +82,7 @@ def recall(
         conversation.owner_id, conversation.persona_id, text, FROM_EACH * 2
     )
     rows = may.in_bulk({*words, *(pk for pk, _ in near)})
-    order = fused(words, [pk for pk, _ in near if pk in rows])
+    order = fused(words, [pk for pk, score in near if pk in rows and score >= NEAR])
     asked = fold(text)
     forgotten = _Forgotten(conversation)
     found = [
