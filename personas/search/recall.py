@@ -44,7 +44,7 @@ ANSWER: Final = 0.8
 QUESTION: Final = 0.5
 """What a question counts beside a statement."""
 NEAR: Final = 0.25
-"""Cosine from which on a message has to do with a question; of most pairs it is less."""
+"""Cosine from which on a message has to do with a question; most pairs have less."""
 FORGOTTEN_RUNS: Final = 200
 
 
