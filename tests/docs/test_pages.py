@@ -21,6 +21,8 @@ OF_AN_INSTALLATION = {
     "local_llm.json",
     "channels.json",
     "manifest.json",
+    "person.json",
+    "schedules.json",
     "media/",
     "SOUL.md",
     "IDENTITY.md",
