@@ -116,16 +116,15 @@ def still_usable(
 ) -> set[uuid.UUID]:
     """Return which of these messages are still to be distilled at this moment.
 
-    With ``lock`` nobody can delete them, or pause their conversation, before the
-    transaction ends.
+    With ``lock`` nobody can delete them before the transaction ends. Conversations are
+    not locked: turns and deletions take the two in the other order.
     """
     rows = usable().filter(
         conversation__persona=persona, pk__in=list(ids), distilled_at=None
     )
     if lock:
-        rows = rows.select_for_update(of=("self", "conversation"))
-        rows = rows.select_related("conversation").order_by("pk")
-    return {message.pk for message in rows.only("pk", "conversation__id")}
+        rows = rows.select_for_update(of=("self",), no_key=True).order_by("pk")
+    return {message.pk for message in rows.only("pk")}
 
 
 def existing(persona: Persona, ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:

@@ -26,8 +26,7 @@ from personas.memory.files import FILE_BUDGET_TOKENS, SHORT, settings_of
 from personas.memory.lines import entries_of
 from personas.memory.sources import undistilled
 from personas.models import MemoryRun, MemorySettings, Persona
-from routing import dispatch
-from routing.backends import scripted
+from routing.backends import get_backend, scripted
 from routing.models import RoleSlot
 from routing.tokens import estimate_tokens
 from tests.personas.memory.said import (
@@ -164,9 +163,9 @@ def test_what_waited_long_enough_passes(persona: Persona) -> None:
     say(persona, "My cello lesson is on Mondays")
     one_beat(ANSWER)
     assert memory(persona) == ""
-    (run,) = persona.memory_runs.all()
-    run.passes_at -= timedelta(days=2)
-    run.save()
+    run = persona.memory_runs.get()
+    assert run.state == State.WAITING
+    persona.memory_runs.update(passes_at=run.created_at)
     assert one_beat(ANSWER).done == {"memory": 1}
     assert "cello" in memory(persona)
 
@@ -228,12 +227,12 @@ def real_model(settings: Any) -> Iterator[None]:
         try:
             settings.CORTEX_BUILTIN_URL = process.stdout.readline().split()[1]
             settings.CORTEX_MEMORY_BUILTIN = True
-            dispatch.get_backend("builtin").__dict__["_address"] = ""
+            get_backend("builtin").__dict__["_address"] = ""
             yield
         finally:
             process.terminate()
             process.wait(10)
-            dispatch.get_backend("builtin").__dict__["_address"] = ""
+            get_backend("builtin").__dict__["_address"] = ""
 
 
 @pytest.mark.slow

@@ -59,7 +59,8 @@ class Command(BaseCommand):
     def _status(self, options: dict[str, Any], personas: list[Persona]) -> None:
         due = set(triggers.due(timezone.now()))
         records = [_status(persona, due) for persona in personas]
-        self._print(records, [_status_line(each) for each in records])
+        lines = [_status_line(each) for each in records] or ["No personas."]
+        self._print(records, lines)
 
     def _runs(self, options: dict[str, Any], personas: list[Persona]) -> None:
         found = MemoryRun.objects.filter(persona__in=personas).select_related(
@@ -89,7 +90,7 @@ def _personas(options: dict[str, Any]) -> list[Persona]:
     if options["persona"]:
         found = found.filter(name=options["persona"])
     personas = list(found)
-    if not personas:
+    if not personas and (options["user"] or options["persona"]):
         raise CommandError("There is no such persona.")
     return personas
 

@@ -87,7 +87,8 @@ def test_several_numbers_and_drops() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "  \n", "[]", "NONE", "none.", "- NONE", "Nothing new is worth keeping."]
+    "text",
+    ["", "  \n", "[]", "NONE", "none.", "- NONE", "Nothing new is worth keeping."],
 )
 def test_nothing_worth_keeping(text: str) -> None:
     assert parse(text).says_nothing
