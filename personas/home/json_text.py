@@ -60,6 +60,24 @@ def line_at(text: str, place: int) -> int:
     return text.count("\n", 0, place) + 1
 
 
+class Lines:
+    """Numbers of lines at places that are asked for in their order.
+
+    Counts on from the last place, because counting from the beginning each time would
+    take minutes for a long list.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._place, self._line = 0, 1
+
+    def at(self, place: int) -> int:
+        """Return the number of the line at a place, from 1."""
+        self._line += self._text.count("\n", self._place, place)
+        self._place = place
+        return self._line
+
+
 def skipped(text: str, place: int) -> int:
     """Return the next place that is no blank."""
     found = _BLANK.match(text, place)

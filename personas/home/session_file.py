@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from personas.home.disk import Refused
 from personas.home.json_text import (
+    Lines,
     check_levels,
     fields_at,
     items_at,
@@ -108,14 +109,14 @@ def _read_json(text: str, session: Session) -> None:
     elif not isinstance(whole, list):
         raise Refused("holds neither a list of messages nor an object with one.")
     last: int | None = None
+    lines = Lines(text)
     for value, begin, end in items_at(text, place):
         if last is None:
             session.head, last = text[:begin], begin
         if begin == end:
             session.tail = text[last:]
         else:
-            line = line_at(text, begin)
-            _add(session, text[last:begin], text[begin:end], value, line)
+            _add(session, text[last:begin], text[begin:end], value, lines.at(begin))
         last = end
 
 
@@ -133,14 +134,14 @@ def _read_lines(text: str, session: Session) -> None:
     begin = skipped(text, 1 if text.startswith("\ufeff") else 0)
     session.head = text[:begin]
     last, understood = begin, False
+    lines = Lines(text)
     while begin < len(text):
         found = text.find("\n", begin)
         end = len(text) if found < 0 else found
         end = begin + len(text[begin:end].rstrip(" \t\r"))
-        line = line_at(text, begin) if end - begin else 0
         value = _line_value(text[begin:end])
         understood = understood or value is not None
-        _add(session, text[last:begin], text[begin:end], value, line)
+        _add(session, text[last:begin], text[begin:end], value, lines.at(begin))
         last, begin = end, skipped(text, end)
     session.tail = text[last:]
     if session.pieces and not understood:
