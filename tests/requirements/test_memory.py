@@ -21,7 +21,7 @@ from channels_app.jobs.beat_steps import memory as step
 from channels_app.jobs.heartbeat import STEPS, BeatReport, beat
 from cortex_site import builtin_model
 from ledger.models import LedgerEntry
-from personas.memory import triggers
+from personas.memory import distilling, triggers
 from personas.memory.files import FILE_BUDGET_TOKENS, SHORT, settings_of
 from personas.memory.lines import entries_of
 from personas.memory.sources import undistilled
@@ -36,6 +36,7 @@ from tests.personas.memory.said import (
     say,
     write,
 )
+from tests.routing.dispatching import in_thread
 from tests.support import missing
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -135,7 +136,7 @@ def test_one_process_distils_at_a_time(persona: Persona) -> None:
 async def _command_beside_another_one() -> None:
     async with step.alone():
         with pytest.raises(CommandError, match="Another process"):
-            await asyncio.to_thread(called, "distil")
+            await in_thread(called, "distil")
 
 
 def test_a_fault_with_one_persona_leaves_the_others_theirs(
@@ -144,7 +145,7 @@ def test_a_fault_with_one_persona_leaves_the_others_theirs(
     add_distiller()
     say(persona, "My cello lesson is on Mondays", ago=timedelta(hours=3))
     say(others, "My cello lesson is on Mondays")
-    distil = step.distil
+    distil = distilling.distil
 
     async def faulty(persona_id: int) -> Any:
         if persona_id == persona.pk:
