@@ -20,6 +20,7 @@ from channels_app.bots.channels import secret
 from channels_app.models import Channel, HomeFile
 from personas.conversations import get_conversation_for_user
 from personas.home import persona_rows
+from personas.home.session_rows import store_session
 from personas.models import (
     Conversation,
     FileRevision,
@@ -298,21 +299,27 @@ def test_each_refusal_is_named_and_the_rest_is_taken(
     assert inara_row.home_sessions.count() == len(SESSIONS)
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [b"{", b"\xff", b'{"a": "\\ud800"}', b"[" * 100, b"5", b'{"a": 1}', b"x" * 1100000],
-)
-@pytest.mark.parametrize("name", ["channels.json", "model_registry.json"])
-def test_bad_files_of_models_and_channels_are_left(
-    home: Path, name: str, raw: bytes
-) -> None:
-    write_files(home / "alice", {name: raw})
+def test_bad_files_of_models_and_channels_are_left(tmp_path: Path) -> None:
+    write_files(tmp_path / "alice" / "persona" / "inara", {"SOUL.md": b"Brief."})
+    refused = {
+        b"{": "not JSON",
+        b"\xff": "not UTF-8",
+        b'{"a": "\\ud800"}': "not text",
+        b"[" * 100: "64 levels",
+        b"5": "",
+        b'{"a": 1}': "",
+        b"x" * 1_100_000: "larger than 1 MB",
+    }
+    for raw, why in refused.items():
+        for name in ("channels.json", "model_registry.json"):
+            write_files(tmp_path / "alice", {name: raw})
 
-    code, value = run("import", home, "--user", "alice")
+            code, value = run("import", tmp_path)
 
-    assert code == 1
-    assert f"alice/{name}" in said(value, "left")
-    assert Persona.objects.filter(owner__username="alice").count() == 2
+            assert code == 1
+            assert why in said(value, "left")[f"alice/{name}"]
+            (tmp_path / "alice" / name).unlink()
+    assert Persona.objects.get(owner__username="alice").name == "inara"
 
 
 def test_a_key_file_outside_is_not_read(home: Path, tmp_path: Path) -> None:
@@ -374,7 +381,7 @@ def test_a_crash_in_the_middle_leaves_nothing_of_a_persona(
     error: type[Exception],
     raised: type[Exception] | None,
 ) -> None:
-    real = persona_rows.store_session
+    real = store_session
     calls = []
 
     def fail(*args: Any) -> Any:

@@ -42,7 +42,8 @@ def after_look(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Return a function that has something done just after a name was looked at."""
 
     def arrange(act: Callable[[], object]) -> None:
-        real, done = os.stat, []
+        real = os.stat
+        done: list[bool] = []
 
         def stat_and_act(*args: Any, **options: Any) -> os.stat_result:
             found = real(*args, **options)
@@ -51,7 +52,7 @@ def after_look(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 act()
             return found
 
-        monkeypatch.setattr(disk.os, "stat", stat_and_act)
+        monkeypatch.setattr(os, "stat", stat_and_act)
 
     return arrange
 

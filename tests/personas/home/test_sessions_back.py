@@ -114,8 +114,9 @@ def test_an_empty_session_can_be_gone_on_with(alice: User, persona: Persona) -> 
     for name, text in {"a.json": "[ ]", "b.jsonl": "\n"}.items():
         session = take(persona, name, text)
         assert session_text(session) == text
+        conversation = Conversation.objects.get(home_session=session)
         Message.objects.create(
-            conversation=session.conversation, owner=alice, role="user", text="Hello"
+            conversation=conversation, owner=alice, role="user", text="Hello"
         )
 
         assert rows_of(name, session_text(session).strip())[0]["content"] == "Hello"
