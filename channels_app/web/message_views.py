@@ -18,6 +18,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from accounts.models import User
 from accounts.requests import AuthenticatedHttpRequest
+from channels_app.bots.withdrawing import withdraw
 from channels_app.jobs.brief_results import forget_result, restore_result
 from channels_app.presence import conversation_changed_sync
 from channels_app.web.error_pages import error_response
@@ -54,7 +55,9 @@ def delete(
     """Delete one message; a line with Undo stays in its place."""
 
     def act() -> None:
-        forget_result(delete_message(request.user, message_id))
+        message = delete_message(request.user, message_id)
+        forget_result(message)
+        withdraw(message)
 
     return _change(request, id, message_id, act)
 

@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from channels_app.models import QueuedTask
+from channels_app.models import InboundEvent, OutboundReply, QueuedTask
 from channels_app.turn_requests import OWN_ID
 from personas.conversations import start_conversation
 from personas.files import save_file
@@ -25,6 +25,7 @@ from personas.models import (
     PersonaFile,
 )
 from tests.personas.trees import add, line
+from tests.support.bots import make_channel
 
 FETCH = {"X-Requested-With": "fetch"}
 LINE = "- 2026-11-20 Plays the cello. <!-- pin -->"
@@ -137,6 +138,29 @@ def test_the_result_of_a_brief_goes_and_comes_with_its_answer(
     post(client, answer, "undelete")
     task.refresh_from_db()
     assert task.result == "Swordfish, noted"
+
+
+@pytest.mark.parametrize("state", ["pending", "failed", "unknown", "sent"])
+def test_what_was_not_sent_yet_of_an_answer_is_not_sent(
+    client: Client, persona: Persona, said: list[Message], state: str
+) -> None:
+    channel = make_channel(persona)
+    event = InboundEvent.objects.create(
+        channel=channel, external_id="1", turn_id=said[1].pk
+    )
+    other = InboundEvent.objects.create(channel=channel, external_id="2")
+    waiting, kept = (
+        OutboundReply.objects.create(
+            channel=channel, event=each, room_id="r", text="Swordfish", state=state
+        )
+        for each in (event, other)
+    )
+    post(client, said[1], "delete")
+    waiting.refresh_from_db()
+    kept.refresh_from_db()
+    expected = ("sent", "Swordfish") if state == "sent" else ("failed", "")
+    assert (waiting.state, waiting.text) == expected
+    assert (kept.state, kept.text) == (state, "Swordfish")
 
 
 # --- the address of a message ---------------------------------------------------------
