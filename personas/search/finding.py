@@ -131,11 +131,18 @@ def _page(
         newest = rows.order_by("-created_at").values_list("pk", flat=True)
         chosen, is_cut = list(newest[offset : offset + limit + 1]), False
     hits: list[Hit] = []
+    terms = [term for group in groups for term in group]
+    said = _message_hits(rows, chosen[:limit], terms)
     if not offset and groups:
         hits += _memory_hits(user, query, scope, groups)
-        hits += _title_hits(user, scope, groups)
-    terms = [term for group in groups for term in group]
-    hits += _message_hits(rows, chosen[:limit], terms)
+        # A title is mostly the beginning of a message, which then stands for it.
+        shown = {hit.conversation.pk for hit in said if hit.conversation}
+        hits += [
+            hit
+            for hit in _title_hits(user, scope, groups)
+            if hit.conversation and hit.conversation.pk not in shown
+        ]
+    hits += said
     notice = _CUT if is_cut and hits else ""
     return Found(tuple(hits), len(chosen) > limit, notice)
 
