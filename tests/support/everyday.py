@@ -198,7 +198,7 @@ _WORDS: Final[dict[str, str]] = {
     "weather": "raining windy foggy sunny icy mild snowing",
     "subject": (
         "volcanoes politics chess whales history football trains taxes bees "
-        "painting the_moon grammar medicine weddings money school travel cats"
+        "painting the_moon grammar astronomy weddings money school travel cats"
     ),
 }
 
