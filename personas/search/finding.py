@@ -32,7 +32,7 @@ from personas.search.similar import similar_words
 from personas.search.snippets import Snippet, snippet
 from personas.search.words import Term, fold
 
-COMPARED: Final = 500
+COMPARED: Final = 300
 """Newest hits that are put in order."""
 SIFTED: Final = 2500
 """Newest hits that are sifted where a filter asks for what the index does not know."""

@@ -80,7 +80,9 @@ class Token:
 def tokens(text: str) -> Iterator[Token]:
     """Yield the words of a text with their places in it."""
     for match in _TOKEN.finditer(text):
-        yield Token(match.start(), match.end(), fold(match[0]))
+        word = match[0]
+        folded = word.lower()[:MAX_WORD] if word.isascii() else fold(word)
+        yield Token(match.start(), match.end(), folded)
 
 
 def places(words: list[str], term: Term) -> Iterator[int]:

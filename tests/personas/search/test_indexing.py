@@ -74,6 +74,7 @@ def test_a_changed_entry_is_found_anew(persona: Persona) -> None:
     assert search(persona.owner, "hazelnut").hits
 
 
+@pytest.mark.django_db(transaction=True)  # tables are changed
 def test_the_repair_finds_what_was_missed(persona: Persona) -> None:
     """An index that was gone is filled again from the entries."""
     text_index().remove(connection)
