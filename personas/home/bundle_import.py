@@ -20,6 +20,7 @@ from personas.home import bundle_shapes as shapes
 from personas.home.bundle_chats import Note, take_conversation
 from personas.home.bundle_ids import Ids
 from personas.home.bundle_reader import BadEntry, BundleReader
+from personas.memory.changes import Change, as_json
 from personas.models import (
     FileRevision,
     MemoryNote,
@@ -122,14 +123,15 @@ def _take_runs(
 
 def _run(shape: shapes.RunShape, persona: Persona, ids: Ids) -> MemoryRun:
     values = shape.model_dump(exclude={"id", "changes", "created_at"})
-    changes = [
-        {
-            "file": change.file,
-            "remove": [ids.relinked(line) for line in change.remove],
-            "add": [ids.relinked(line) for line in change.add],
-        }
+    changes = as_json(
+        Change(
+            change.file,
+            tuple(map(ids.relinked, change.remove)),
+            tuple(map(ids.relinked, change.add)),
+            change.revision,
+        )
         for change in shape.changes
-    ]
+    )
     return MemoryRun(id=ids.of(shape.id), persona=persona, changes=changes, **values)
 
 

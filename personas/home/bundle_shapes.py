@@ -51,6 +51,7 @@ Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
 Count = Annotated[int, Field(ge=0, le=_LARGEST)]
 Money = Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)]
 Small = Annotated[int, Field(ge=0, le=32767)]
+Revision = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Tier = Annotated[int, Field(ge=0, le=3)]
 
 
@@ -115,11 +116,16 @@ class RevisionShape(Shape):
 
 
 class ChangeShape(Shape):
-    """Whole lines that a run takes out of a file and adds to it."""
+    """Whole lines that a run takes out of a file and adds to it.
 
-    file: Text64
+    The same fields as ``personas.memory.changes.Change``, which is what a run stores.
+    """
+
+    file: Literal["MEMORY_SHORT.md", "MEMORY_MID.md", "MEMORY_LONG.md"]
     remove: list[Text]
     add: list[Text]
+    revision: Revision = 0
+    """Which version of the file it made; 0 = none."""
 
 
 class RunsHead(Shape):

@@ -17,9 +17,9 @@ from channels_app.models import Schedule
 from ledger import entries, previews
 from ledger.models import LedgerEntry
 from personas.files import save_file
+from personas.memory.wishes import remember
 from personas.models import (
     Conversation,
-    MemoryNote,
     MemoryRun,
     MemorySettings,
     Message,
@@ -85,7 +85,6 @@ def say(
 
 
 def _remember(persona: Persona, asked: Message) -> None:
-    line = f"- 2026-03-01 Plays the cello. <!-- from /m/{asked.pk} -->"
     save_file(
         persona,
         "MEMORY_SHORT.md",
@@ -93,24 +92,13 @@ def _remember(persona: Persona, asked: Message) -> None:
         author=None,
         reason="Distilled",
     )
-    save_file(
-        persona,
-        "MEMORY_SHORT.md",
-        f"- An older line.\n{line}\n",
-        author=persona.owner,
-        reason="By hand",
-    )
     save_file(persona, "Übungen 1.txt", "Tonleitern\n", author=persona.owner)
-    run = MemoryRun.objects.create(
-        persona=persona,
-        step="short",
-        state="applied",
-        changes=[{"file": "MEMORY_SHORT.md", "remove": [], "add": [line]}],
-        messages=1,
-        decided_at=LONG_AGO,
-    )
-    MemoryRun.objects.filter(pk=run.pk).update(created_at=LONG_AGO)
-    MemoryNote.objects.create(run=run, message=asked, line=line)
+    Conversation.objects.filter(pk=asked.conversation_id).update(memory_paused=False)
+    asked = Message.objects.get(pk=asked.pk)
+    wished = remember(persona, "Plays the cello.", author=persona.owner, source=asked)
+    assert wished.run is not None
+    MemoryRun.objects.filter(pk=wished.run.pk).update(created_at=LONG_AGO)
+    Conversation.objects.filter(pk=asked.conversation_id).update(memory_paused=True)
 
 
 def _spend(user: User, answer: Message) -> None:

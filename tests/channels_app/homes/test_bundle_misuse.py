@@ -220,7 +220,12 @@ PERSONA_EDITS: list[tuple[str, Callable[[str], str], str]] = [
     ("history.json", lambda t: t.replace("friend", "fiend"), "does not end with"),
     ("history.json", lambda t: t.replace("\n]}", ""), "not laid out"),
     ("history.json", lambda t: json.dumps(json.loads(t), indent=1), "not laid out"),
-    ("memory_runs.json", lambda t: t.replace('"short"', '"shirt"'), "step"),
+    ("memory_runs.json", lambda t: t.replace('"remember"', '"shirt"'), "step"),
+    (
+        "memory_runs.json",
+        lambda t: t.replace('"file":"MEMORY_SHORT.md"', '"file":"SOUL.md"'),
+        "changes",
+    ),
     (
         "memory_runs.json",
         lambda t: t.replace('"changes":[{', '"changes":["x",{'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -24,7 +25,10 @@ from channels_app.models import Schedule
 from ledger import journal, statistics, verify
 from ledger.models import LedgerEntry
 from personas.conversations import delete_conversation
+from personas.home.bundle_shapes import ChangeShape
 from personas.home.report import Outcome
+from personas.memory import runs
+from personas.memory.changes import Change
 from personas.models import (
     Conversation,
     FileRevision,
@@ -117,6 +121,27 @@ def revisions() -> list[tuple[Any, ...]]:
             *("reason", "text"),
         )
     )
+
+
+def test_a_line_that_was_remembered_can_be_undone_where_it_came_to(
+    persona: Persona, tmp_path: Path
+) -> None:
+    fill(persona)
+    path = bundle_of(persona.owner, tmp_path / "b.zip")
+    stored = MemoryRun.objects.get().changes
+    assert stored[0]["revision"] == 2
+    leave(persona.owner)
+    assert take_bundle(path, dry_run=False).complete
+    run = MemoryRun.objects.get()
+    assert run.changes == stored
+    runs.undo(run, User.objects.get())
+    file = run.persona.files.get(name="MEMORY_SHORT.md")
+    assert file.text == "- An older line.\n"
+
+
+def test_a_bundle_knows_all_that_a_run_stores() -> None:
+    stored = {field.name for field in dataclasses.fields(Change)}
+    assert set(ChangeShape.model_fields) == stored
 
 
 def test_a_trial_changes_nothing(persona: Persona, tmp_path: Path) -> None:
