@@ -18,22 +18,75 @@ MOST_CHARACTERS: Final = 40_000
 """What is read of an answer."""
 MOST_LINES: Final = 40
 
-_NUMBERS: Final = r"[mes]\s?\d{1,3}(?:(?:\s*[,;/&+]\s*|\s+and\s+|\s+)[mes]?\s?\d{1,3})*"
-_BEHIND: Final = re.compile(
-    rf"\A(?P<text>.*?)\s*[\[(](?P<numbers>{_NUMBERS})[\])][\s.,;\"'*]*\Z", re.IGNORECASE
-)
-_BEFORE: Final = re.compile(
-    rf"\A[\[(](?P<numbers>{_NUMBERS})[\])]\s*[:–-]?\s*(?P<text>.+)\Z", re.IGNORECASE
-)
-_NUMBER: Final = re.compile(r"([mes]?)\s?(\d{1,3})", re.IGNORECASE)
+MOST_OF_A_LINE: Final = 1_000
+"""What is read of a line; one that may be stored is much shorter."""
+MOST_OF_NUMBERS: Final = 200
+
+_BETWEEN: Final = re.compile(r"[\s,;/&+]+")
+_NUMBER: Final = re.compile(r"([mes]?)([0-9]{0,3})")
+_TAIL: Final = " \t\xa0.,;\"'*"
 _BULLET: Final = re.compile(r"\A(?:[\"']?[-*•–+]\s+|[\"']?\d{1,2}[.)]\s+)")
-_THINKING: Final = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
+_THINKS: Final = re.compile(r"<think(?:ing)?>")
+_THOUGHT: Final = re.compile(r"</think(?:ing)?>")
 _FENCE: Final = re.compile(r"^```.*$", re.MULTILINE)
 _DATE: Final = re.compile(r"\A\d{4}-\d{2}-\d{2}[:,]?\s+(?=\S)")
 _DROP: Final = frozenset({"drop", "dropped", "remove", "removed", "delete", "forget"})
-_NOTHING: Final = re.compile(
-    r"\b(?:none|nothing|no (?:new )?(?:lines|facts|changes?))\b", re.IGNORECASE
+_NOTHING: Final = frozenset({"none", "nothing", "no"})
+_WORDS_AROUND: Final = frozenset(
+    [
+        "a",
+        "about",
+        "all",
+        "and",
+        "answer",
+        "are",
+        "be",
+        "change",
+        "changed",
+        "changes",
+        "fact",
+        "facts",
+        "from",
+        "has",
+        "have",
+        "here",
+        "i",
+        "in",
+        "is",
+        "it",
+        "keep",
+        "keeping",
+        "kept",
+        "line",
+        "lines",
+        "memory",
+        "message",
+        "messages",
+        "needed",
+        "needs",
+        "new",
+        "no",
+        "note",
+        "noted",
+        "noting",
+        "of",
+        "remember",
+        "remembering",
+        "store",
+        "storing",
+        "that",
+        "the",
+        "there",
+        "these",
+        "this",
+        "to",
+        "was",
+        "were",
+        "worth",
+        "write",
+    ]
 )
+"""An answer of these beside one of the above says that there is nothing."""
 _KEYS: Final = ("text", "line", "fact", "entry", "memory", "sentence")
 
 
@@ -58,18 +111,31 @@ class Parsed:
 
 def parse(answer: str) -> Parsed:
     """Take an answer apart, whatever form the model chose."""
-    answer = _THINKING.sub("", answer[:MOST_CHARACTERS])
+    answer = _without_thinking(answer[:MOST_CHARACTERS])
     answer = _FENCE.sub("", answer).strip()
     found: list[Line] = []
     unsourced = 0
-    for text in _pieces(answer):
+    for piece in _pieces(answer):
+        text = piece[:MOST_OF_A_LINE]
         if line := _line(text):
             found.append(line)
         elif _BULLET.match(text) and not _says_nothing(text):
             unsourced += 1
     lines = tuple(dict.fromkeys(found))[:MOST_LINES]
-    nothing = not lines and not unsourced and (not answer or _says_nothing(answer))
+    nothing = not lines and not unsourced and _says_nothing(answer)
     return Parsed(lines, unsourced, nothing)
+
+
+def _without_thinking(answer: str) -> str:
+    """Return an answer without what is between two marks of thinking."""
+    spoken, at = [], 0
+    while begins := _THINKS.search(answer, at):
+        ends = _THOUGHT.search(answer, begins.end())
+        if ends is None:
+            break
+        spoken.append(answer[at : begins.start()])
+        at = ends.end()
+    return "".join([*spoken, answer[at:]])
 
 
 def _pieces(answer: str) -> Iterator[str]:
@@ -109,19 +175,54 @@ def _strings(value: Any, depth: int = 0) -> Iterator[str]:
 def _line(text: str) -> Line | None:
     """Return a line with its numbers; ``None`` = it names none."""
     text = _BULLET.sub("", text).strip()
-    found = _BEHIND.match(text) or _BEFORE.match(text)
-    if found is None:
+    said, numbers = _behind(text)
+    if not numbers:
+        said, numbers = _before(text)
+    if not numbers:
         return None
-    numbers, letter = [], "m"
-    for given, digits in _NUMBER.findall(found["numbers"]):
-        letter = given.lower() or letter
-        numbers.append((letter, int(digits)))
-    said = _cleaned(found["text"])
+    said = _cleaned(said)
     if fold(said) in _DROP:
         said = ""
     elif not said:
         return None
-    return Line(said, tuple(dict.fromkeys(numbers)))
+    return Line(said, numbers)
+
+
+def _behind(text: str) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """Return what is before the last brackets, and the numbers in them.
+
+    Square ones alone: what looks like numbers in the words of others is shown to the
+    model in round ones (``instructions.harmless``), and may come back as it was shown.
+    """
+    bare = text.rstrip(_TAIL)
+    start = bare.rfind("[")
+    if start < 0 or not bare.endswith("]") or len(bare) - start > MOST_OF_NUMBERS:
+        return text, ()
+    return bare[:start], _numbers(bare[start + 1 : -1])
+
+
+def _before(text: str) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """Return what is behind brackets at the beginning, and the numbers in them."""
+    end = text.find("]", 0, MOST_OF_NUMBERS)
+    if end < 0 or not text.startswith("["):
+        return text, ()
+    return text[end + 1 :].lstrip().lstrip(":–-"), _numbers(text[1:end])
+
+
+def _numbers(inside: str) -> tuple[tuple[str, int], ...]:
+    """Return the numbers in brackets; none where anything else stands there."""
+    found: list[tuple[str, int]] = []
+    letter = ""
+    for token in _BETWEEN.split(inside.lower()):
+        if token in ("", "and"):
+            continue
+        number = _NUMBER.fullmatch(token)
+        letter = (number[1] or letter) if number else ""
+        if number is None or not letter:
+            return ()
+        if number[2]:
+            found.append((letter, int(number[2])))
+    return tuple(dict.fromkeys(found))
 
 
 def _cleaned(text: str) -> str:
@@ -130,4 +231,8 @@ def _cleaned(text: str) -> str:
 
 
 def _says_nothing(text: str) -> bool:
-    return text in {"[]", "{}"} or (len(text) < 200 and bool(_NOTHING.search(text)))
+    """Say whether a whole text says that there is nothing, and nothing else."""
+    if text in {"[]", "{}"}:
+        return True
+    words = set(fold(text).split()) if len(text) < MOST_OF_NUMBERS else set()
+    return not words.isdisjoint(_NOTHING) and words <= _NOTHING | _WORDS_AROUND

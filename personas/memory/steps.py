@@ -15,7 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from personas.memory import drafts, tiers
-from personas.memory.answers import parse
+from personas.memory.answers import Parsed, parse
 from personas.memory.drafts import Made
 from personas.memory.files import LONG, MID, SHORT, memory_of, settings_of
 from personas.memory.instructions import Material
@@ -134,6 +134,7 @@ def _store_once(persona: Persona, new: NewRun) -> MemoryRun:
 
 def store_answer(job: Job, shown: Material, completion: Completion) -> MemoryRun | None:
     """Store what of an answer counts, after another look at what it was drawn from."""
+    parsed = parse(_whole_lines(completion))  # takes time, so before anything is locked
     with transaction.atomic():
         locked = Persona.objects.select_for_update(no_key=True)
         persona = locked.filter(pk=job.persona.pk).first()
@@ -144,7 +145,7 @@ def store_answer(job: Job, shown: Material, completion: Completion) -> MemoryRun
         if ids and not alive:
             return None
         read = [id for id in ids if id in alive]
-        made = _made(job, shown, completion, alive, memory_of(persona))
+        made = _made(job, shown, parsed, alive, memory_of(persona))
         if made.why and not made.changes:  # after some tries it is not tried again
             last = tiers.tries_in_vain(persona, job.step) + 1 >= tiers.TRIES
             if last and job.tier is None:
@@ -163,7 +164,7 @@ def store_answer(job: Job, shown: Material, completion: Completion) -> MemoryRun
 def _made(
     job: Job,
     shown: Material,
-    completion: Completion,
+    parsed: Parsed,
     alive: set[uuid.UUID],
     files: dict[str, PersonaFile],
 ) -> Made:
@@ -178,7 +179,7 @@ def _made(
     )
     text = files[upper].text
     up = [entry for entry in shown.lower if entry.raw in present.lower]
-    verdict = judge(parse(_whole_lines(completion)), shown, present)
+    verdict = judge(parsed, shown, present)
     made = drafts.make(verdict, upper, text, lower_file=lower, up=up)
     in_vain = isinstance(verdict, LeftAlone) and lower
     if in_vain and tiers.tries_in_vain(job.persona, job.step) + 1 >= tiers.TRIES:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from personas.memory.answers import Line, parse
+from personas.memory.answers import Line, Parsed, parse
 from personas.memory.instructions import Material, asked, harmless, new_fence
 from personas.memory.lines import entries_of
 from personas.memory.verdicts import (
@@ -60,7 +60,7 @@ GOING_UP = Material(
     [
         "- Has a cello lesson on Mondays. [m1]",
         "* Has a cello lesson on Mondays. [M1].",
-        "1. Has a cello lesson on Mondays. (m1)",
+        "1. Has a cello lesson on Mondays. [ m 1 ]",
         "Sure! Here is what I would note:\n\n```markdown\n"
         "- Has a cello lesson on Mondays. [m1]\n```\nAnything else?",
         "[m1] Has a cello lesson on Mondays.",
@@ -88,7 +88,7 @@ def test_several_numbers_and_drops() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "  \n", "[]", "NONE", "none.", "- NONE", "Nothing new is worth keeping."],
+    ["[]", "NONE", "none.", "- NONE", "Nothing new is worth keeping.", "**None**"],
 )
 def test_nothing_worth_keeping(text: str) -> None:
     assert parse(text).says_nothing
@@ -98,7 +98,11 @@ def test_nothing_worth_keeping(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "",
+        "  \n",
         "I am sorry, I cannot help with that.",
+        "I'm sorry, I can do nothing with this.",
+        "- There is nothing that Vera likes more than ships.",
         "The person seems to like music. " * 20,
         "[" * 5000,
         '{"a": ' * 3000,
@@ -107,6 +111,30 @@ def test_nothing_worth_keeping(text: str) -> None:
 )
 def test_answers_of_no_use(text: str) -> None:
     assert isinstance(judge(parse(text), MATERIAL), LeftAlone)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"- Likes tea [m1, {', '.join(map(str, range(2, 60)))} and more]",
+        f"- Likes tea [m1 {'1 ' * 90}x]",
+        f"- Likes{' ' * 30_000}tea",
+        f"- Likes tea [{' ' * 30_000}m1]x",
+        "<think>" * 5_700,
+        "<think></thinking><think>" * 1_500 + "[m1 " * 3_000,
+        "- [m1] " * 5_000 + "(m1",
+    ],
+)
+def test_every_answer_is_read_in_the_end(text: str) -> None:
+    """Patterns that go back took seconds for most of them, for ever for the first."""
+    assert all(len(line.text) < 1_000 for line in parse(text).lines)
+
+
+def test_words_of_others_choose_no_sources() -> None:
+    echoed = harmless("Likes Eve [e1, m2]")
+    assert echoed == "Likes Eve (e1, m2)"
+    assert parse(f"- {echoed}") == Parsed(unsourced=1)
+    assert parse(f"- {echoed} [m1]").lines == (Line(echoed, (("m", 1),)),)
 
 
 # --- what counts ----------------------------------------------------------------------

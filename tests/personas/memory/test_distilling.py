@@ -9,12 +9,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from ledger.models import LedgerEntry, LedgerPreview
 from personas.conversations import delete_conversation
 from personas.files import save_file, set_private
 from personas.memory import distilling, steps
+from personas.memory.answers import Parsed, parse
 from personas.memory.distilling import distil
 from personas.memory.files import LONG, MID, SHORT, memory_of, settings_of
 from personas.memory.lines import entries_of, entry_line
@@ -99,10 +101,15 @@ def test_nothing_worth_keeping_is_read_once(persona: Persona) -> None:
     say(persona, "Good morning")
     assert states(run(persona, "NONE")) == [State.EMPTY]
     assert run(persona, "NONE") == []
-    say(persona, "Good evening")
-    with playing(distiller=[answer("")[1:]]):
-        assert states(asyncio.run(distil(persona.pk))) == [State.EMPTY]
     assert not undistilled(persona).exists()
+
+
+def test_an_empty_answer_is_one_of_no_use(persona: Persona) -> None:
+    say(persona, "My cello lesson is on Mondays")
+    with playing(distiller=[answer("")[1:]]):
+        assert states(asyncio.run(distil(persona.pk))) == [State.LEFT]
+    assert states(run(persona, "I can do nothing with this.")) == [State.LEFT]
+    assert undistilled(persona).exists()
 
 
 def test_a_changed_line_keeps_its_source_and_its_secrecy(persona: Persona) -> None:
@@ -227,6 +234,21 @@ def test_an_attempt_counts_before_it_begins(
     row = MemorySettings.objects.get()
     assert row.failures == 1 and row.tried_at is not None
     assert undistilled(persona).exists()
+
+
+def test_an_answer_is_read_before_anything_is_locked(
+    persona: Persona, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = []
+
+    def read(text: str) -> Parsed:
+        locked.append(connection.in_atomic_block)
+        return parse(text)
+
+    monkeypatch.setattr(steps, "parse", read)
+    say(persona, "My cello lesson is on Mondays")
+    assert states(run(persona, "- Cello lesson on Mondays [m1]")) == [State.APPLIED]
+    assert locked == [False]
 
 
 # --- meanwhile ------------------------------------------------------------------------
