@@ -6,7 +6,6 @@ and hears nothing but that it was done.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Final
 from uuid import UUID
@@ -16,6 +15,10 @@ from django.http import Http404
 from django.urls import reverse
 
 from channels_app.slash_types import Choice, Place, Result
+from channels_app.spoken_memory import FORGET as FORGET
+from channels_app.spoken_memory import MEMORY as MEMORY
+from channels_app.spoken_memory import REMEMBER as REMEMBER
+from channels_app.spoken_memory import meaning
 from personas.conversations import branch
 from personas.errors import PersonaError
 from personas.memory import runs, wishes
@@ -24,9 +27,6 @@ from personas.memory.lines import fold
 from personas.memory.matching import statements_of
 from personas.models import MemoryRun, Message
 
-REMEMBER: Final = "remember"
-FORGET: Final = "forget"
-MEMORY: Final = "memory"
 UNDO: Final = "undo"
 LOOKED_AT: Final = 40
 """So many messages back the last own one is looked for."""
@@ -35,43 +35,17 @@ MOST_LINES: Final = 40
 NO_MESSAGE: Final = "There is no message of yours here yet that could be meant."
 NOTHING_LIKE_IT: Final = "Nothing in my memory says that, and nothing new will."
 NO_WISH: Final = "There is nothing of yours to take back."
-_PLEASE: Final = r"(?:please,? )?"
-_END: Final = r"(?:,? please)?[.!]*"
-_OF_ONESELF: Final = r"(?:I|my|we|our|mine)(?:['’](?:m|ve|d|ll|re))?\b"
-# One sentence alone: what follows it would be lost, and so would the answer to it.
-_SENTENCE: Final = rf"(?P<what>{_OF_ONESELF}(?:(?![.!?;] )[^\n?])+?)[.!]*"
-_KEEP: Final = r"(?:remember|keep in mind|(?:don['’]t|do not|never) forget)"
-_TOLD: Final = r"I(?:['’]ve)? (?:ever )?(?:asked|said|told|wrote|mentioned|brought)\b"
-_SPOKEN: Final = tuple(
-    (name, re.compile(pattern, re.IGNORECASE))
-    for name, pattern in (
-        (REMEMBER, rf"{_PLEASE}{_KEEP} (?:this|that){_END}"),
-        (REMEMBER, rf"{_PLEASE}{_KEEP}(?:,? please)?,? that (?!{_TOLD}){_SENTENCE}"),
-        (FORGET, rf"{_PLEASE}forget this(?: message)?{_END}"),
-        (FORGET, rf"{_PLEASE}forget what I(?:['’]ve)? just (?:said|wrote){_END}"),
-        (FORGET, rf"{_PLEASE}forget(?:,? please)?,? that (?!{_TOLD}){_SENTENCE}"),
-        (
-            MEMORY,
-            rf"{_PLEASE}(?:tell me )?what (?:do you (?:know|remember)|have you "
-            r"remembered|did you remember) about me(?:,? please)?[?.!]*",
-        ),
-    )
-)
 
 
 def spoken(text: str) -> str:
-    """Return the command that plain words may mean; empty for a message.
-
-    Questions to the persona ("do you remember when …?") and idioms ("forget it") are
-    messages, and so is whatever says more than the wish.
-    """
-    found = _meaning(text)
+    """Return the command that plain words may mean; empty for a message."""
+    found = meaning(text)
     return found[0] if found else ""
 
 
 def say(place: Place, text: str) -> Result | None:
     """Take plain words for what they mean; ``None`` = they are a message here."""
-    found = _meaning(text)
+    found = meaning(text)
     if found is None or place.guest:
         return None
     name, what = found
@@ -84,14 +58,6 @@ def say(place: Place, text: str) -> Result | None:
     result = {REMEMBER: remember, FORGET: forget, MEMORY: memory}[name](place, what)
     as_message = Choice(text, "Send it as a message", literal=True)
     return replace(result, choices=(*result.choices, as_message))
-
-
-def _meaning(text: str) -> tuple[str, str] | None:
-    text = text.strip()
-    for name, pattern in _SPOKEN:
-        if match := pattern.fullmatch(text):
-            return name, match.groupdict().get("what") or ""
-    return None
 
 
 def remember(place: Place, argument: str) -> Result:
@@ -235,8 +201,10 @@ def _with_undo(
 def _refusal(place: Place) -> str:
     """Say why nothing that is said here may be remembered; empty where it may."""
     chat = place.conversation
-    if chat is not None and chat.temporary:
+    if place.temporary or (chat is not None and chat.temporary):
         return wishes.TEMPORARY
+    if chat is not None and chat.memory_paused:
+        return wishes.PAUSED
     if chat is not None and chat.private and not place.persona.private:
         return wishes.PRIVATE_CHAT
     return ""

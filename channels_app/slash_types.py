@@ -40,6 +40,8 @@ class Place:
     """Somebody else than the owner speaks."""
     room: ChannelRoom | None = None
     """The room of a bot."""
+    temporary: bool = False
+    """A conversation that begins here leaves nothing behind."""
 
 
 class Choice(NamedTuple):

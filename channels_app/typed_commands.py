@@ -105,7 +105,9 @@ def _place(user_id: int, request: TurnRequest) -> Place:
     try:
         if request.conversation is None:
             persona = get_persona_for_user(user, request.persona)
-            return Place(user, persona, None, request.channel)
+            return Place(
+                user, persona, None, request.channel, temporary=request.temporary
+            )
         conversation = get_conversation_for_user(user, request.conversation)
     except Http404 as error:
         raise TurnError("not_found", str(error)) from None

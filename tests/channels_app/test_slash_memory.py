@@ -12,6 +12,7 @@ from channels_app.slash_commands import Place, Result, parse, run
 from personas.conversations import start_conversation
 from personas.deletion import delete_message
 from personas.files import save_file
+from personas.memory import wishes
 from personas.memory.files import memory_of
 from personas.memory.notes import notes_of
 from personas.models import Conversation, MemoryRun, Message, Persona
@@ -114,12 +115,21 @@ def test_what_was_known_is_said_and_leaves_nothing_to_undo(place: Place) -> None
     assert memory(place.persona).count(CELLO) == 1
 
 
-@pytest.mark.parametrize("flag", ["temporary", "private"])
-def test_what_must_stay_in_a_chat_is_not_remembered(place: Place, flag: str) -> None:
+@pytest.mark.parametrize(
+    ("flag", "why"),
+    [
+        ("temporary", wishes.TEMPORARY),
+        ("private", wishes.PRIVATE_CHAT),
+        ("memory_paused", wishes.PAUSED),
+    ],
+)
+def test_what_must_stay_in_a_chat_is_not_remembered(
+    place: Place, flag: str, why: str
+) -> None:
     assert place.conversation is not None
     setattr(place.conversation, flag, True)
     before = memory(place.persona)
-    assert "This chat is" in told(f"/remember {CELLO}", place) or flag == "temporary"
+    assert told(f"/remember {CELLO}", place) == why
     assert say(f"Remember that {CELLO}", place) is None
     assert memory(place.persona) == before
     assert not MemoryRun.objects.exists()

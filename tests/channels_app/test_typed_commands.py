@@ -14,7 +14,8 @@ from channels_app.errors import TurnError
 from channels_app.slash_commands import Command
 from channels_app.turn_requests import EditRequest, RetryRequest, TurnRequest
 from channels_app.typed_commands import answer_command, command_in
-from personas.models import Conversation, Message, Persona
+from personas.memory import wishes
+from personas.models import Conversation, MemoryRun, Message, Persona
 from personas.personas import create_persona
 from routing.backends.base import Finished, TextDelta
 from routing.backends.scripted import playing
@@ -53,6 +54,24 @@ async def test_a_command_is_answered_and_nothing_is_stored(
             assert frame["text"]
             assert frame["conversation"] is None
     assert await run_in_db_pool(rows) == (0, 0)
+
+
+async def test_a_temporary_chat_that_only_begins_is_not_remembered(
+    alice_session: str,
+) -> None:
+    """Its first words are refused already, though there is no conversation yet."""
+    async with connected(alice_session) as socket:
+        frame = await command(socket, "/remember I like tea", temporary=True)
+        assert frame["text"] == wishes.TEMPORARY
+        await socket.send(
+            "message.send",
+            text="Remember that I like tea.",
+            persona="inara",
+            temporary=True,
+            client_id="first",
+        )
+        await socket.until("turn.started", client_id="first")  # it is a message
+    assert not await run_in_db_pool(MemoryRun.objects.exists)
 
 
 async def test_new_and_persona_say_where_to_go(alice_session: str, alice: User) -> None:
