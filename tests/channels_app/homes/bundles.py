@@ -105,7 +105,8 @@ def _spend(user: User, answer: Message) -> None:
     caller = make_caller(user, turn_id=answer.pk, persona_name="inara")
     attempt = book(user, caller=caller, preview="I play the cello.")
     entries.adjust(attempt, note="the bill", cost_nano_usd=77)
-    book(user, outcome="failed", input_tokens=None, output_tokens=None)
+    nowhere = make_caller(user, turn_id=None)
+    book(user, caller=nowhere, outcome="failed", input_tokens=None, output_tokens=None)
     assert previews.for_user(user, [attempt])
     assert LedgerEntry.objects.filter(user_id=user.pk).count() == 5
 
