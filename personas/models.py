@@ -263,6 +263,9 @@ class Message(models.Model):
         null=True, help_text="It was read for the memory, or is never to be."
     )
     indexed_at = models.DateTimeField(null=True, help_text="Search finds it.")
+    forgotten_at = models.DateTimeField(
+        null=True, help_text="When its person asked to forget it: never recalled."
+    )
 
     class Meta:
         ordering = ["created_at", "id"]

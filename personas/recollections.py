@@ -14,8 +14,6 @@ from dataclasses import replace
 from datetime import tzinfo
 from typing import Final
 
-from django.db import Error
-
 from accounts.zones import zone_of
 from personas.models import Conversation, Message
 from personas.prompts import RECALL_TIER, Material, Recollection
@@ -57,7 +55,7 @@ def with_recollections(
         return material
     try:
         found = recall(conversation, material.current.text, limit=MOST)
-    except (Error, ValueError):
+    except Exception:  # whatever it is: the answer is worth more
         logger.exception("nothing could be recalled")
         return material
     zone = zone_of(conversation.owner)

@@ -1,9 +1,13 @@
-"""“Forget this”: lines leave the memory, and no message brings them back."""
+"""“Forget this”: lines leave the memory, and no message brings them back.
+
+The messages that are meant are marked with ``forgotten_at``, which is the moment of the
+run that undoing takes back: they are never distilled again, and never recalled.
+"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from django.http import Http404
@@ -15,11 +19,12 @@ from personas.memory.changes import Change, from_json
 from personas.memory.files import locked_memory
 from personas.memory.lines import Entry, entries_of
 from personas.memory.matching import Wish, statements_of, unrelated, wish_of
-from personas.memory.proposals import NewRun, store
+from personas.memory.proposals import NewRun, create_run, decide, store
 from personas.memory.runs import OPEN_STATES, drop_lines
 from personas.models import MemoryNote, MemoryRun, Message, Persona, PersonaFile
 
 SAY_WHAT = "Say in a few words what to forget."
+NOT_RECALLED = "No line said it; the messages that say it are not recalled any more."
 FORGOTTEN_SINCE = "You asked to forget what it would have stored."
 
 
@@ -35,7 +40,7 @@ class Forgotten:
     messages: int = 0
     """Messages that will never be distilled because of it."""
     run: MemoryRun | None = None
-    """To undo it; ``None`` when no file was changed."""
+    """To undo it; ``None`` when there was nothing to forget."""
     ambiguous: tuple[tuple[str, str], ...] = ()
     """(file, raw line) that could be meant; nothing was removed."""
 
@@ -50,9 +55,9 @@ def forget(
     """Remove the lines that say something, and see to it that they do not come back.
 
     Messages that say it, and those from which the lines were drawn, are never
-    distilled; what waits for review is taken back too. Where several lines match that
-    say different things nothing happens, and they are listed; “everything about …”
-    takes all of them.
+    distilled nor recalled; what waits for review is taken back too. Where several lines
+    match that say different things nothing happens, and they are listed; “everything
+    about …” takes all of them.
 
     Args:
         text: What to forget, without the words that ask for it.
@@ -68,7 +73,7 @@ def forget(
     if not wish and exactly is None:
         raise WishRefused(SAY_WHAT)
     # Read before the lock: there may be thousands, and everybody writes meanwhile.
-    messages = set(_messages_meant(persona, wish))
+    said = _Said.of(persona, wish)
     with locked_memory(persona) as files:
         open_runs = list(persona.memory_runs.filter(state__in=OPEN_STATES))
         found = _in_files(files)
@@ -87,12 +92,11 @@ def forget(
         sure = exactly is not None or wish.everything
         if not sure and unrelated([entry for _, entry in meant]):
             return Forgotten(ambiguous=listed)
-        messages.update(source for _, entry in meant for source in entry.sources)
-        return Forgotten(
-            listed,
-            _never_distil(persona, messages),
-            _remove(persona, files, open_runs, meant),
-        )
+        sources = {source for _, entry in meant for source in entry.sources}
+        undistilled = _never_distil(persona, said.not_to_distil | sources)
+        run = _remove(persona, files, open_runs, meant)
+        run = _never_recall(persona, said.meant | sources, run)
+        return Forgotten(listed, undistilled, run)
 
 
 def _in_files(files: dict[str, PersonaFile]) -> list[tuple[str, Entry]]:
@@ -127,20 +131,30 @@ def _remove(
     return store(persona, NewRun(MemoryRun.Step.FORGET, changes), read=[])
 
 
-def _messages_meant(persona: Persona, wish: Wish) -> Iterator[uuid.UUID]:
-    """Yield which messages to distil have the words, themselves or in their answer."""
-    if not wish:
-        return
-    of_persona = Message.objects.filter(conversation__persona=persona).order_by()
-    asked = of_persona.filter(role=Message.Role.USER, distilled_at=None)
-    answers = of_persona.filter(role=Message.Role.ASSISTANT, parent__distilled_at=None)
-    for rows in (
-        asked.values_list("pk", "text"),
-        answers.values_list("parent", "text"),
-    ):
-        for key, text in rows.iterator(chunk_size=500):
-            if key is not None and wish.means(text):
-                yield key
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """Messages of a persona that have the words of a wish."""
+
+    meant: set[uuid.UUID]
+    """They say it themselves."""
+    not_to_distil: set[uuid.UUID]
+    """Of the person; also those whose answers say it."""
+
+    @classmethod
+    def of(cls, persona: Persona, wish: Wish) -> _Said:
+        """Look through all messages, however old: what was read may be recalled."""
+        said = cls(set(), set())
+        if not wish:
+            return said
+        rows = Message.objects.filter(conversation__persona=persona).order_by()
+        for key, parent, role, text in rows.values_list(
+            "pk", "parent", "role", "text"
+        ).iterator(chunk_size=500):
+            if wish.means(text):
+                said.meant.add(key)
+                source = key if role == Message.Role.USER else parent
+                said.not_to_distil.update({source} if source else ())
+        return said
 
 
 def _never_distil(persona: Persona, messages: Collection[uuid.UUID]) -> int:
@@ -155,6 +169,37 @@ def _never_distil(persona: Persona, messages: Collection[uuid.UUID]) -> int:
         ).update(distilled_at=timezone.now())
         for at in range(0, len(wanted), 500)
     )
+
+
+def _never_recall(
+    persona: Persona, messages: Collection[uuid.UUID], run: MemoryRun | None
+) -> MemoryRun | None:
+    """Mark messages with the moment of a run; return it, made now where none was."""
+    of_persona = Message.objects.filter(
+        conversation__persona=persona, forgotten_at=None, deleted_at=None
+    )
+    wanted = sorted(messages)
+    found = [
+        key
+        for at in range(0, len(wanted), 500)
+        for key in of_persona.filter(pk__in=wanted[at : at + 500]).values_list(
+            "pk", flat=True
+        )
+    ]
+    if not found:
+        return run
+    if run is None:
+        new = NewRun(
+            MemoryRun.Step.FORGET, explanation=NOT_RECALLED, messages=len(found)
+        )
+        run = decide(
+            create_run(persona, new, MemoryRun.State.APPLIED, []),
+            MemoryRun.State.APPLIED,
+        )
+    for at in range(0, len(found), 500):
+        rows = Message.objects.filter(pk__in=found[at : at + 500])
+        rows.update(forgotten_at=run.created_at)
+    return run
 
 
 def check_owner(persona: Persona, author: User) -> None:

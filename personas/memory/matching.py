@@ -55,6 +55,10 @@ class Wish:
         """Return whether a text has all of the words."""
         if not self:
             return False
+        if text.isascii():  # folding would change nothing but capitals and signs
+            plain = text.lower()
+            if any(min(forms, key=len) not in plain for forms in self.parted):
+                return False
         folded = fold(text)
         words = set(folded.split())
         return all(part in folded for part in self.contained) and not any(

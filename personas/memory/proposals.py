@@ -220,6 +220,13 @@ def decide(
     return run
 
 
+def recall_again(run: MemoryRun) -> None:
+    """Take back that the messages which a wish to forget meant are not recalled."""
+    Message.objects.filter(
+        conversation__persona=run.persona_id, forgotten_at=run.created_at
+    ).update(forgotten_at=None)
+
+
 def no_room(problem: FileRefused) -> str:
     """Return the sentence of a run for which a file has no room."""
     return f"There was no room: {problem} Shorten the file, then accept this."

@@ -7,7 +7,7 @@ lines (``personas.memory.changes``), so that what a person wrote meanwhile stays
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -34,7 +34,7 @@ from personas.memory.lookups import get_run_for_user as get_run_for_user
 from personas.memory.lookups import notes_visible_to as notes_visible_to
 from personas.memory.lookups import runs_visible_to as runs_visible_to
 from personas.memory.proposals import NewRun as NewRun
-from personas.memory.proposals import decide, no_room, reason_of, stale
+from personas.memory.proposals import decide, no_room, reason_of, recall_again, stale
 from personas.memory.proposals import store as store
 from personas.models import MemoryNote, MemoryRun, PersonaFile
 
@@ -50,13 +50,18 @@ def changes_of(run: MemoryRun) -> list[Change]:
     return from_json(run.changes)
 
 
-def preview(run: MemoryRun) -> list[tuple[str, str, str]]:
+def preview(
+    run: MemoryRun, files: Mapping[str, PersonaFile] | None = None
+) -> list[tuple[str, str, str]]:
     """Return (file, before, after) for each file that a run is about.
 
     For one that is in the memory: the file as it would be without it, and as it is. For
     any other: the file as it is, and as the run would make it.
+
+    Args:
+        files: The memory as it is, where it was read already.
     """
-    files = memory_of(run.persona)
+    files = memory_of(run.persona) if files is None else files
     shown = []
     for change in _proposed(run):
         now = files[change.file].text
@@ -158,6 +163,8 @@ def undo(run: MemoryRun, author: User | None) -> MemoryRun:
             text = taken_back(run.persona, files[change.file].text, taken)
             save_file(run.persona, change.file, text, author=author, reason=reason)
         run.notes.filter(undone_at=None).update(undone_at=timezone.now())
+        if run.step == Step.FORGET:
+            recall_again(run)
         return decide(run, State.UNDONE)
 
 

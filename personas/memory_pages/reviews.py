@@ -11,14 +11,21 @@ from django.utils import timezone
 
 from ledger.money import write_amount
 from personas.diffs import DiffLine, diff
-from personas.memory import runs
+from personas.errors import FileRefused
+from personas.memory import likeness, runs
 from personas.memory.changes import Change
+from personas.memory.files import MAX_ENTRY_CHARS, TOO_LONG, memory_of
 from personas.memory.lines import Entry, entries_of, entry_line, fold
 from personas.memory_pages.shown import TITLES, shown_line, shown_text, words_of
-from personas.models import MemoryRun, Persona
+from personas.models import MemoryRun, Persona, PersonaFile
 
 LIKE_ENOUGH = 0.5
 """From so much likeness on, an edited line is the proposed one in other words."""
+MOST_WAITING = 10
+"""So many waiting runs the page shows at once; deciding brings up the next."""
+MOST_LINES = 100
+"""So many edited lines are accepted at once."""
+TOO_MANY = f"These are more than {MOST_LINES} lines; accept fewer of them."
 DISTILLED = (MemoryRun.Step.SHORT, MemoryRun.Step.MID, MemoryRun.Step.LONG)
 
 
@@ -52,7 +59,9 @@ class ShownRun:
     @property
     def can_be_undone(self) -> bool:
         """Whether there is something to take back."""
-        return self.run.state == MemoryRun.State.APPLIED and bool(self.run.changes)
+        return self.run.state == MemoryRun.State.APPLIED and (
+            bool(self.run.changes) or self.run.step == MemoryRun.Step.FORGET
+        )
 
 
 def runs_of(persona: Persona) -> QuerySet[MemoryRun]:
@@ -60,10 +69,18 @@ def runs_of(persona: Persona) -> QuerySet[MemoryRun]:
     return runs.runs_visible_to(persona.owner).filter(persona=persona)
 
 
-def waiting_of(persona: Persona) -> list[ShownRun]:
-    """Return what waits for the person, oldest first: that is how it was meant."""
+def waiting_of(persona: Persona) -> tuple[list[ShownRun], int]:
+    """Return what waits for the person, and how many more runs wait than are shown.
+
+    Oldest first: that is how it was meant.
+    """
     waiting = runs_of(persona).filter(state=MemoryRun.State.WAITING)
-    return [shown_run(run) for run in waiting.order_by("created_at", "id")]
+    files = memory_of(persona)
+    shown = []
+    for run in waiting.order_by("created_at", "id")[:MOST_WAITING]:
+        run.persona = persona
+        shown.append(shown_run(run, files=files))
+    return shown, max(waiting.count() - len(shown), 0) if shown else 0
 
 
 def last_run_of(persona: Persona) -> ShownRun | None:
@@ -72,16 +89,22 @@ def last_run_of(persona: Persona) -> ShownRun | None:
     return ShownRun(run, [], cost_of(run)) if run else None
 
 
-def shown_run(run: MemoryRun, typed: Mapping[str, str] | None = None) -> ShownRun:
+def shown_run(
+    run: MemoryRun,
+    typed: Mapping[str, str] | None = None,
+    *,
+    files: Mapping[str, PersonaFile] | None = None,
+) -> ShownRun:
     """Return a run with its changes: what it would do now, or what it did.
 
     Args:
         typed: What somebody made of the added lines, by file.
+        files: The memory as it is, where it was read already.
     """
     if run.state in runs.OPEN_STATES:
         compared = {
             file: diff(shown_text(before), shown_text(after))
-            for file, before, after in runs.preview(run)
+            for file, before, after in runs.preview(run, files)
         }
     else:
         compared = {each.file: _as_made(each) for each in runs.changes_of(run)}
@@ -124,22 +147,62 @@ def edited(run: MemoryRun, typed: Mapping[str, str]) -> list[Change]:
     """Return a run's changes with the added lines as somebody edited them.
 
     A line that was only put in other words keeps its date, its marks and the messages
-    it came from; one that is new has none and is said today.
+    it came from; one that is new has none and is said today. Where a proposed line was
+    taken out, only what the others still tell goes from the files: the rest was to go
+    because the line that was taken out would have told it.
 
     Args:
         typed: By the name of the file, its added lines as text, one a line; files that
             are missing stay as proposed.
+
+    Raises:
+        FileRefused: More lines, or longer ones, than can be accepted.
     """
+    changes, taken_out = [], list[Entry]()
+    for each in runs.changes_of(run):
+        lines, missing = _edited_lines(each.add, typed.get(each.file))
+        changes.append(replace(each, add=lines))
+        taken_out += missing
+    if not taken_out:
+        return changes
+    kept = [entry for each in changes for entry in _entries(each.add)]
     return [
-        replace(each, add=_edited_lines(each.add, typed.get(each.file)))
-        for each in runs.changes_of(run)
+        replace(
+            each,
+            remove=tuple(
+                entry.raw
+                for entry in _entries(each.remove)
+                if _told(entry, kept) >= max(_told(entry, taken_out), 1)
+            ),
+        )
+        for each in changes
     ]
 
 
-def _edited_lines(proposed: Sequence[str], typed: str | None) -> tuple[str, ...]:
+def _told(entry: Entry, lines: Sequence[Entry]) -> int:
+    """Return how much of an entry the best of some lines tells: words and messages."""
+    words, sources = likeness.words_of(entry.text), set(entry.sources)
+    return max(
+        (
+            len(words & likeness.words_of(each.text))
+            + len(sources.intersection(each.sources))
+            for each in lines
+        ),
+        default=0,
+    )
+
+
+def _edited_lines(
+    proposed: Sequence[str], typed: str | None
+) -> tuple[tuple[str, ...], list[Entry]]:
+    """Return the lines to add, and those that were proposed and taken out."""
     if typed is None:
-        return tuple(proposed)
+        return tuple(proposed), []
     wanted = [entry for line in typed.splitlines() for entry in _typed_line(line)]
+    if len(wanted) > MOST_LINES:
+        raise FileRefused(TOO_MANY)
+    if any(len(entry.text) > MAX_ENTRY_CHARS for entry in wanted):
+        raise FileRefused(TOO_LONG)
     unchanged = {words_of(entry) for entry in wanted}
     left = _entries(proposed)
     lines = []
@@ -148,7 +211,7 @@ def _edited_lines(proposed: Sequence[str], typed: str | None) -> tuple[str, ...]
         if origin:
             left.remove(origin)
         lines.append(_line(entry, origin))
-    return tuple(lines)
+    return tuple(lines), left
 
 
 def _typed_line(line: str) -> list[Entry]:
@@ -170,7 +233,11 @@ def _origin_of(wanted: Entry, left: list[Entry], unchanged: set[str]) -> Entry |
 
 
 def _likeness(one: Entry, other: Entry) -> float:
-    return SequenceMatcher(None, fold(one.text), fold(other.text)).ratio()
+    compared = SequenceMatcher(None, fold(one.text), fold(other.text))
+    # Upper bounds first: most pairs have nothing to do with each other.
+    if min(compared.real_quick_ratio(), compared.quick_ratio()) < LIKE_ENOUGH:
+        return 0.0
+    return compared.ratio()
 
 
 def _line(wanted: Entry, origin: Entry | None) -> str:

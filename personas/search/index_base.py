@@ -33,6 +33,9 @@ class Wanted:
     since: datetime | None = None
     until: datetime | None = None
     """Said before this moment."""
+    by_time: bool = True
+    """The newest by when they were said; else by when search took them, which is
+    another order after an import, and quicker where many match."""
 
 
 class TextIndex(Protocol):

@@ -81,11 +81,12 @@ class PostgreSQLIndex:
     ) -> list[int]:
         """Return the ids of the newest entries that match, newest first."""
         times, moments = times_of(wanted)
-        # In two steps: with the order in one the planner may walk all entries by id.
+        # In two steps: with the order in one the planner may walk all entries.
+        order = "said_at" if wanted.by_time else "id"
         statement = (
-            f"WITH found AS MATERIALIZED (SELECT e.id FROM {TABLE} e "  # noqa: S608
+            f"WITH found AS MATERIALIZED (SELECT e.id, e.said_at FROM {TABLE} e "  # noqa: S608
             f"WHERE e.{COLUMN} @@ %s::tsquery{times}) "
-            "SELECT id FROM found ORDER BY id DESC LIMIT %s"
+            f"SELECT id FROM found ORDER BY {order} DESC LIMIT %s"
         )
         with connection.cursor() as cursor:
             cursor.execute(statement, [_expression(wanted), *moments, limit])

@@ -21,6 +21,8 @@ from personas.search.words import Term
 WORDS: Final = "personas_search_words"
 TRIGRAMS: Final = "personas_search_trigrams"
 VOCABULARY: Final = "personas_search_vocabulary"
+BY_TIME: Final = "search_entry_recent"
+"""The index of entries of one person by when they were said."""
 LOOKED_THROUGH: Final = 300
 """Newest entries whose words are compared with a part of a word."""
 
@@ -112,14 +114,26 @@ class SQLiteIndex:
         """Return the ids of the newest entries that match, newest first."""
         times, moments = times_of(wanted)
         join = f"JOIN {TABLE} e ON e.id = w.rowid" if times else ""
-        statement = (
+        matching = (
             f"SELECT w.rowid FROM {WORDS} w {join} "  # noqa: S608
-            f"WHERE {WORDS} MATCH %s{times} ORDER BY w.rowid DESC LIMIT %s"
+            f"WHERE {WORDS} MATCH %s{times}"
         )
         adapt = connection.ops.adapt_datetimefield_value
-        values = [adapt(moment) for moment in moments]
+        values = [_expression(wanted), *map(adapt, moments)]
         with connection.cursor() as cursor:
-            cursor.execute(statement, [_expression(wanted), *values, limit])
+            cursor.execute(
+                f"{matching} ORDER BY w.rowid DESC LIMIT %s", [*values, limit]
+            )
+            found = [row[0] for row in cursor.fetchall()]
+            if len(found) < limit or limit == 1 or not wanted.by_time:
+                return found
+            # There are more: after an import the highest ids are not the newest.
+            cursor.execute(
+                f"SELECT e.id FROM {TABLE} e INDEXED BY {BY_TIME} "  # noqa: S608
+                f"WHERE e.owner_id = %s AND e.id IN ({matching}) "
+                "ORDER BY e.said_at DESC LIMIT %s",
+                [wanted.owner_id, *values, limit],
+            )
             return [row[0] for row in cursor.fetchall()]
 
     def alike(

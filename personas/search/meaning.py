@@ -65,13 +65,20 @@ def nearest(
         "limit": min(limit, LIMIT),
     }
     try:
-        return _found(_ask(path, json.dumps(question).encode() + b"\n"))
+        return _found(_ask(path, _line(question)))
     except (FileNotFoundError, ConnectionRefusedError):
         return []  # nobody listens, which costs no time to find out
     except (OSError, ValueError, KeyError, TypeError) as error:
         logger.info("recall by meaning did not answer: %s", type(error).__name__)
         _Patience.silent_until = time.monotonic() + SILENT_S
         return []
+
+
+def _line(question: dict[str, Any]) -> bytes:
+    """Return a question as it is sent; emoji as they are, for escapes are thrice as
+    long and the other side reads no more than 16 KB."""
+    whole = json.dumps(question, ensure_ascii=False)
+    return whole.encode("utf-8", "replace") + b"\n"
 
 
 def _ask(path: Path, line: bytes) -> bytes:
@@ -96,4 +103,4 @@ def _ask(path: Path, line: bytes) -> bytes:
 
 def _found(answer: bytes) -> list[tuple[uuid.UUID, float]]:
     told: dict[str, Any] = json.loads(answer)
-    return [(uuid.UUID(id), float(score)) for id, score in told["found"]]
+    return [(uuid.UUID(str(id)), float(score)) for id, score in told["found"]]

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from itertools import islice
+from typing import Final, NamedTuple
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models.functions import Substr
 
 from personas.conversations import messages_visible_to
-from personas.memory.changes import from_json
-from personas.memory.lines import entries_of
-from personas.memory.matching import Wish, wish_of
-from personas.models import Conversation, MemoryRun, Message, SearchEntry
+from personas.memory.sources import NEVER_CHANNELS
+from personas.models import Conversation, Message, SearchEntry
 from personas.search import meaning
 from personas.search.fusion import fused
 from personas.search.index import text_index
@@ -45,7 +45,17 @@ QUESTION: Final = 0.5
 """What a question counts beside a statement."""
 NEAR: Final = 0.25
 """Cosine from which on a message has to do with a question; most pairs have less."""
-FORGOTTEN_RUNS: Final = 200
+ASKED_AT_ONCE: Final = 800
+"""Messages of which it is asked at once whether they may be used."""
+
+
+class _Row(NamedTuple):
+    """What is read of a message."""
+
+    pk: uuid.UUID
+    role: str
+    created_at: datetime
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,7 @@ class Recalled:
     role: str
     said_at: datetime
     text: str
+    """Its first ``READ`` characters."""
     score: float
     """Only for comparing with the others of one answer."""
 
@@ -66,7 +77,8 @@ def recall(
     """Return the messages that help most, the best first.
 
     Messages of other conversations of the same owner and persona: none of guests, none
-    that are deleted, temporary, left out of the memory or forgotten on request; from
+    that are deleted, temporary, left out of the memory or forgotten on request, no
+    answers that broke off, nothing asked for by the clock, no older versions; from
     shared rooms only what the owner said, from private conversations only into private
     ones. In rooms where others read, and in temporary chats, nothing is recalled.
 
@@ -81,25 +93,49 @@ def recall(
     near = meaning.nearest(
         conversation.owner_id, conversation.persona_id, text, FROM_EACH * 2
     )
-    rows = may.in_bulk({*words, *(pk for pk, _ in near)})
-    order = fused(words, [pk for pk, score in near if pk in rows and score >= NEAR])
-    asked = fold(text)
-    forgotten = _Forgotten(conversation)
-    found = [
+    # Asked once more: what was deleted since its words were compared is not there.
+    rows = _read(may, {*words, *(pk for pk, _ in near)})
+    order = fused(
+        [pk for pk in words if pk in rows],
+        [pk for pk, score in near if pk in rows and score >= NEAR],
+    )
+    asked = fold(text[:READ])
+    found = (
         Recalled(pk, rows[pk].role, rows[pk].created_at, rows[pk].text, score)
         for pk, score in order
-        if fold(rows[pk].text) != asked and not forgotten.has(rows[pk])
-    ]
-    return tuple(found[:limit])
+        if fold(rows[pk].text) != asked
+    )
+    return tuple(islice(found, limit))
+
+
+def _read(may: QuerySet[Message], ids: Collection[uuid.UUID]) -> dict[uuid.UUID, _Row]:
+    """Return the beginnings of messages; of several versions of one the newest."""
+    newer = Message.objects.filter(
+        parent=OuterRef("parent"),
+        role=OuterRef("role"),
+        created_at__gt=OuterRef("created_at"),
+        deleted_at=None,
+    )
+    rows = may.filter(~Exists(newer), pk__in=ids).values_list(
+        "pk", "role", "created_at", Substr("text", 1, READ)
+    )
+    return {row[0]: _Row(*row) for row in rows}
 
 
 def _recallable(conversation: Conversation) -> QuerySet[Message]:
-    rows = messages_visible_to(conversation.owner).filter(
-        Q(conversation__shared=False) | Q(role=Message.Role.USER),
-        conversation__persona=conversation.persona_id,
-        conversation__temporary=False,
-        conversation__memory_paused=False,
-        from_guest=False,
+    rows = (
+        messages_visible_to(conversation.owner)
+        .filter(
+            Q(conversation__shared=False) | Q(role=Message.Role.USER),
+            Q(parent__forgotten_at=None) | Q(role=Message.Role.USER),
+            conversation__persona=conversation.persona_id,
+            conversation__temporary=False,
+            conversation__memory_paused=False,
+            from_guest=False,
+            state=Message.State.COMPLETE,
+            forgotten_at=None,
+        )
+        .exclude(channel__in=NEVER_CHANNELS)
     )
     if not conversation.is_private:
         rows = rows.filter(conversation__private=False)
@@ -112,69 +148,66 @@ def _by_words(
     """Return messages that share words with a text, with how well they fit."""
     clues = clues_of(text)
     total = SearchEntry.objects.filter(persona=conversation.persona_id).count()
+    # The chat one is in says the same words again and again, and is not wanted.
+    mine = SearchEntry.objects.filter(message__conversation=conversation.pk)
+    own = set(mine.values_list("pk", flat=True)) if clues else set()
     weights: list[float] = []
     sums: defaultdict[int, float] = defaultdict(float)
     for clue in clues:
-        ids = _having(conversation, clue)
+        ids = _having(conversation, clue, own)
         weights.append(clue.weight * rarity(len(ids), max(total, SUPPOSED)))
         for entry in ids:
             sums[entry] += weights[-1]
-    best = sorted(sums, key=lambda entry: (-sums[entry], -entry))[: 4 * COMPARED]
-    pairs = SearchEntry.objects.filter(pk__in=best).values_list("pk", "message_id")
-    by_entry = dict(pairs)
-    rows = may.filter(pk__in=by_entry.values())
-    allowed = set(rows.values_list("pk", flat=True))
-    chosen = [by_entry[entry] for entry in best if by_entry.get(entry) in allowed]
+    best = sorted(sums, key=lambda entry: (-sums[entry], -entry))
     return {
-        message.pk: _score(message, clues, weights)
-        for message in may.filter(pk__in=chosen[:COMPARED])
+        pk: _score(role, said, clues, weights)
+        for pk, role, said in _allowed(may, best, COMPARED)
     }
 
 
-def _having(conversation: Conversation, clue: Clue) -> list[int]:
+def _allowed(
+    may: QuerySet[Message], entries: list[int], limit: int
+) -> Iterator[tuple[uuid.UUID, str, str]]:
+    """Yield id, role and text of the first messages of entries that may be used.
+
+    Asked in steps by primary keys: in one query SQLite would walk all messages.
+    """
+    for at in range(0, len(entries), ASKED_AT_ONCE):
+        some = entries[at : at + ASKED_AT_ONCE]
+        by_entry = dict(
+            SearchEntry.objects.filter(pk__in=some).values_list("pk", "message_id")
+        )
+        rows = may.filter(pk__in=by_entry.values())
+        allowed = set(rows.values_list("pk", flat=True))
+        chosen = [by_entry[entry] for entry in some if by_entry.get(entry) in allowed]
+        yield from may.filter(pk__in=chosen[:limit]).values_list(
+            "pk", "role", Substr("text", 1, READ)
+        )
+        limit -= len(chosen)
+        if limit <= 0:
+            return
+
+
+def _having(conversation: Conversation, clue: Clue, own: set[int]) -> list[int]:
+    """Return entries of other conversations that have one of a clue's words."""
     wanted = Wanted(
-        conversation.owner_id, [clue.terms], persona_id=conversation.persona_id
+        conversation.owner_id,
+        [clue.terms],
+        persona_id=conversation.persona_id,
+        by_time=False,
     )
-    return text_index().newest(connection, wanted, LOOKED_AT)
+    found = text_index().newest(connection, wanted, LOOKED_AT + len(own))
+    return [entry for entry in found if entry not in own][:LOOKED_AT]
 
 
-def _score(message: Message, clues: list[Clue], weights: list[float]) -> float:
-    text = fold(message.text[:READ])
+def _score(role: str, said: str, clues: list[Clue], weights: list[float]) -> float:
+    text = fold(said)
     score = sum(
         fit(text, clue.terms, weight=weight)
         for clue, weight in zip(clues, weights, strict=True)
     )
-    if message.role != Message.Role.USER:
+    if role != Message.Role.USER:
         score *= ANSWER
-    if message.text.rstrip().endswith("?"):
+    if said.rstrip().endswith("?"):
         score *= QUESTION
     return score
-
-
-class _Forgotten:
-    """What the person asked to forget: it is not recalled either."""
-
-    def __init__(self, conversation: Conversation) -> None:
-        runs = MemoryRun.objects.filter(
-            persona=conversation.persona_id,
-            step=MemoryRun.Step.FORGET,
-            state=MemoryRun.State.APPLIED,
-        ).values_list("changes", flat=True)[:FORGOTTEN_RUNS]
-        entries = [
-            entry
-            for changes in runs
-            for change in from_json(changes)
-            for entry in entries_of("\n".join(change.remove))
-        ]
-        self._sources = {source for entry in entries for source in entry.sources}
-        self._wishes = list(_wishes(entry.text for entry in entries))
-
-    def has(self, message: Message) -> bool:
-        """Say whether a message says what was to be forgotten."""
-        return message.pk in self._sources or any(
-            wish.means(message.text) for wish in self._wishes
-        )
-
-
-def _wishes(texts: Iterable[str]) -> Iterable[Wish]:
-    return filter(None, map(wish_of, texts))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 from personas.search.words import Term, Token, places, tokens
 
 AROUND: Final = 90
 """Characters before the first place and, twice as many, behind it."""
-LOOKED_THROUGH: Final = 50_000
+LOOKED_THROUGH: Final = 20_000
 MARKED: Final = 12
+PLACES: Final = 40
+"""Places of one term that are looked at."""
 
 Snippet = tuple[tuple[str, bool], ...]
 """Pieces of text in their order, each with whether it is one of the words."""
@@ -42,7 +45,7 @@ def _marks(found: list[Token], terms: Sequence[Term]) -> list[tuple[int, int]]:
     spans = [
         (found[at].start, found[at + len(term.words) - 1].end)
         for term in terms
-        for at in places(words, term)
+        for at in islice(places(words, term), PLACES)
     ]
     kept: list[tuple[int, int]] = []
     for span in sorted(spans):

@@ -11,10 +11,13 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 MAX_WORD: Final = 64
 """Characters of a word that count; more of them is a key or an address."""
+MAX_TERM: Final = 16
+"""Words of a phrase that count; each Chinese character is one."""
 MAX_TEXT: Final = 200_000
 """Characters of a text that are indexed; PostgreSQL takes 1 MB of words at most.
 
@@ -61,7 +64,7 @@ def term_of(text: str, *, prefix: bool = False) -> Term | None:
 
     A prefix counts from the third letter on: one or two letters begin too many words.
     """
-    words = tuple(fold(text).split())
+    words = tuple(fold(text).split()[:MAX_TERM])
     if not words:
         return None
     last = words[-1]
@@ -81,8 +84,12 @@ def tokens(text: str) -> Iterator[Token]:
     """Yield the words of a text with their places in it."""
     for match in _TOKEN.finditer(text):
         word = match[0]
-        folded = word.lower()[:MAX_WORD] if word.isascii() else fold(word)
+        folded = word.lower()[:MAX_WORD] if word.isascii() else _folded(word)
         yield Token(match.start(), match.end(), folded)
+
+
+_folded = lru_cache(maxsize=8192)(fold)
+"""For single characters above all, of which a long text repeats few."""
 
 
 def places(words: list[str], term: Term) -> Iterator[int]:

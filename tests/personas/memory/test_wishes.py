@@ -249,11 +249,26 @@ def test_lines_that_say_different_things_are_listed_instead(
     assert text_of(persona) == ""
 
 
+def test_messages_meant_are_marked_until_it_is_taken_back(
+    persona: Persona, alice: User, said: list[Message]
+) -> None:
+    """Also where no line said it, and where they were distilled long ago."""
+    Message.objects.update(distilled_at=timezone.now())
+    gone = forget(persona, "everything about my cello lessons", author=alice)
+    marked = Message.objects.exclude(forgotten_at=None)
+    assert {message.pk for message in marked} == {said[0].pk, said[3].pk}
+    assert gone.run is not None and gone.run.state == State.APPLIED
+    again = forget(persona, "cello", author=alice)
+    assert again.run is None
+    undo(gone.run, alice)
+    assert not marked.all().exists()
+
+
 def test_forgetting_what_is_unknown_stops_it_from_being_learnt(
     persona: Persona, alice: User, said: list[Message]
 ) -> None:
     gone = forget(persona, "cello", author=alice)
-    assert (gone.lines, gone.run, gone.messages) == ((), None, 2)
+    assert (gone.lines, gone.messages) == ((), 2)
     assert forget(persona, "cello", author=alice).messages == 0
     with pytest.raises(WishRefused, match="what to forget"):
         forget(persona, "that, please", author=alice)

@@ -11,6 +11,7 @@ from personas.conversations import start_conversation
 from personas.deletion import delete_message
 from personas.files import save_file
 from personas.memory.forgetting import forget
+from personas.memory.runs import undo
 from personas.models import Conversation, Message, Persona
 from personas.personas import create_persona
 from personas.search.questions import clues_of
@@ -138,6 +139,83 @@ def test_what_was_to_be_forgotten_is_not_recalled(
     )
     forget(persona, "cello lesson on Thursdays", author=persona.owner)
     assert recalled(now) == ["The cello itself is from Cremona."]
+
+
+def test_what_no_line_said_is_forgotten_too(
+    persona: Persona, now: Conversation
+) -> None:
+    """The wish is compared with the messages, not the line; its answer goes as well."""
+    save_file(persona, "MEMORY_LONG.md", "- Sertraline since spring.", author=None)
+    meant, _ = say_and_index(
+        persona, "I take sertraline, 50 mg.", "My sertraline dose is 100 mg now."
+    )
+    (reply,) = say_and_index(persona, "Good that the mg help.", role="assistant")
+    Message.objects.filter(pk=reply.pk).update(parent=meant)
+    assert len(recalled(now, "How many mg of sertraline?")) == 3
+    done = forget(persona, "everything about sertraline", author=persona.owner)
+    assert recalled(now, "How many mg of sertraline?") == []
+    assert done.run is not None
+    undo(done.run, persona.owner)
+    assert len(recalled(now, "How many mg of sertraline?")) == 3
+
+
+def test_the_chat_itself_and_private_ones_crowd_nothing_out(
+    persona: Persona, now: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are left out before anything is cut off."""
+    for name, least in {"LOOKED_AT": 4, "COMPARED": 2, "ASKED_AT_ONCE": 2}.items():
+        monkeypatch.setattr(f"personas.search.recall.{name}", least)
+    say_and_index(persona, FACT)
+    say_and_index(persona, *["My cello lesson!"] * 3, private=True)
+    say_and_index(persona, *["My cello lesson again."] * 9, conversation=now)
+    assert recalled(now) == [FACT]
+
+
+@pytest.mark.parametrize(
+    "of_message",
+    [{"channel": "schedule"}, {"channel": "queue"}, {"state": "interrupted"}],
+)
+def test_nobody_said_it(
+    persona: Persona, now: Conversation, of_message: dict[str, str]
+) -> None:
+    """What the clock asked for and what broke off is not recalled."""
+    (message,) = say_and_index(persona, FACT)
+    Message.objects.filter(pk=message.pk).update(**of_message)
+    assert recalled(now) == []
+
+
+def test_of_several_versions_the_newest(persona: Persona, now: Conversation) -> None:
+    """An answer that was asked for again is not recalled."""
+    (asked, *answers) = say_and_index(
+        persona, "Tell me.", "The cello lesson is on Monday.", "On Thursday: cello."
+    )
+    for answer in answers:
+        Message.objects.filter(pk=answer.pk).update(parent=asked, role="assistant")
+    assert recalled(now) == ["On Thursday: cello."]
+
+
+def test_what_is_deleted_in_between_is_left_out(
+    persona: Persona, now: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking for meanings takes a while."""
+    gone, kept = say_and_index(persona, FACT, "The cello lesson was moved.")
+
+    def nearest(*args: object) -> list[object]:
+        delete_message(persona.owner, gone.pk)
+        return []
+
+    monkeypatch.setattr("personas.search.recall.meaning.nearest", nearest)
+    assert recalled(now) == [kept.text]
+
+
+def test_statements_do_not_grow_with_messages(
+    persona: Persona, now: Conversation, django_assert_max_num_queries: Any
+) -> None:
+    """One for each clue and six more."""
+    say_and_index(persona, *(f"{FACT} Take {n}." for n in range(40)))
+    clues = len(clues_of(QUESTION))
+    with django_assert_max_num_queries(clues + 6):
+        assert len(recalled(now)) == 5
 
 
 def test_clues() -> None:
