@@ -32,60 +32,13 @@ _FENCE: Final = re.compile(r"^```.*$", re.MULTILINE)
 _DATE: Final = re.compile(r"\A\d{4}-\d{2}-\d{2}[:,]?\s+(?=\S)")
 _DROP: Final = frozenset({"drop", "dropped", "remove", "removed", "delete", "forget"})
 _NOTHING: Final = frozenset({"none", "nothing", "no"})
-_WORDS_AROUND: Final = frozenset(
-    [
-        "a",
-        "about",
-        "all",
-        "and",
-        "answer",
-        "are",
-        "be",
-        "change",
-        "changed",
-        "changes",
-        "fact",
-        "facts",
-        "from",
-        "has",
-        "have",
-        "here",
-        "i",
-        "in",
-        "is",
-        "it",
-        "keep",
-        "keeping",
-        "kept",
-        "line",
-        "lines",
-        "memory",
-        "message",
-        "messages",
-        "needed",
-        "needs",
-        "new",
-        "no",
-        "note",
-        "noted",
-        "noting",
-        "of",
-        "remember",
-        "remembering",
-        "store",
-        "storing",
-        "that",
-        "the",
-        "there",
-        "these",
-        "this",
-        "to",
-        "was",
-        "were",
-        "worth",
-        "write",
-    ]
-)
+_AROUND: Final = """
+    a about all and answer are be change changed changes fact facts from has have here i
+    in is it keep keeping kept line lines memory message messages needed needs new no
+    note noted noting of remember remembering store storing that the there these this to
+    was were worth write
+"""
+_WORDS_AROUND: Final = _NOTHING.union(_AROUND.split())
 """An answer of these beside one of the above says that there is nothing."""
 _KEYS: Final = ("text", "line", "fact", "entry", "memory", "sentence")
 
@@ -235,4 +188,4 @@ def _says_nothing(text: str) -> bool:
     if text in {"[]", "{}"}:
         return True
     words = set(fold(text).split()) if len(text) < MOST_OF_NUMBERS else set()
-    return not words.isdisjoint(_NOTHING) and words <= _NOTHING | _WORDS_AROUND
+    return not words.isdisjoint(_NOTHING) and words <= _WORDS_AROUND

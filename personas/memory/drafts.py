@@ -1,8 +1,9 @@
 """From a verdict to changes of files: dated lines with sources, within budgets. Pure.
 
 A new line has the date of its newest message. One that takes the place of others keeps
-their newest date, names their messages and is private where one of them was. What is
-not named in an answer moves up word for word.
+their newest date, names their messages and is private where one of them was; so is one
+that tells more of private lines than its own sources do. What is not named in an answer
+moves up word for word.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ class Made:
     appended: bool = False
     why: str = ""
     """One sentence, where there is something to tell."""
+    useless: bool = False
+    """The answer was of no use; another one may be."""
 
 
 @dataclass(slots=True)
@@ -104,7 +107,7 @@ def make(
         up: The lines that move up, in the words of the answer or in their own.
     """
     if isinstance(verdict, LeftAlone):
-        return Made(why=verdict.why)
+        return Made(why=verdict.why, useless=True)
     making = _Making(file, text, lower_file)
     if isinstance(verdict, Rewritten | Appended):
         for draft in verdict.drafts:
@@ -145,7 +148,7 @@ def line_for(draft: Draft) -> str:
         draft.text,
         said_on=days[0] if days else None,
         sources=ids,
-        private=any(entry.private for entry in earlier),
+        private=draft.private or any(entry.private for entry in earlier),
     )
 
 

@@ -46,3 +46,8 @@ _EVERYWHERE: Final = _beginnings(_SAY_NOTHING)
 def share(words: Set[str], others: Set[str]) -> bool:
     """Say whether two texts have a word in common."""
     return not words.isdisjoint(others)
+
+
+def keep(words: Set[str], earlier: Set[str]) -> bool:
+    """Say whether a text still has at least half of the words of an earlier one."""
+    return bool(earlier) and 2 * len(words & earlier) >= len(earlier)

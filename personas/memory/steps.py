@@ -19,7 +19,8 @@ from personas.memory.answers import Parsed, parse
 from personas.memory.drafts import Made
 from personas.memory.files import LONG, MID, SHORT, memory_of, settings_of
 from personas.memory.instructions import Material
-from personas.memory.lines import entries_of
+from personas.memory.likeness import words_of
+from personas.memory.lines import Entry, entries_of
 from personas.memory.runs import NewRun, changes_of, store
 from personas.memory.sources import batch, still_usable
 from personas.memory.tiers import Tier
@@ -28,12 +29,13 @@ from personas.models import MemoryRun, Persona, PersonaFile
 from routing.events import Completion
 
 GIVEN_UP: Final = (
-    "{messages} read three times without a usable answer of the model, and will not be "
-    "read again."
+    "{messages} read three times without a usable answer of the model, "
+    f"{tiers.GIVEN_UP}"
 )
 MOVED_AS_THEY_ARE: Final = (
     "Moved word for word, because the model's answers were of no use three times."
 )
+InFile = tuple[PersonaFile, Entry]
 Step, State = MemoryRun.Step, MemoryRun.State
 
 
@@ -60,14 +62,31 @@ def prepare_short(persona_id: int, by_hand: bool) -> Job | MemoryRun | None:
     if persona is None or not said:
         return None
     files = memory_of(persona)
-    if tiers.filled(files[SHORT]) >= 1:
+    if not _has_room(persona, files[SHORT]):
         return _store_once(persona, NewRun(Step.SHORT, explanation=drafts.full(SHORT)))
+    known = _waiting(persona, files)
+    known += [*_last_first(files[MID]), *_last_first(files[LONG])]
+    entries = entries_of(files[SHORT].text)
+    if not files[SHORT].private:  # what it is not shown it cannot tell
+        entries = [entry for entry in entries if not entry.private]
+        known = [(file, entry) for file, entry in known if not _hidden(file, entry)]
     material = Material(
-        entries=tuple(entries_of(files[SHORT].text)),
+        entries=tuple(entries),
         said=said,
-        known=(*_waiting(persona), *_texts(files[MID].text), *_texts(files[LONG].text)),
+        known=tuple(entry.text for _, entry in known),
     )
     return Job(persona, Step.SHORT, material, by_hand=by_hand)
+
+
+def _has_room(persona: Persona, file: PersonaFile) -> bool:
+    """Say whether a call for the short memory may bring something that fits."""
+    if tiers.filled(file) < tiers.NEARLY_FULL:
+        return True
+    return bool(tiers.going_up(persona, tiers.UP[0], file, timezone.now()))
+
+
+def _hidden(file: PersonaFile, entry: Entry) -> bool:
+    return file.private or entry.private
 
 
 def prepare_up(
@@ -88,16 +107,19 @@ def prepare_up(
     return Job(persona, tier.step, material, tier, by_hand)
 
 
-def _waiting(persona: Persona) -> list[str]:
+def _waiting(persona: Persona, files: dict[str, PersonaFile]) -> list[InFile]:
     """Return what waits for a review and would stand in the memory."""
     runs = persona.memory_runs.filter(state=State.WAITING).order_by("-created_at")
-    lines = [line for run in runs for one in changes_of(run) for line in one.add]
-    return _texts("\n".join(lines))
+    return [
+        (files[one.file], entry)
+        for run in runs
+        for one in changes_of(run)
+        for entry in reversed(entries_of("\n".join(one.add)))
+    ]
 
 
-def _texts(text: str) -> list[str]:
-    """Return what the entries of a text say, the last ones first."""
-    return [entry.text for entry in reversed(entries_of(text))]
+def _last_first(file: PersonaFile) -> list[InFile]:
+    return [(file, entry) for entry in reversed(entries_of(file.text))]
 
 
 def _new_run(job: Job, completion: Completion, messages: int = 0) -> NewRun:
@@ -147,7 +169,9 @@ def store_answer(job: Job, shown: Material, completion: Completion) -> MemoryRun
         read = [id for id in ids if id in alive]
         made = _made(job, shown, parsed, alive, memory_of(persona))
         if made.why and not made.changes:  # after some tries it is not tried again
-            last = tiers.tries_in_vain(persona, job.step) + 1 >= tiers.TRIES
+            last = made.useless and (
+                tiers.tries_in_vain(persona, job.step) + 1 >= tiers.TRIES
+            )
             if last and job.tier is None:
                 made = Made(why=GIVEN_UP.format(messages=_messages(len(read))))
             read = read if last else []
@@ -176,6 +200,7 @@ def _made(
         frozenset(alive),
         frozenset(entry.raw for entry in there),
         frozenset(entry.raw for entry in below),
+        _hidden_words(files, upper),
     )
     text = files[upper].text
     up = [entry for entry in shown.lower if entry.raw in present.lower]
@@ -186,6 +211,24 @@ def _made(
         made = drafts.make(Nothing(), upper, text, lower_file=lower, up=up)
         return replace(made, appended=True, why=made.why or MOVED_AS_THEY_ARE)
     return made
+
+
+def _hidden_words(
+    files: dict[str, PersonaFile], written: str
+) -> tuple[frozenset[str], ...]:
+    """Return the words of each private line that an open file must not tell.
+
+    Whether the model was shown it, or knows of it from an answer of the persona.
+    """
+    if files[written].private:
+        return ()
+    lines = (
+        words_of(entry.text)
+        for file in files.values()
+        for entry in entries_of(file.text)
+        if _hidden(file, entry)
+    )
+    return tuple(filter(None, lines))
 
 
 def _messages(count: int) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Final
 
 from accounts.zones import zone_of
 from personas.memory.files import FILE_BUDGET_TOKENS, LONG, MID, SHORT
 from personas.memory.lines import Entry, entries_of
 from personas.memory.sources import existing
+from personas.memory.verdicts import USELESS
 from personas.models import MemoryRun, Persona, PersonaFile
 from routing.tokens import estimate_tokens
 
@@ -29,6 +30,8 @@ MOST_ENTRIES: Final = 60
 MOST_TOKENS: Final = 3_000
 TRIES: Final = 3
 """So often a model may answer without any use; then it goes on without it."""
+GIVEN_UP: Final = "and will not be read again."
+"""How a run ends that went on without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +111,20 @@ def _within(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 
 
 def tries_in_vain(persona: Persona, step: str) -> int:
-    """Return how many answers for a step in a row were of no use.
+    """Return how many answers for a step were of no use, since the last that was.
 
-    Calls that failed do not count: nothing was answered.
+    Giving up begins a new count. Calls that failed do not count, for nothing was
+    answered, nor answers for which there was no room, or whose lines had changed.
     """
-    states = (
+    runs = (
         persona.memory_runs.filter(step=step)
         .exclude(state=State.FAILED)
         .order_by("-created_at", "-id")
-        .values_list("state", flat=True)[:TRIES]
+        .values_list("state", "explanation")[: 10 * TRIES]
     )
-    return len(list(takewhile(lambda state: state == State.LEFT, states)))
+    count = 0
+    for state, why in runs:
+        if state != State.LEFT or why.endswith(GIVEN_UP):
+            break
+        count += why.startswith(USELESS)
+    return count

@@ -11,24 +11,26 @@ are made (``personas.memory.drafts``).
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from personas.memory.answers import Line, Parsed
 from personas.memory.instructions import Material
-from personas.memory.likeness import share, words_of
+from personas.memory.likeness import keep, share, words_of
 from personas.memory.lines import Entry, fold
 from personas.memory.sources import Said
 
 KEPT_SHARE: Final = 0.8
 LINE_CHARACTERS: Final = 400
-UNUSABLE: Final = (
-    "The model's answer was not usable: none of its lines says its source."
-)
+MOST_REPLACED: Final = 3
+"""So many earlier lines one line may take the place of; a new message changes one."""
+USELESS: Final = "The model's answer was not usable: "
+UNUSABLE: Final = f"{USELESS}none of its lines says its source."
 CHANGES_PINNED: Final = "it would have changed a pinned line"
 LOSES_TOO_MUCH: Final = "it would have lost more than a fifth of the earlier lines"
 WITHOUT_SOURCE: Final = "some of its lines had no source that they share a word with"
+REPLACES_TOO_MANY: Final = "one of its lines would have replaced too many others"
 TOO_LONG: Final = "some of its lines were too long"
 
 
@@ -42,6 +44,8 @@ class Draft:
     """Entries of the same file whose place it takes."""
     takes: tuple[Entry, ...] = ()
     """Entries of the memory below that it takes over."""
+    private: bool = False
+    """It says what a private line says, or has a word that only those have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,8 @@ class Present:
     entries: frozenset[str]
     """Raw lines of the file."""
     lower: frozenset[str]
+    hidden: tuple[frozenset[str], ...] = ()
+    """Words of each private line that the file which is written must not tell."""
 
     @classmethod
     def of(cls, material: Material) -> Present:
@@ -139,6 +145,9 @@ class _Reading:
         if any(entry.pinned for entry in (*draft.replaces, *draft.takes)):
             self.flaws.append(CHANGES_PINNED)
             draft = _without_earlier(draft)
+        if line.text and len(draft.replaces) > self._most_replaced():
+            self.flaws.append(REPLACES_TOO_MANY)
+            draft = replace(draft, replaces=())
         if not line.text:
             self._drop(draft)
         elif len(line.text) > LINE_CHARACTERS:
@@ -170,6 +179,9 @@ class _Reading:
             return None
         return Draft(line.text, tuple(messages), tuple(replaces), tuple(takes))
 
+    def _most_replaced(self) -> int:
+        return 1 if self.material.said else MOST_REPLACED
+
     def _drop(self, draft: Draft) -> None:
         # New messages may change a line, but nothing they say makes one vanish.
         if not self.material.said:
@@ -181,13 +193,23 @@ class _Reading:
         if self._is_known(draft):
             return
         words = words_of(draft.text)
+        earlier = (*draft.takes, *draft.replaces)
         from_messages = [f"{one.text} {one.answer}" for one in draft.messages]
-        from_entries = [one.text for one in (*draft.takes, *draft.replaces)]
+        from_entries = [one.text for one in earlier]
         source = from_messages if self.material.said else from_entries
         if not share(words, words_of(" ".join(source))):
             self.flaws.append(WITHOUT_SOURCE)
             return
-        self.drafts.append(draft)
+        texts = [one.text for one in draft.messages] + [one.text for one in earlier]
+        own = words_of(" ".join(texts))
+        self.drafts.append(replace(draft, private=self._tells_hidden(words, own)))
+
+    def _tells_hidden(self, words: Set[str], own: Set[str]) -> bool:
+        """Say whether a line repeats a private one, or has a word only from there."""
+        return any(
+            hidden <= words or share(words - own, hidden)
+            for hidden in self.present.hidden
+        )
 
     def _is_known(self, draft: Draft) -> bool:
         """Say whether a line says nothing that the memory does not say already."""
@@ -201,20 +223,25 @@ class _Reading:
         return any(fold(text) == said for text in there)
 
     def check_kept(self) -> None:
-        """Note a flaw where too few earlier entries survive, of either file."""
+        """Note a flaw where too few earlier entries survive, of either file.
+
+        One whose place is taken survives in the lines that take it if they have half of
+        its words.
+        """
         gone = {entry.raw for entry in self.dropped}
-        for draft in self.drafts:
-            words = words_of(draft.text)
-            gone |= {
-                entry.raw
-                for entry in (*draft.replaces, *draft.takes)
-                if not share(words, words_of(entry.text))
-            }
+        gone |= self._named() - _survivors(self.drafts)
         for entries in (self.material.entries, self.material.lower):
             lost = gone & {entry.raw for entry in entries}
             if len(lost) > (1 - KEPT_SHARE) * len(entries) + 1e-9:
                 self.flaws.append(LOSES_TOO_MUCH)
                 return
+
+    def _named(self) -> set[str]:
+        return {
+            entry.raw
+            for draft in self.drafts
+            for entry in (*draft.replaces, *draft.takes)
+        }
 
     def verdict(self) -> Verdict:
         """Return the decision."""
@@ -222,14 +249,26 @@ class _Reading:
             if self.drafts or self.dropped:
                 return Rewritten(tuple(self.drafts), tuple(self.dropped))
             return Nothing()
-        kept = [each for draft in self.drafts if (each := _only_new(draft))]
+        there = _survivors(self.drafts)
+        kept = [each for draft in self.drafts if (each := _only_new(draft, there))]
         if not kept:
             return LeftAlone(UNUSABLE if WITHOUT_SOURCE in self.flaws else _told(self))
         return Appended(tuple(kept), self.flaws[0])
 
 
 def _told(reading: _Reading) -> str:
-    return f"The model's answer was not used: {reading.flaws[0]}."
+    return f"{USELESS}{reading.flaws[0]}."
+
+
+def _survivors(drafts: Sequence[Draft]) -> set[str]:
+    """Return the raw lines of the entries that live on in the drafts naming them."""
+    words: dict[str, set[str]] = {}
+    entries: dict[str, Entry] = {}
+    for draft in drafts:
+        for entry in (*draft.replaces, *draft.takes):
+            entries[entry.raw] = entry
+            words.setdefault(entry.raw, set()).update(words_of(draft.text))
+    return {raw for raw in words if keep(words[raw], words_of(entries[raw].text))}
 
 
 def _without_earlier(draft: Draft) -> Draft:
@@ -238,13 +277,12 @@ def _without_earlier(draft: Draft) -> Draft:
     return replace(draft, replaces=(), takes=takes)
 
 
-def _only_new(draft: Draft) -> Draft | None:
+def _only_new(draft: Draft, survivors: Set[str]) -> Draft | None:
     """Return what a draft adds while every earlier line of the file stays.
 
-    A line of the memory below is taken over only by one that shares words with it.
+    A line of the memory below is taken over only where it survives.
     """
-    words = words_of(draft.text)
-    takes = [one for one in draft.takes if share(words, words_of(one.text))]
+    takes = tuple(entry for entry in draft.takes if entry.raw in survivors)
     if not draft.messages and not takes:
         return None
-    return replace(draft, replaces=(), takes=tuple(takes))
+    return replace(draft, replaces=(), takes=takes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from personas.memory.lines import entries_of
 from personas.memory.verdicts import (
     CHANGES_PINNED,
     LOSES_TOO_MUCH,
+    REPLACES_TOO_MANY,
     TOO_LONG,
     WITHOUT_SOURCE,
     Appended,
@@ -187,8 +189,59 @@ def test_most_earlier_lines_survive() -> None:
     two = one + "- Moved away [e3, m2]\n"
     verdict = judge(parse(two), MATERIAL)
     assert isinstance(verdict, Appended) and verdict.why == LOSES_TOO_MUCH
-    kept = "- Moved, and works as a carpenter in Lisbon [e1, e3, m2]"
+    kept = one + "- Works as a carpenter in Lisbon [e3, m2]\n"
     assert isinstance(judge(parse(kept), MATERIAL), Rewritten)
+
+
+def test_one_line_takes_the_place_of_few_others() -> None:
+    """A word in common is not enough to live on in another line."""
+    topics = [
+        "sings",
+        "paints",
+        "sails",
+        "cooks well",
+        "runs far",
+        "reads much",
+        "rides",
+    ]
+    rows = "\n".join(f"- Anna {topic} on Monday with Vera" for topic in topics)
+    anna = tuple(entries_of(rows))
+    everything = ", ".join(f"e{number}" for number in range(1, len(anna) + 1))
+    message = said("Anna says that the weather on Monday is nice")
+    material = Material(entries=anna, said=(message,))
+    answer = f"- Anna says that the weather is nice on Monday [{everything}, m1]"
+    verdict = judge(parse(answer), material)
+    assert isinstance(verdict, Appended) and verdict.why == REPLACES_TOO_MANY
+    assert [draft.replaces for draft in verdict.drafts] == [()]
+    upper = Material(entries=anna[:4], lower=anna[4:])
+    verdict = judge(parse("- Anna and Vera, Monday [e1, e2, e3, e4, s1]"), upper)
+    assert isinstance(verdict, Appended) and verdict.why == REPLACES_TOO_MANY
+    assert isinstance(judge(parse("- Anna, Vera: Monday [e1, s1]"), upper), Rewritten)
+    each = "\n".join(
+        f"- Anna says weather nice [e{number}, m1]"
+        for number in range(1, len(anna) + 1)
+    )
+    verdict = judge(parse(each), material)
+    assert isinstance(verdict, Appended) and verdict.why == LOSES_TOO_MUCH
+    verdict = judge(parse("- Anna is nice [s1, s2, s3]"), upper)
+    assert isinstance(verdict, LeftAlone)
+
+
+def test_a_line_that_tells_of_private_ones_is_private() -> None:
+    present = replace(Present.of(MATERIAL), hidden=(frozenset({"hiv"}),))
+
+    def private(line: str) -> list[bool]:
+        verdict = judge(parse(line), MATERIAL, present)
+        assert isinstance(verdict, Rewritten)
+        return [draft.private for draft in verdict.drafts]
+
+    assert private("- Cello lesson on Mondays [m1]") == [False]
+    assert private("- Cello lesson on Mondays, has HIV [m1]") == [True]
+    # Said anew it is as private as it was; the words of an answer are no excuse.
+    present = replace(present, hidden=(frozenset({"move", "lisb"}),))
+    assert private("- Moved to Lisbon [m2]") == [True]
+    present = replace(present, hidden=(frozenset({"port", "secr"}),))
+    assert private("- Answer in Portuguese [m3]") == [True]
 
 
 def test_new_messages_make_no_earlier_line_vanish() -> None:
@@ -218,7 +271,7 @@ def test_what_was_deleted_meanwhile_leads_to_nothing() -> None:
 
 
 def test_lines_move_up() -> None:
-    answer = "- Took the train to Porto [s1, s2]\ndrop [s3]"
+    answer = "- Planned the trip to Porto by train [s1, s2]\ndrop [s3]"
     verdict = judge(parse(answer), GOING_UP)
     assert isinstance(verdict, Rewritten)
     assert verdict.drafts[0].takes == GOING_UP.lower[:2]

@@ -18,7 +18,14 @@ from personas.files import save_file, set_private
 from personas.memory import distilling, steps
 from personas.memory.answers import Parsed, parse
 from personas.memory.distilling import distil
-from personas.memory.files import LONG, MID, SHORT, memory_of, settings_of
+from personas.memory.files import (
+    FILE_BUDGET_TOKENS,
+    LONG,
+    MID,
+    SHORT,
+    memory_of,
+    settings_of,
+)
 from personas.memory.lines import entries_of, entry_line
 from personas.memory.sources import undistilled
 from personas.memory.tiers import filled
@@ -28,6 +35,7 @@ from routing.backends.base import ConnectionFailed, TextDelta
 from routing.backends.scripted import playing
 from routing.breakers import BREAKERS
 from routing.models import RoleSlot
+from routing.tokens import estimate_tokens
 from tests.personas.memory.said import (
     add_distiller,
     answer,
@@ -149,22 +157,33 @@ def test_what_an_answer_may_not_do(persona: Persona) -> None:
 
 
 def test_an_answer_that_does_not_fit_is_left_alone(persona: Persona) -> None:
-    rows = "".join(
-        f"- Boat {number} is {'b' * 300} <!-- pin -->\n" for number in range(18)
-    )
+    """And is read again as often as it takes: a full file is no fault of the model."""
+    rows = pinned_rows(0.85)
     write(persona, rows)
     say(persona, "My boat is green " * 20)
-    line = f"- Boat {'is green ' * 40} [m1]"
-    (made,) = run(persona, line.replace("] ", "]"))
-    assert made.state == State.LEFT and "no room" in made.explanation
+    line = "".join(f"- Boat {at} {'is green ' * 40} [m1]\n" for at in range(3))
+    for _ in range(4):
+        (made,) = run(persona, line)
+        assert made.state == State.LEFT and "no room" in made.explanation
+        assert len(scripted.calls) == 1
     assert memory(persona) == rows and undistilled(persona).exists()
+    assert states(run(persona, "I like boats, too.")) == [State.LEFT]
+    assert undistilled(persona).exists()
 
 
-def test_a_full_memory_costs_nothing_and_is_told_once(persona: Persona) -> None:
-    rows = "".join(
-        f"- Boat {number} is {'b' * 300} <!-- pin -->\n" for number in range(20)
-    )
-    write(persona, rows)
+def pinned_rows(share: float) -> str:
+    """Return pinned lines that fill so much of the short memory's tokens."""
+    rows = ""
+    while estimate_tokens(rows) < share * FILE_BUDGET_TOKENS[SHORT]:
+        rows += f"- Boat {len(rows)} is blue <!-- pin -->\n"
+    return rows
+
+
+@pytest.mark.parametrize("share", [0.95, 1.1])
+def test_a_full_memory_costs_nothing_and_is_told_once(
+    persona: Persona, share: float
+) -> None:
+    write(persona, pinned_rows(share))
     say(persona, "My boat is green")
     for _ in range(3):
         (made,) = run(persona, "- Boat [m1]")
@@ -187,6 +206,12 @@ def test_three_useless_answers_and_the_batch_is_given_up(persona: Persona) -> No
     assert made.state == State.LEFT and "not be read again" in made.explanation
     assert not undistilled(persona).exists() and memory(persona) == ""
     assert run(persona, "- Cello [m1]") == []
+    say(persona, "My fiddle lesson is on Fridays")  # has three tries of its own
+    for _ in range(2):
+        (made,) = run(persona, "As a language model I like boats.")
+        assert "not usable" in made.explanation and undistilled(persona).exists()
+    (made,) = run(persona, "As a language model I like boats.")
+    assert "not be read again" in made.explanation
 
 
 def test_a_model_that_is_down_is_told_once_and_costs_no_message(
@@ -345,6 +370,51 @@ def test_a_private_persona_stays_in_the_house(persona: Persona) -> None:
     assert [call.target.model_name for call in scripted.calls] == ["house"]
 
 
+SECRET = "Sees the doctor on Mondays about HIV and drinking since the divorce."
+
+
+def test_private_lines_are_not_told_by_open_ones(persona: Persona) -> None:
+    write(persona, "- Has HIV. <!-- private -->\n- Likes boats.\n")
+    write(persona, "- Drinks. <!-- private -->\n- Likes ships.\n", MID)
+    write(persona, "- Talks of the divorce.\n", LONG)
+    for name in (SHORT, MID):
+        set_private(memory_of(persona)[name], False)
+    say(persona, "I see the doctor on Mondays", "Because of HIV and the divorce?")
+    say(persona, "Rowing on Fridays")
+    run(persona, f"- {SECRET} [m1]\n- Rows on Fridays [m2]")
+    asked = spoken().replace("Because of HIV and the divorce?", "")
+    assert "boats" in asked and "ships" in asked
+    assert not any(word in asked for word in ("HIV", "Drinks", "divorce"))
+    entries = entries_of(memory(persona))
+    told = {entry.text: entry.private for entry in entries}
+    assert told[SECRET] and not told["Rows on Fridays"]
+
+
+def test_a_file_opened_while_the_model_works_tells_nothing(
+    persona: Persona, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(persona, "- Has HIV, drinks since the divorce.\n", LONG)
+    say(persona, "I see the doctor on Mondays")
+    write(persona, "")
+    during(monkeypatch, lambda: set_private(memory_of(persona)[SHORT], False))
+    run(persona, f"- {SECRET} [m1]")
+    assert "HIV" in spoken()
+    assert [entry.private for entry in entries_of(memory(persona))] == [True]
+
+
+def test_private_lines_below_are_not_told_by_open_ones(
+    persona: Persona, old_lines: list[str]
+) -> None:
+    write(persona, "\n".join(old_lines) + "\n- Has HIV. <!-- private -->\n")
+    write(persona, "- Likes ships.\n", MID)
+    for name in (SHORT, MID):
+        set_private(memory_of(persona)[name], False)
+    run(persona, "- Trip to Porto was planned because of HIV [s1]")
+    told = {entry.text: entry.private for entry in entries_of(memory(persona, MID))}
+    assert told.pop("Trip to Porto was planned because of HIV")
+    assert not any(told.values())
+
+
 def test_nothing_of_other_people_reaches_the_model(persona: Persona) -> None:
     mine = say(persona, "I bring a cake")
     Conversation.objects.filter(pk=mine.conversation_id).update(shared=True)
@@ -396,13 +466,13 @@ def old_lines(persona: Persona) -> Iterator[list[str]]:
 
 def test_old_lines_move_up(persona: Persona, old_lines: list[str]) -> None:
     save_file(persona, MID, "- Lives in Lisbon.\n", author=None)
-    (made,) = run(persona, "- Took the train to Porto. [s1, s2]\ndrop [s5]")
+    (made,) = run(persona, "- Planned a trip to Porto by train. [s1, s2]\ndrop [s5]")
     assert (made.step, made.state) == ("mid", State.APPLIED)
     assert "New shoes" in memory(persona) and "Porto" not in memory(persona)
     texts = [entry.text for entry in entries_of(memory(persona, MID))]
     assert texts == [
         "Lives in Lisbon.",
-        "Took the train to Porto.",
+        "Planned a trip to Porto by train.",
         "Red bicycle was planned",
         "Learns Dutch was planned",
     ]
