@@ -18,6 +18,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare, salted_hmac
 
+from accounts import newcomers
 from accounts.invites import hash_token
 from accounts.models import PasswordReset, User
 
@@ -56,11 +57,13 @@ class ResetNotOpen(Exception):
 def request_reset(email: str) -> tuple[User | None, str]:
     """Open a reset for whoever has this address; return them and the token.
 
-    An unknown address and a deactivated person yield None and a token that opens
-    nothing, after the same queries.
+    An unknown address, a deactivated person and one who waits for an invite yield None
+    and a token that opens nothing, after the same queries.
     """
     wanted = email.strip().lower()
-    people = User.objects.annotate(email_lower=Lower("email"))
+    # Nobody has confirmed the address of somebody who was never here.
+    people = User.objects.exclude(pk__in=newcomers.waiting().values("pk"))
+    people = people.annotate(email_lower=Lower("email"))
     user = people.filter(email_lower=wanted, is_active=True).first() if wanted else None
     token = secrets.token_urlsafe(32)
     PasswordReset.objects.filter(expires_at__lt=timezone.now() - KEPT_FOR).delete()

@@ -17,6 +17,7 @@ from django.db.models import Count, Q, QuerySet
 from django.template.loader import render_to_string
 from django.utils import timezone
 
+from accounts import newcomers
 from accounts.models import User
 from accounts.zones import zone_of
 from channels_app import mails
@@ -102,6 +103,7 @@ def due(now: datetime | None = None) -> list[User]:
         return []
     now = now or timezone.now()
     people = User.objects.filter(daily_digest=True, is_active=True).exclude(email="")
+    people = people.exclude(pk__in=newcomers.waiting().values("pk"))
     days = {
         person: day_before(person, now)
         for person in people

@@ -6,6 +6,7 @@ brief's answers cannot go to any more, they stand in a conversation.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Final
 
 from django.core.exceptions import ValidationError
@@ -18,7 +19,7 @@ from channels_app.jobs import brief_checks, schedules
 from channels_app.models import ChannelRoom, Schedule
 from personas.conversations import conversations_visible_to
 from personas.home.bundle_ids import Ids
-from personas.home.bundle_reader import BundleReader
+from personas.home.bundle_reader import BadEntry, BundleReader
 from personas.personas import personas_visible_to
 
 ENTRY: Final = "schedules.json"
@@ -26,14 +27,18 @@ ENTRY: Final = "schedules.json"
 
 def take_briefs(bundle: BundleReader, user: User, ids: Ids, report: Report) -> None:
     """Restore the briefs one by one; raises ``BadEntry`` for a damaged list."""
-    found = list(bundle.items(ENTRY, "schedules", BriefShape))
+    most = schedules.MAX_PER_PERSON
+    items = bundle.items(ENTRY, "schedules", BriefShape)
+    found = list(islice(items, most + 1))
+    if len(found) > most:
+        raise BadEntry(f"{ENTRY} holds more than {most} briefs.")
     for brief in found:
         where = f"{user.username}/{ENTRY}#{brief.id}"
         own = schedules.schedules_visible_to(user)
         if own.filter(pk__in=[brief.id, ids.new(brief.id)]).exists():
             report.kept(where, "is here already.")
             continue
-        ids.make_room(Schedule, [brief.id])
+        ids.make_room(Schedule, [brief.id], ENTRY)
         try:
             report.taken(where, _take(brief, user, ids))
         except ValidationError as error:

@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.models import User
+from accounts.snapshots import one_moment
 from channels_app.care.version import cortex_version
 from channels_app.homes.bundle_shapes import (
     BriefShape,
@@ -40,7 +41,8 @@ def write_bundle(user: User, file: IO[bytes]) -> dict[str, int]:
     """Write a person's bundle into a binary file; return what is in it, by kind."""
     writer = BundleWriter(file, now=timezone.now())
     try:
-        _write_parts(writer, user)
+        with one_moment():
+            _write_parts(writer, user)
         writer.finish(version=cortex_version(), user_name=user.username)
     except BaseException:
         writer.abandon()
@@ -69,19 +71,18 @@ def write_file(user: User, path: Path, *, actor: User | None = None) -> dict[str
     Raises:
         Unreadable: The file exists already, or cannot be written.
     """
-    part = path.with_name(f"{path.name}.part")
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
     try:
-        if path.exists() or path.is_symlink():
-            raise Unreadable(f"{path} exists already; nothing was written.")
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w+b") as file:
+        with os.fdopen(os.open(path, flags, 0o600), "w+b") as file:
+            try:
                 counts = write_bundle(user, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(part, path)  # unlike a renaming, this never replaces a file
-        finally:
-            part.unlink(missing_ok=True)
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
+    except FileExistsError:
+        raise Unreadable(f"{path} exists already; nothing was written.") from None
     except OSError as error:
         why = error.strerror or error
         raise Unreadable(f"{path} cannot be written: {why}.") from None

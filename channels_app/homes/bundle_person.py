@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Final
 
 from allauth.account.models import EmailAddress
@@ -16,6 +17,7 @@ from accounts.zones import zone_names
 from channels_app.homes.bundle_shapes import PersonShape
 from channels_app.homes.report import Report
 from personas.home.disk import Unreadable
+from personas.home.report import shown
 from routing.models import RoutingPreferences
 
 ENTRY: Final = "person.json"
@@ -30,17 +32,29 @@ def person_for(shape: PersonShape, name: str, report: Report) -> User:
         report: Hears what was done, and which command lets a new person in.
 
     Raises:
-        Unreadable: Nobody can be called so.
+        Unreadable: Nobody can be called so, or the bundle alone names somebody who
+            has been here: whoever wrote it may have put in any name.
     """
-    name = name or shape.user_name
+    asked, name = bool(name), name or shape.user_name
     found = find_person(name)
+    if found and not asked and not _is_waiting(found):
+        raise Unreadable(
+            f"“{name}” is somebody here already: if the bundle is for them, "
+            f"say so with --user {name}."
+        )
     if found:
         report.kept(f"{name}/{ENTRY}", "is here already; settings stay as they are.")
     user = found or _new_person(shape, name, report)
     invited = invites.open_invites().filter(username=name).exists()
-    if not invited and newcomers.waiting().filter(pk=user.pk).exists():
-        report.hints.append(f"manage.py users invite {name} {user.email or 'ADDRESS'}")
+    if not invited and _is_waiting(user):
+        # It is pasted into a shell, and the address came with the bundle.
+        address = shlex.quote(shown(user.email)) if user.email else "ADDRESS"
+        report.hints.append(f"manage.py users invite {name} {address}")
     return user
+
+
+def _is_waiting(user: User) -> bool:
+    return newcomers.waiting().filter(pk=user.pk).exists()
 
 
 def _new_person(shape: PersonShape, name: str, report: Report) -> User:
@@ -50,7 +64,6 @@ def _new_person(shape: PersonShape, name: str, report: Report) -> User:
         raise Unreadable(" ".join(error.messages)) from None
     user.first_name, user.last_name = shape.first_name, shape.last_name
     user.email = _free_address(shape.email.strip().lower(), name, report)
-    user.daily_digest = shape.daily_digest
     if shape.time_zone in zone_names():
         user.time_zone = shape.time_zone
     if shape.language in dict(settings.LANGUAGES):

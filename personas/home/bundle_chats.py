@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Final
 
+from accounts.inserts import Batch
 from personas.home import bundle_shapes as shapes
 from personas.home.bundle_ids import Ids
-from personas.home.bundle_reader import BadEntry, BundleReader
-from personas.home.report import shown
+from personas.home.bundle_reader import BundleReader
 from personas.models import Conversation, Message, Persona
 
 BATCH: Final = 500
@@ -28,54 +28,37 @@ class Note:
     undone_at: datetime | None
 
 
-def take_conversation(
+def store_conversation(
     bundle: BundleReader, entry: str, persona: Persona, ids: Ids, notes: list[Note]
 ) -> int:
     """Store a conversation and its messages; return how many messages.
 
     Args:
         bundle: An open bundle.
-        entry: Name of the conversation's JSON file in it.
+        entry: Name of the conversation's JSON file in it, which was checked.
         persona: Who answers in it; its owner becomes the owner.
-        ids: Gets the ids that had to change.
+        ids: Has the ids that had to change.
         notes: Gets the notes of its messages; their runs are stored later.
-
-    Raises:
-        BadEntry: Something cannot be taken; the caller's transaction must end.
     """
     head = bundle.head(entry, "conversation", shapes.ConversationHead)
-    ids.make_room(Conversation, [head.id])
     values = head.model_dump(exclude={"id", "persona", "shown", "created_at"})
     conversation = Conversation.objects.create(
         id=ids.of(head.id), owner=persona.owner, persona=persona, **values
     )
-    parents: dict[uuid.UUID, uuid.UUID | None] = {}
-    for batch in _batches(bundle.items(entry, "messages", shapes.MessageShape)):
-        for each in batch:
-            if each.id in parents:
-                raise BadEntry(f"{shown(entry)} holds a message twice.")
-            parents[each.id] = each.parent
-        ids.make_room(Message, [each.id for each in batch])
+    count = 0
+    items = bundle.items(entry, "messages", shapes.MessageShape)
+    while batch := list(islice(items, BATCH)):
         _store(batch, conversation, ids, notes)
-    _relink_parents(conversation, parents, ids)
-    if not _is_tree(parents) or head.shown not in {None, *parents}:
-        raise BadEntry(f"The messages of {shown(entry)} do not hang together.")
+        count += len(batch)
     Conversation.objects.filter(pk=conversation.pk).update(
         created_at=head.created_at,
         current_message=None if head.shown is None else ids.of(head.shown),
     )
-    return len(parents)
-
-
-def _batches(
-    items: Iterator[shapes.MessageShape],
-) -> Iterator[list[shapes.MessageShape]]:
-    while batch := list(islice(items, BATCH)):
-        yield batch
+    return count
 
 
 def _store(
-    batch: list[shapes.MessageShape],
+    batch: Sequence[shapes.MessageShape],
     conversation: Conversation,
     ids: Ids,
     notes: list[Note],
@@ -87,6 +70,7 @@ def _store(
         rows.append(
             Message(
                 id=id,
+                # May come later: databases look at it when the transaction ends.
                 parent_id=None if each.parent is None else ids.of(each.parent),
                 conversation=conversation,
                 owner_id=conversation.owner_id,
@@ -94,31 +78,4 @@ def _store(
             )
         )
         notes += [Note(id, n.run, n.line, n.undone_at) for n in each.notes]
-    Message.objects.bulk_create(rows)
-
-
-def _relink_parents(
-    conversation: Conversation,
-    parents: Mapping[uuid.UUID, uuid.UUID | None],
-    ids: Ids,
-) -> None:
-    """Correct messages that came before a parent whose id had to change."""
-    for id, parent in parents.items():
-        if parent is not None and parent in ids.changed:
-            rows = conversation.messages.filter(pk=ids.of(id), parent=parent)
-            rows.update(parent=ids.of(parent))
-
-
-def _is_tree(parents: Mapping[uuid.UUID, uuid.UUID | None]) -> bool:
-    """Say whether every message leads up to a first one."""
-    sound: set[uuid.UUID] = set()
-    for start in parents:
-        path: set[uuid.UUID] = set()
-        id: uuid.UUID | None = start
-        while id is not None and id not in sound:
-            if id in path or id not in parents:
-                return False
-            path.add(id)
-            id = parents[id]
-        sound |= path
-    return True
+    Batch(rows).insert()

@@ -35,13 +35,10 @@ MOST_ENTRIES: Final = 200_000
 MOST_BYTES: Final = 4 * 1024**3
 """Of all entries together, unpacked."""
 MOST_OF_ENTRY: Final = 1024**3
-MOST_OF_MANIFEST: Final = 64 * 1024**2
+MOST_OF_MANIFEST: Final = 32 * 1024**2
 MOST_OF_OBJECT: Final = 16 * 1024**2
 """Of an entry that is read at once."""
 LONGEST_LINE: Final = 8 * 1024**2
-SMALL: Final = 1024**2
-MOST_RATIO: Final = 100
-"""An entry above ``SMALL`` that shrinks further is no text of a person."""
 _BLOCK: Final = 256 * 1024
 _ENCRYPTED: Final = 0x1 | 0x40
 _OF_PERSON: Final = frozenset(
@@ -228,8 +225,6 @@ def _refuse_tricky(info: zipfile.ZipInfo) -> None:
         raise Unreadable(f"{name} is packed in a way that a bundle is not.")
     if info.file_size > MOST_OF_ENTRY:
         raise Unreadable(f"{name} unpacks to more than {MOST_OF_ENTRY:,} bytes.")
-    if info.file_size > max(SMALL, MOST_RATIO * info.compress_size):
-        raise Unreadable(f"{name} unpacks to much more than texts do.")
 
 
 def _leads_elsewhere(name: str) -> bool:
@@ -273,19 +268,24 @@ def _manifest(text: bytes) -> Manifest:
             f"Cortex reads version {VERSION}."
         )
     try:
-        return _parsed(text, Manifest, MANIFEST)
-    except BadEntry as error:
-        raise Unreadable(str(error)) from None
+        return Manifest.model_validate(found)
+    except ValidationError as error:
+        raise Unreadable(str(_fault(error, MANIFEST))) from None
 
 
 def _parsed(text: bytes, kind: type[S], name: str) -> S:
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in fault["loc"][:3])
-        what = f"“{shown(where)}”: " if where else ""
-        raise BadEntry(f"{shown(name)}: {what}{fault['msg']}.") from None
+        raise _fault(error, name) from None
+
+
+def _fault(error: ValidationError, name: str) -> BadEntry:
+    """Return the first fault as one sentence, without what stands there."""
+    fault = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in fault["loc"][:3])
+    what = f"“{shown(where)}”: " if where else ""
+    return BadEntry(f"{shown(name)}: {what}{fault['msg']}.")
 
 
 def _not_laid_out(name: str) -> BadEntry:

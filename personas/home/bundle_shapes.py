@@ -7,10 +7,11 @@ Money is nano-dollars, moments are RFC 3339, unknown is null.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time
-from typing import Annotated, Any, Final, Literal
+from datetime import UTC, datetime, time, timedelta
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
+from django.utils import timezone
 from pydantic import (
     AfterValidator,
     AwareDatetime,
@@ -23,12 +24,20 @@ from pydantic import (
 from accounts.names import NAME_PATTERN
 
 _YEARS: Final = range(1970, 2200)
+_FUTURE: Final = timedelta(days=1)
+"""How far another machine's clock may be ahead."""
 _LARGEST: Final = 2**63 - 1
 
 
 def _without_zeros(value: object) -> object:
     """Take out what no database keeps in a text."""
     return value.replace("\0", "") if isinstance(value, str) else value
+
+
+def _past(value: datetime) -> datetime:
+    if value > timezone.now() + _FUTURE:
+        raise ValueError("it has not come yet")
+    return _moment(value)
 
 
 def _moment(value: datetime) -> datetime:
@@ -47,7 +56,9 @@ Text120 = Annotated[Text, Field(max_length=120)]
 Text200 = Annotated[Text, Field(max_length=200)]
 Text300 = Annotated[Text, Field(max_length=300)]
 Name = Annotated[Text, Field(pattern=NAME_PATTERN.replace(r"\A", "^")[:-2] + "$")]
-Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
+Moment = Annotated[AwareDatetime, AfterValidator(_past)]
+Later = Annotated[AwareDatetime, AfterValidator(_moment)]
+"""A moment that may be still to come."""
 Count = Annotated[int, Field(ge=0, le=_LARGEST)]
 Money = Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)]
 Small = Annotated[int, Field(ge=0, le=32767)]
@@ -151,7 +162,7 @@ class RunShape(Shape):
     output_tokens: Count | None
     cost_nano_usd: Money | None
     created_at: Moment
-    passes_at: Moment | None
+    passes_at: Later | None
     decided_at: Moment | None
 
 
@@ -180,6 +191,14 @@ class ConversationHead(Shape):
     last_active_at: Moment
 
 
+class SeamShape(Shape):
+    """Where another model went on inside an answer."""
+
+    at: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    """Characters that stand before it."""
+    model: Text200
+
+
 class MessageShape(Shape):
     """One message; ``parent`` is the one above it in the tree."""
 
@@ -198,7 +217,7 @@ class MessageShape(Shape):
     tier: Small | None
     reason: Text200
     attempts: Small
-    seams: list[dict[str, Any]]
+    seams: list[SeamShape]
     input_tokens: Count | None
     output_tokens: Count | None
     cost_nano_usd: Money | None

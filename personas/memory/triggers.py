@@ -9,13 +9,13 @@ Synchronous; belongs into ``routing.db_pool``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta, tzinfo
 from functools import cache
 from typing import Final
 
-from django.db.models import Count, Max, Min, Q
+from django.db.models import Count, Exists, Max, Min, OuterRef, Q
 from django.utils import timezone
 
 from accounts.models import User
@@ -33,6 +33,8 @@ PRIVATE: Final = (
 )
 FIRST_PAUSE: Final = timedelta(minutes=15)
 LONGEST_PAUSE: Final = timedelta(hours=24)
+ASKED_HOLDS: Final = timedelta(hours=1)
+"""What nobody could do so long, for want of a model, is not done weeks later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +76,49 @@ def last_asked() -> datetime | None:
 
 
 def due(now: datetime) -> list[int]:
-    """Return the ids of the personas that distil now, the longest waiting first."""
-    waiting = _waiting()
+    """Return the ids of the personas that distil now, the longest waiting first.
+
+    Messages are counted last, of those alone for whom nothing else forbids it. What
+    somebody asked for more than ``ASKED_HOLDS`` ago is dropped.
+    """
+    late = MemorySettings.objects.filter(asked_at__lte=now - ASKED_HOLDS)
+    if late.exists():
+        late.update(asked_at=None)
+    theirs = undistilled().filter(conversation__persona=OuterRef("pk"))
     personas = (
         Persona.objects.filter(
-            Q(pk__in=waiting) | Q(memory_settings__asked_at__isnull=False),
+            Q(memory_settings__asked_at__isnull=False) | Exists(theirs),
             owner__is_active=True,
         )
         .select_related("owner", "memory_settings")
         .order_by("pk")
     )
     is_off = _is_off()
-    found = [
+    able = [
         persona
         for persona in personas
+        if _may(_settings(persona), now) and not is_off(persona.owner, persona.private)
+    ]
+    waiting = _waiting(able)
+    found = [
+        persona
+        for persona in able
         if is_due(
             _settings(persona), waiting.get(persona.pk), now, zone_of(persona.owner)
         )
-        and not is_off(persona.owner, persona.private)
     ]
     never = datetime.max.replace(tzinfo=now.tzinfo)
     found.sort(key=lambda one: waiting[one.pk].oldest if one.pk in waiting else never)
     return [persona.pk for persona in found]
+
+
+def _may(settings: MemorySettings, now: datetime) -> bool:
+    """Say whether a persona remembers by itself, and no pause holds it up."""
+    if settings.asked_at is not None:
+        return True
+    tried = settings.tried_at
+    paused = tried is not None and now < tried + pause_after(settings.failures)
+    return settings.enabled and not paused
 
 
 def is_due(
@@ -111,11 +134,9 @@ def is_due(
     """
     if settings.asked_at is not None:
         return True
-    if not settings.enabled or waiting is None:
+    if waiting is None or not _may(settings, now):
         return False
     tried = settings.tried_at
-    if tried is not None and now < tried + pause_after(settings.failures):
-        return False
     idle, count = settings.idle_minutes, settings.after_messages
     if idle is not None and now >= waiting.newest + timedelta(minutes=idle):
         return True
@@ -143,10 +164,13 @@ def last_moment(now: datetime, at: time, zone: tzinfo) -> datetime:
     return moment
 
 
-def _waiting() -> dict[int, Waiting]:
-    """Return what each persona has to distil, in one query."""
+def _waiting(personas: Sequence[Persona]) -> dict[int, Waiting]:
+    """Return what each of these personas has to distil, in one query."""
+    if not personas:
+        return {}
     rows = (
         undistilled()
+        .filter(conversation__persona__in=personas)
         .order_by()
         .values_list("conversation__persona")
         .annotate(Count("pk"), Min("created_at"), Max("created_at"))

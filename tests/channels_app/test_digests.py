@@ -6,6 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.core import mail
 from django.db import connection
 from django.test import Client
@@ -164,7 +165,12 @@ def test_looking_for_news_costs_the_same_for_many(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"daily_digest": False}, {"is_active": False}, {"email": ""}],
+    [
+        {"daily_digest": False},
+        {"is_active": False},
+        {"email": ""},
+        {"password": make_password(None)},  # waits for an invite
+    ],
 )
 def test_only_who_wants_it_and_can_get_it(
     reader: User, persona: Persona, changes: dict[str, Any]

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from accounts import resets
 from accounts.models import User
 from channels_app.homes.bundle_import import take_bundle
+from channels_app.jobs import schedules
 from ledger.models import LedgerEntry
-from personas.home import bundle_reader
+from personas.home import bundle_plan, bundle_reader
 from personas.home.disk import Unreadable
 from personas.home.report import Outcome
 from personas.models import Conversation, Message, Persona
@@ -26,6 +28,7 @@ from tests.channels_app.homes.bundles import (
     contents,
     edited,
     fill,
+    say,
     with_entry,
 )
 
@@ -102,11 +105,6 @@ def test_bombs_are_refused_before_they_are_unpacked(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sound = bundle.read_bytes()
-    info = zipfile.ZipInfo("personas/inara/files/bomb.md")
-    info.compress_type = zipfile.ZIP_DEFLATED
-    assert "much more than texts do" in refusal(
-        with_entry(bundle, info, bytes(5 * 1024**2))
-    )
     for limit, why in (
         ("MOST_ENTRIES", "more than 3 entries"),
         ("MOST_BYTES", "unpacks to more than 3 bytes"),
@@ -117,6 +115,17 @@ def test_bombs_are_refused_before_they_are_unpacked(
         with monkeypatch.context() as patch:
             patch.setattr(bundle_reader, limit, 3)
             assert why in refusal(bundle)
+
+
+def test_texts_that_say_the_same_again_and_again_come_in(
+    persona: Persona, tmp_path: Path
+) -> None:
+    chat = Conversation.objects.create(owner=persona.owner, persona=persona)
+    say(chat, "user", "ha " * 500_000, None)
+    path = bundle_of(persona.owner, tmp_path / "b.zip")
+    assert path.stat().st_size < 15_000
+    take_bundle(path, "carol", dry_run=False)
+    assert Message.objects.filter(owner__username="carol").count() == 1
 
 
 def test_other_ways_of_packing_are_refused(bundle: Path) -> None:
@@ -172,10 +181,69 @@ def test_manifests_that_cannot_be_read_are_refused(
 
 
 def test_a_name_that_nobody_can_have_is_refused(bundle: Path) -> None:
-    edited(bundle, "person.json", lambda text: text.replace('"alice"', '"admin"'))
+    rename(bundle, "admin")
     with pytest.raises(Unreadable, match="reserved"):
         take_bundle(bundle, dry_run=False)
     assert User.objects.count() == 1
+
+
+# --- whose it is --------------------------------------------------------------
+
+
+def rename(bundle: Path, name: str) -> Path:
+    """Let a bundle be of somebody of another name."""
+    for entry in ("person.json", "manifest.json"):
+        text = contents(bundle)[entry].decode().replace('"alice"', f'"{name}"')
+        changed(bundle, {entry: text.encode()})
+    return bundle
+
+
+def test_a_bundle_alone_never_chooses_somebody_who_is_here(
+    bundle: Path, bob: User
+) -> None:
+    rename(bundle, "bob")
+    with pytest.raises(Unreadable, match="--user bob"):
+        take_bundle(bundle, dry_run=False)
+    assert not Persona.objects.filter(owner=bob).exists()
+    take_bundle(bundle, "bob", dry_run=False)
+    assert Persona.objects.filter(owner=bob, name="inara").exists()
+
+
+def test_a_bundle_of_two_names_is_refused(bundle: Path) -> None:
+    edited(bundle, "person.json", lambda text: text.replace('"alice"', '"bob"'))
+    assert "somebody else" in refusal(bundle)
+
+
+def test_an_address_is_no_command(bundle: Path) -> None:
+    edited(
+        bundle,
+        "person.json",
+        lambda text: text.replace("alice@example.org", '\\"$(id)\\"@example.org'),
+    )
+    (hint,) = take_bundle(bundle, "carol", dry_run=False).hints
+    assert hint == """manage.py users invite carol '"$(id)"@example.org'"""
+
+
+def test_nobody_is_let_in_or_written_to_by_an_address_from_a_bundle(
+    bundle: Path,
+) -> None:
+    for old, new in (
+        ("alice@example.org", "mallory@example.org"),
+        ('"daily_digest": false', '"daily_digest": true'),
+    ):
+        edited(
+            bundle,
+            "person.json",
+            lambda text, old=old, new=new: text.replace(old, new),  # type: ignore[misc]
+        )
+    take_bundle(bundle, "carol", dry_run=False)
+    carol = User.objects.get(username="carol")
+    assert carol.email == "mallory@example.org"
+    assert not carol.daily_digest
+    assert resets.request_reset(carol.email)[0] is None
+    carol.set_password("correct horse battery staple")
+    carol.save()
+    assert resets.request_reset(carol.email)[0] == carol
 
 
 # --- one persona --------------------------------------------------------------
@@ -231,6 +299,12 @@ PERSONA_EDITS: list[tuple[str, Callable[[str], str], str]] = [
         lambda t: t.replace('"changes":[{', '"changes":["x",{'),
         "changes",
     ),
+    ("memory_runs.json", lambda t: t.replace('"id":"', '"id":"0'), "id"),
+    (
+        "memory_runs.json",
+        lambda t: t.replace("2026-03-01T09", "2190-03-01T09"),
+        "not come yet",
+    ),
     ("files/SOUL.md", lambda t: t + "x" * 70_000, "more than 64 KB"),
     ("files/SOUL.md", lambda t: t + "\0", "zero character"),
     ("chat", lambda t: t.replace('"role":"user"', '"role":"system"', 1), "role"),
@@ -253,6 +327,9 @@ PERSONA_EDITS: list[tuple[str, Callable[[str], str], str]] = [
     ("chat", lambda t: t.replace('"shown":"', '"shown":"0', 1), "shown"),
     ("chat", lambda t: t.replace('"title":"C', '"title":"' + "C" * 200), "title"),
     ("chat", lambda t: t.replace('"run":"', f'"run":"{uuid.uuid4()}","r":"'), "notes"),
+    ("chat", lambda t: t.replace('{"at":3,', "{"), "seams"),
+    ("chat", lambda t: t.replace('"at":3', '"at":"3"'), "seams"),
+    ("chat", lambda t: t.replace("2026-03-01T", "2190-03-01T", 1), "not come yet"),
     ("chat", lambda t: t.replace("Zo\u00eb", "Zo\\ud800"), "chat"),
 ]
 
@@ -280,7 +357,7 @@ def test_a_message_or_an_entry_twice_is_refused(bundle: Path) -> None:
         lines = text.splitlines()
         return "\n".join([*lines[:3], lines[2], *lines[3:]])
 
-    assert "holds a message twice" in left(edited(bundle, chat_of(bundle), twice))
+    assert "twice" in left(edited(bundle, chat_of(bundle), twice))
 
 
 def test_one_persona_with_a_fault_keeps_no_other_from_coming(
@@ -306,6 +383,37 @@ def test_a_message_of_somebody_else_is_never_a_parent(bundle: Path, bob: User) -
         lambda text: text.replace('"parent":null', f'"parent":"{theirs.pk}"'),
     )
     assert "do not hang together" in left(bundle)
+
+
+def test_what_would_take_a_third_id_is_there_already(bundle: Path) -> None:
+    take_bundle(bundle, "carol", dry_run=False)
+    Persona.objects.filter(owner__username="carol").update(name="older")
+    assert "has been taken over already" in left(bundle)
+
+
+@pytest.mark.parametrize("other", ["soul.md", "\uff33OUL.md"])
+def test_names_that_look_the_same_are_refused(bundle: Path, other: str) -> None:
+    found = contents(bundle)
+    shape = json.loads(found[f"{FOLDER}/persona.json"])
+    shape["files"].append(dict(shape["files"][0], name=other))
+    changed(
+        bundle,
+        {
+            f"{FOLDER}/persona.json": json.dumps(shape).encode(),
+            f"{FOLDER}/files/{other}": b"Me too.",
+        },
+    )
+    assert "look the same" in left(bundle)
+
+
+def test_endless_lists_are_refused(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle_plan, "MOST_RUNS", 0)
+    monkeypatch.setattr(schedules, "MAX_PER_PERSON", 0)
+    assert "more than 0 runs" in left(bundle)
+    report = take_bundle(bundle, "dora", dry_run=False)
+    assert any("more than 0 briefs" in each.text for each in report.of(Outcome.LEFT))
 
 
 # --- the ledger ---------------------------------------------------------------

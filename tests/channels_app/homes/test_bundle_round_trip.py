@@ -109,7 +109,11 @@ def test_a_bundle_restores_everything_on_an_empty_installation(
     assert again.complete
     assert not again.changed
     assert comparable(bundle_of(restored, tmp_path / "again.zip")) == comparable(before)
-    assert AuditEvent.objects.filter(event="home.bundle_imported").count() == 1
+    events = AuditEvent.objects.filter(event="home.bundle_imported").order_by("pk")
+    assert [(each.subject, each.detail["part"]) for each in events] == [
+        ("alice", "personas/inara"),
+        ("alice", "ledger.jsonl"),
+    ]
 
 
 def revisions() -> list[tuple[Any, ...]]:
@@ -340,6 +344,35 @@ def test_the_command_writes_a_file_for_its_owner_alone_and_reads_it(
     assert "next: manage.py users invite alice alice@example.org" in said
     assert "cello" not in said
     assert Message.objects.count() == 4
+
+
+def test_a_file_can_be_written_where_disks_know_no_links(
+    persona: Persona, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*args: object, **options: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.link", no_links)
+    path = tmp_path / "alice.zip"
+    (tmp_path / "alice.zip.part").touch()  # somebody's, or of a run that was killed
+    call_command("home", "export", "--user", "alice", "--bundle", str(path))
+    assert zipfile.is_zipfile(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_half_a_file_is_removed(
+    persona: Persona, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("channels_app.homes.bundle_export.write_bundle", full)
+    with pytest.raises(CommandError, match="cannot be written: No space left"):
+        call_command(
+            *("home", "export", "--user", "alice"),
+            *("--bundle", str(tmp_path / "alice.zip")),
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.django_db

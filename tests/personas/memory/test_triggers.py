@@ -107,11 +107,23 @@ def test_who_is_due(
     asked_at = triggers.last_asked()
     assert asked_at is not None
     assert set(due(now)) == {theirs.pk, persona.pk, quiet.pk}
-    with django_assert_max_num_queries(6):  # two for each person's registry
+    with django_assert_max_num_queries(7):  # two for each person's registry
         due(now)
     bob.is_active = False
     bob.save()
     assert due(now) == [persona.pk]
+
+
+@pytest.mark.usefixtures("scripted")
+def test_nothing_is_distilled_before_its_person_has_come(
+    alice: User, persona: Persona
+) -> None:
+    add_distiller()
+    triggers.ask(persona)
+    assert due(NOW) == [persona.pk]
+    alice.set_unusable_password()
+    alice.save()
+    assert due(NOW) == []
 
 
 @pytest.mark.usefixtures("scripted")
@@ -130,3 +142,42 @@ def test_why_it_is_off(alice: User, persona: Persona, settings: Any) -> None:
     persona.private = True
     persona.save()
     assert due(datetime.now(UTC)) == []
+
+
+@pytest.mark.usefixtures("scripted")
+def test_nothing_is_counted_where_no_model_is(
+    persona: Persona, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting reads every message that waits; so it comes last, for few."""
+    counted: list[Persona] = []
+
+    def count(personas: list[Persona]) -> dict[int, Waiting]:
+        counted.extend(personas)
+        return {}
+
+    monkeypatch.setattr(triggers, "_waiting", count)
+    say(persona, "I like boats.")
+    assert due(datetime.now(UTC)) == [] and not counted
+    add_distiller()
+    row = MemorySettings.objects.create(persona=persona, enabled=False)
+    assert due(datetime.now(UTC)) == [] and not counted
+    row.enabled, row.failures, row.tried_at = True, 3, datetime.now(UTC)
+    row.save()
+    assert due(datetime.now(UTC)) == [] and not counted
+    row.delete()
+    due(datetime.now(UTC))
+    assert counted == [persona]
+
+
+@pytest.mark.usefixtures("scripted")
+def test_a_wish_does_not_hold_for_weeks(persona: Persona) -> None:
+    now = datetime.now(UTC)
+    MemorySettings.objects.create(persona=persona, enabled=False)
+    triggers.ask(persona)
+    soon, late = now + timedelta(minutes=59), now + timedelta(minutes=61)
+    assert due(soon) == [] and triggers.last_asked() is not None  # no model
+    assert due(late) == [] and triggers.last_asked() is None
+    add_distiller()
+    assert due(late) == []
+    triggers.ask(persona)
+    assert due(soon) == [persona.pk]
