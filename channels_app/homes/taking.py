@@ -7,9 +7,9 @@ run finds everything in place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +22,9 @@ from channels_app.homes.report import Report
 from channels_app.homes.secret_files import CHANNELS_FILE, LIMITS
 from personas.home.disk import Folder, Refused, Unreadable, open_root, opened
 from personas.home.naming import check_person_name
-from personas.home.persona_folder import read_persona
+from personas.home.persona_folder import OldPersona, read_persona
 from personas.home.persona_rows import store_persona
+from personas.home.session_spool import SessionSpool
 
 HOME: Final = "home"
 PERSONAS: Final = "persona"
@@ -35,6 +36,17 @@ class Wishes:
     """What whoever runs the command asked for."""
 
     overwrite: bool = False
+    trial: bool = False
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A persona's folder after it was read, and what was left of it by then."""
+
+    where: str
+    report: Report = field(default_factory=Report)
+    old: OldPersona | None = None
+    spool: SessionSpool | None = None
 
 
 def take_home(path: Path, user: str, *, dry_run: bool, overwrite: bool) -> Report:
@@ -42,17 +54,17 @@ def take_home(path: Path, user: str, *, dry_run: bool, overwrite: bool) -> Repor
 
     Args:
         user: Only this person's; needed where the folder is one person's.
-        dry_run: Do everything and undo it again: the report is the same.
+        dry_run: Take everything but the sessions, which are only read, and undo it
+            again: the report is the same.
         overwrite: Files that differ become a new version.
 
     Raises:
         Unreadable: There is no such folder, or it is no home.
     """
     report = Report()
-    wishes = Wishes(overwrite)
+    wishes = Wishes(overwrite, trial=dry_run)
     with ExitStack() as stack:
         root = stack.enter_context(opened(open_root(path)))
-        stack.enter_context(_trial() if dry_run else nullcontext())
         try:
             home = root
             if _is_home_inside(root):
@@ -127,10 +139,28 @@ def _take_person(folder: Folder, name: str, wishes: Wishes, report: Report) -> N
     if not _is_persons(folder) and not folder.is_there(PERSONAS):
         raise Refused(f"has no folder “{PERSONAS}” and is no person's.")
     texts = read_files(folder, name, report)
+    if not wishes.trial:
+        _store_person(folder, name, _read_personas(folder, name), texts, wishes, report)
+        return
+    # Everything is undone at once, so everything is read before others have to wait.
+    readings = list(_read_personas(folder, name, trial=True))
+    with _trial():
+        _store_person(folder, name, readings, texts, wishes, report)
+
+
+def _store_person(
+    folder: Folder,
+    name: str,
+    readings: Iterable[_Reading],
+    texts: dict[str, str],
+    wishes: Wishes,
+    report: Report,
+) -> None:
     user = _person(name, report)
     for entry in folder.names():
         if entry == PERSONAS:
-            _take_personas(folder, user, wishes, report)
+            for reading in readings:
+                _store_persona(reading, user, wishes, report)
         elif entry not in LIMITS:
             report.left(f"{name}/{entry}", NO_MEANING)
     with _all_or_nothing(f"{name}/(models)", report) as part:
@@ -154,26 +184,52 @@ def _person(name: str, report: Report) -> User:
     return user
 
 
-def _take_personas(folder: Folder, user: User, wishes: Wishes, report: Report) -> None:
-    where = f"{user.username}/{PERSONAS}"
+def _read_personas(
+    folder: Folder, name: str, *, trial: bool = False
+) -> Iterator[_Reading]:
+    """Yield one persona's folder after the other; its spool is open until the next."""
+    above = _Reading(f"{name}/{PERSONAS}")
+    if not folder.is_there(PERSONAS):
+        return
     try:
         with opened(folder.folder(PERSONAS)) as personas:
-            for name in personas.names():
-                _take_persona(personas, name, user, wishes, report)
+            for persona in personas.names():
+                where = f"{above.where}/{persona}"
+                with nullcontext() if trial else SessionSpool() as spool:
+                    yield _read(personas, persona, _Reading(where, spool=spool))
     except Refused as error:
-        report.left(where, str(error))
+        above.report.left(above.where, str(error))
+        yield above
 
 
-def _take_persona(
-    personas: Folder, name: str, user: User, wishes: Wishes, report: Report
-) -> None:
-    where = f"{user.username}/{PERSONAS}/{name}"
+def _read(personas: Folder, name: str, reading: _Reading) -> _Reading:
     try:
         check_person_name(name)
         with opened(personas.folder(name)) as folder:
-            old = read_persona(folder, name, where, report)
+            reading.old = read_persona(
+                folder, name, reading.where, reading.report, reading.spool
+            )
+    except Refused as error:
+        reading.report.left(reading.where, str(error))
+    return reading
+
+
+def _store_persona(
+    reading: _Reading, user: User, wishes: Wishes, report: Report
+) -> None:
+    report.lines.extend(reading.report.lines)
+    if reading.old is None:
+        return
+    where = reading.where
+    try:
         with _all_or_nothing(where, report) as part:
-            stored = store_persona(user, old, where, overwrite=wishes.overwrite)
+            stored = store_persona(
+                user,
+                reading.old,
+                where,
+                overwrite=wishes.overwrite,
+                spool=reading.spool,
+            )
             part.lines.extend(stored.lines)
     except Refused as error:
         report.left(where, str(error))

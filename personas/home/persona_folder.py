@@ -1,7 +1,8 @@
 """Reads a persona's folder of an old home; touches no database.
 
-Whatever cannot be taken is told by its path and the rest is read. Everything is in
-memory before the first row is written, so that a persona is stored in one go.
+Whatever cannot be taken is told by its path and the rest is read. Everything is read
+before the first row is written, so that a persona is stored in one go and nobody waits
+for the reading. The files are in memory then, the sessions in a spool on the disk.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from personas.files import MAX_FILE_BYTES, MAX_FILES
-from personas.home.disk import Data, Folder, Refused, opened
+from personas.home.disk import Folder, Refused, opened
 from personas.home.json_text import parsed, text_of
 from personas.home.naming import check_file_name, check_session_name
 from personas.home.report import Report
-from personas.home.session_file import Session, read
+from personas.home.session_file import read
+from personas.home.session_rows import digest_of
+from personas.home.session_spool import SessionSpool
 
 SESSIONS: Final = "sessions"
 MAX_SESSION_BYTES: Final = 20 * 1024 * 1024
@@ -25,10 +28,14 @@ MAX_SESSIONS_BYTES: Final = 256 * 1024 * 1024
 
 @dataclass(slots=True)
 class OldSession:
-    """A session's file and what was understood of it."""
+    """What is known of a session's file after it was read."""
 
-    data: Data
-    session: Session
+    digest: str
+    changed_at: float
+    messages: int
+    odd: list[str]
+    place: int | None
+    """Where the spool has the session; ``None`` = it was only looked at."""
 
 
 @dataclass(slots=True)
@@ -40,8 +47,14 @@ class OldPersona:
     sessions: dict[str, OldSession] = field(default_factory=dict)
 
 
-def read_persona(folder: Folder, name: str, where: str, report: Report) -> OldPersona:
-    """Read a folder whose name was checked; ``where`` is its path for the report.
+def read_persona(
+    folder: Folder, name: str, where: str, report: Report, spool: SessionSpool | None
+) -> OldPersona:
+    """Read a folder whose name was checked.
+
+    Args:
+        where: Its path for the report.
+        spool: Keeps the sessions; ``None`` = they are only looked at.
 
     Raises:
         Refused: The folder as a whole cannot be read, or holds nothing to take.
@@ -50,7 +63,7 @@ def read_persona(folder: Folder, name: str, where: str, report: Report) -> OldPe
     for entry in folder.names():
         place = f"{where}/{entry}"
         if entry == SESSIONS and folder.is_folder(entry):
-            _read_sessions(folder, place, old, report)
+            _read_sessions(folder, place, old, report, spool)
             continue
         try:
             old.files[entry] = _read_file(folder, entry, old)
@@ -73,20 +86,28 @@ def _read_file(folder: Folder, name: str, old: OldPersona) -> str:
     return text
 
 
-def _read_sessions(folder: Folder, where: str, old: OldPersona, report: Report) -> None:
+def _read_sessions(
+    folder: Folder,
+    where: str,
+    old: OldPersona,
+    report: Report,
+    spool: SessionSpool | None,
+) -> None:
     try:
         with opened(folder.folder(SESSIONS)) as sessions:
             total = 0
             for name in sessions.names():
                 try:
-                    total += _read_session(sessions, name, old, total)
+                    total += _read_session(sessions, name, old, total, spool)
                 except Refused as error:
                     report.left(f"{where}/{name}", str(error))
     except Refused as error:
         report.left(where, str(error))
 
 
-def _read_session(folder: Folder, name: str, old: OldPersona, total: int) -> int:
+def _read_session(
+    folder: Folder, name: str, old: OldPersona, total: int, spool: SessionSpool | None
+) -> int:
     """Read one session; return its size in bytes."""
     check_session_name(name, old.sessions)
     if len(old.sessions) >= MAX_SESSIONS:
@@ -95,5 +116,12 @@ def _read_session(folder: Folder, name: str, old: OldPersona, total: int) -> int
     if total + len(data.raw) > MAX_SESSIONS_BYTES:
         megabytes = MAX_SESSIONS_BYTES // (1024 * 1024)
         raise Refused(f"is too much: at most {megabytes} MB of sessions are taken.")
-    old.sessions[name] = OldSession(data, read(name, data.raw))
+    session = read(name, data.raw)
+    old.sessions[name] = OldSession(
+        digest=digest_of(data.raw),
+        changed_at=data.changed_at,
+        messages=sum(piece.said is not None for piece in session.pieces),
+        odd=session.odd,
+        place=None if spool is None else spool.put(session),
+    )
     return len(data.raw)

@@ -18,7 +18,8 @@ from personas.home.disk import Refused
 from personas.home.naming import check_file_name
 from personas.home.persona_folder import SESSIONS, OldPersona, OldSession
 from personas.home.report import Report
-from personas.home.session_rows import digest_of, store_session
+from personas.home.session_rows import store_session
+from personas.home.session_spool import SessionSpool
 from personas.home.session_text import own_id
 from personas.models import FileRevision, HomeSession, Persona, PersonaFile
 from personas.personas import MAX_PERSONAS, personas_visible_to
@@ -28,15 +29,24 @@ DISTILLED: Final = "counted as distilled, as the old home did it"
 
 
 def store_persona(
-    user: User, old: OldPersona, where: str, *, overwrite: bool
+    user: User,
+    old: OldPersona,
+    where: str,
+    *,
+    overwrite: bool,
+    spool: SessionSpool | None,
 ) -> Report:
     """Store one persona in one transaction and say what became of each part.
+
+    Args:
+        spool: Has the sessions; ``None`` = it is a trial, which says the same of them
+            and does not store them, as that takes long and others would wait.
 
     Raises:
         Refused: The person has too many personas.
     """
     with transaction.atomic():
-        taking = _Taking(_persona(user, old.name), user, where, overwrite)
+        taking = _Taking(_persona(user, old.name), user, where, overwrite, spool)
         if taking.persona.pk is None:
             taking.persona.save()
             taking.report.taken(where, "became a persona.")
@@ -63,12 +73,18 @@ class _Taking:
     """One persona on its way into the database."""
 
     def __init__(
-        self, persona: Persona, user: User, where: str, overwrite: bool
+        self,
+        persona: Persona,
+        user: User,
+        where: str,
+        overwrite: bool,
+        spool: SessionSpool | None,
     ) -> None:
         self.persona = persona
         self.user = user
         self.where = where
         self.overwrite = overwrite
+        self.spool = spool
         self.report = Report()
 
     def file(self, name: str, text: str) -> None:
@@ -114,16 +130,16 @@ class _Taking:
         place = f"{self.where}/{SESSIONS}/{name}"
         if not self._is_new(name, old, place):
             return
-        conversation = store_session(
-            self.persona, name, old.data.raw, old.session, old.data.changed_at
-        )
-        count = conversation.messages.count()
+        if self.spool is not None and old.place is not None:
+            session = self.spool.get(old.place)
+            store_session(self.persona, name, old.digest, session, old.changed_at)
+        count = old.messages
         self.report.taken(
             place,
             f"became a conversation of {count:,} "
             f"message{'' if count == 1 else 's'}, {DISTILLED}.",
         )
-        for odd in old.session.odd:
+        for odd in old.odd:
             self.report.left(place, odd)
 
     def _is_new(self, name: str, old: OldSession, place: str) -> bool:
@@ -141,7 +157,7 @@ class _Taking:
         conversation = known.conversation
         if conversation is None or conversation.deleted_at is not None:
             self.report.kept(place, "was deleted in Cortex since and stays deleted.")
-        elif known.digest == digest_of(old.data.raw):
+        elif known.digest == old.digest:
             self.report.kept(place, "is the same conversation here.")
         else:
             self.report.left(

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from django.utils import timezone
 
+from accounts.inserts import Batch
 from personas.conversations import title_from
 from personas.home.session_file import Said, Session
 from personas.models import Conversation, HomePiece, HomeSession, Message, Persona
@@ -28,13 +29,13 @@ def digest_of(raw: bytes) -> str:
 
 
 def store_session(
-    persona: Persona, name: str, raw: bytes, session: Session, changed_at: float
+    persona: Persona, name: str, digest: str, session: Session, changed_at: float
 ) -> Conversation:
     """Store a session; the caller holds the transaction.
 
     Args:
         name: The file's name, new for this persona.
-        raw: Its bytes, for recognising it.
+        digest: Of its bytes, for recognising it.
         session: What was read from them.
         changed_at: When the file was last changed, for messages without any time.
     """
@@ -48,7 +49,8 @@ def store_session(
         last_active_at=times[-1] if times else session.began or _moment(changed_at),
     )
     messages = _messages(conversation, said, times)
-    Message.objects.bulk_create(messages, batch_size=AT_ONCE)
+    if messages:
+        Batch(messages).insert()
     conversation.current_message = messages[-1] if messages else None
     conversation.created_at = times[0] if times else conversation.last_active_at
     conversation.save(update_fields=["current_message", "created_at"])
@@ -56,7 +58,7 @@ def store_session(
         _pieces(conversation, session, iter(messages)), batch_size=AT_ONCE
     )
     HomeSession.objects.create(
-        persona=persona, name=name, digest=digest_of(raw), conversation=conversation
+        persona=persona, name=name, digest=digest, conversation=conversation
     )
     return conversation
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from django.http import Http404
 
 from accounts import invites, newcomers
@@ -19,7 +19,8 @@ from accounts.models import AuditEvent, User
 from channels_app.bots.channels import secret
 from channels_app.models import Channel, HomeFile
 from personas.conversations import get_conversation_for_user
-from personas.home import persona_rows
+from personas.home import persona_folder, persona_rows
+from personas.home.session_file import read
 from personas.home.session_rows import store_session
 from personas.models import (
     Conversation,
@@ -183,6 +184,37 @@ def test_a_trial_writes_nothing_and_says_the_same(home: Path) -> None:
     assert (code, trial.pop("dry_run"), trial.pop("changed")) == (1, True, False)
     assert (real_code, real.pop("dry_run"), real.pop("changed")) == (1, False, True)
     assert trial == real
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_nobody_waits_while_sessions_are_read(
+    home: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    before = list(connection.savepoint_ids)
+    open_then = []
+
+    def reading(*args: Any) -> Any:
+        open_then.append(list(connection.savepoint_ids))
+        return read(*args)
+
+    monkeypatch.setattr(persona_folder, "read", reading)
+
+    run("import", home, *options)
+
+    assert open_then == [before] * len(SESSIONS)
+
+
+def test_a_trial_does_not_store_sessions(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        persona_rows, "store_session", lambda *args: pytest.fail("others would wait")
+    )
+
+    _, trial = run("import", home, "--dry-run")
+
+    taken = said(trial, "taken")["alice/persona/inara/sessions/2025-03-02.json"]
+    assert "became a conversation of 3 messages" in taken
 
 
 @pytest.mark.parametrize("where", ["", "home", "home/alice"])

@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import User
 from personas.deletion import delete_message, purge_messages
 from personas.home.session_file import read
-from personas.home.session_rows import store_session
+from personas.home.session_rows import digest_of, store_session
 from personas.home.session_text import own_id, own_name, own_text, session_text
 from personas.models import Conversation, HomePiece, HomeSession, Message, Persona
 
@@ -33,7 +33,7 @@ FORMS = {
 
 def take(persona: Persona, name: str, text: str = "") -> HomeSession:
     raw = (text or FORMS[name]).encode()
-    store_session(persona, name, raw, read(name, raw), 1_740_000_000)
+    store_session(persona, name, digest_of(raw), read(name, raw), 1_740_000_000)
     return HomeSession.objects.select_related("conversation").get(name=name)
 
 
