@@ -10,9 +10,8 @@ What the persona recalls of earlier conversations stands before the message that
 be answered, in one message with it: everything in front of it stays the same. It is
 quoted, and takes at most an eighth of the budget.
 
-A very small model loses the thread over instructions like these. Where the budget is
-at most ``SMALL_MODEL_TOKENS``, they are one paragraph: the persona's name and the first
-paragraph of its identity.
+A very small model, with at most ``SMALL_MODEL_TOKENS``, loses the thread over so much:
+its instructions are the persona's name and the first paragraph of its identity.
 """
 
 from __future__ import annotations

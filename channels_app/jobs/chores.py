@@ -6,7 +6,9 @@ what is due again after a failure, and what a process that died has left.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -20,7 +22,8 @@ logger = logging.getLogger("cortex.worker")
 
 EVERY_S: Final = 2.0
 BATCHES: Final = 5
-"""For search in one go: after an upgrade others want to write too."""
+"""For search in one go, each with a pause as long as its work: after an upgrade others
+want to write too."""
 
 Chore = Callable[[], Awaitable[object]]
 
@@ -43,7 +46,9 @@ async def see_to_search() -> None:
     for _ in range(BATCHES):
         if not await run_in_db_pool(indexing.some_wait):
             break
+        began = time.monotonic()
         await run_in_db_pool(indexing.index_new)
+        await asyncio.sleep(time.monotonic() - began)
 
 
 CHORES: Final[dict[str, Chore]] = {

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from channels_app import couriers, turns
 from channels_app.bots import answering
 from channels_app.jobs import chores, tick
+from channels_app.jobs.recall import service as recall_service
 from channels_app.jobs.task_loop import TaskLoop
 from channels_app.server import lifeline
 from routing import net
@@ -120,6 +121,7 @@ class Worker:
         for task in (doing, *working):
             task.cancel()
         await asyncio.gather(doing, *working, return_exceptions=True)
+        await recall_service.close()
         await net.close()
 
     async def _pause(self, seconds: float) -> None:

@@ -23,6 +23,7 @@ from accounts import invites
 from channels_app.care import migrations, pending
 from channels_app.server import backup
 from channels_app.web.static_versions import stamp_path
+from personas.search import index
 
 
 class DatabaseTooNew(Exception):
@@ -55,6 +56,7 @@ def prepare() -> Report:
     _refuse_half_restored()
     with _alone(Path(settings.DATA_DIR) / "prepare.lock"):
         notes = _migrate()
+        index.repair()  # while nobody waits: it locks the database for seconds
         if not _collected_for_good():
             collect_static()
         link = invites.renew_administrator_link()

@@ -138,8 +138,12 @@ def _phrase(term: Term) -> str:
 
 
 def _extension_is_there(connection: BaseDatabaseWrapper) -> bool:
+    """Say whether pg_trgm can be used; it may lie in a schema that is not searched."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM pg_extension WHERE extname = 'pg_trgm'")
+        cursor.execute(
+            "SELECT 1 FROM pg_opclass WHERE opcname = 'gin_trgm_ops' "
+            "AND pg_opclass_is_visible(oid)"
+        )
         return cursor.fetchone() is not None
 
 
@@ -152,4 +156,4 @@ def _has_trigrams(connection: BaseDatabaseWrapper) -> bool:
             cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
     except DatabaseError:  # not installed on the server, or not allowed
         return False
-    return True
+    return _extension_is_there(connection)

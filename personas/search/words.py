@@ -19,7 +19,10 @@ MAX_WORD: Final = 64
 MAX_TERM: Final = 16
 """Words of a phrase that count; each Chinese character is one."""
 MAX_TEXT: Final = 200_000
-"""Characters of a text that are indexed; PostgreSQL takes 1 MB of words at most.
+"""Characters of a text that are folded."""
+MAX_BYTES: Final = 400_000
+"""Of a folded text that are indexed. PostgreSQL takes 1 MB for the different words of a
+text together with their places, which comes to 8 bytes for 4 of Chinese at most.
 
 Source: PostgreSQL documentation, "Limitations" of text search.
 """
@@ -41,7 +44,10 @@ def fold(text: str) -> str:
     if not plain.isascii():
         plain = _without_accents(plain)
     words = _NOT_WORDS.sub(" ", plain.lower()).split()
-    return " ".join(word[:MAX_WORD] for word in words)
+    folded = " ".join(word[:MAX_WORD] for word in words)
+    if len(folded) * 4 <= MAX_BYTES:
+        return folded
+    return folded.encode()[:MAX_BYTES].decode(errors="ignore").rstrip()
 
 
 def _without_accents(text: str) -> str:

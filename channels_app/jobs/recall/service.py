@@ -98,14 +98,21 @@ class RecallService:
             return True
         if not self._locked():
             return False
-        await run_in_db_pool(vectors.forget_others)
+        try:
+            await run_in_db_pool(vectors.forget_others)
+            await self._listen()
+        except BaseException:
+            self._release()  # or this process would wait for its own lock for ever
+            raise
+        logger.info("recall by meaning is ready")
+        return True
+
+    async def _listen(self) -> None:
         self._path.unlink(missing_ok=True)  # left by a worker that was killed
         self._server = await asyncio.start_unix_server(
             self._talk, str(self._path), limit=LINE_BYTES
         )
         self._path.chmod(0o600)
-        logger.info("recall by meaning is ready")
-        return True
 
     def _locked(self) -> bool:
         """Take the lock of this machine's service; it ends with the process."""
@@ -118,8 +125,8 @@ class RecallService:
         self._lock = file
         return True
 
-    async def close(self) -> None:
-        """Listen no more."""
+    def _release(self) -> None:
+        """Give up the socket and the lock."""
         if self._server is not None:
             self._server.close()
             self._path.unlink(missing_ok=True)
@@ -127,6 +134,10 @@ class RecallService:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+    async def close(self) -> None:
+        """Listen no more."""
+        self._release()
         self._computing.shutdown(wait=False, cancel_futures=True)
 
     async def _talk(
@@ -180,3 +191,10 @@ async def see_to() -> int:
             settings.CORTEX_RECALL_SOCKET, threads=settings.CORTEX_RECALL_THREADS
         )
     return await _Here.service.see_to()
+
+
+async def close() -> None:
+    """Serve no more in this process."""
+    if _Here.service is not None:
+        await _Here.service.close()
+        _Here.service = None

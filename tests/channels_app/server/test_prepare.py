@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -16,7 +17,9 @@ from accounts.models import User
 from channels_app.care import dumps
 from channels_app.care.errors import BackupFailed
 from channels_app.server import backup
+from channels_app.server import prepare as server_prepare
 from cortex_site import startup
+from personas.search import index
 from tests.support.environment import clean_environment
 from tests.support.processes import ROOT
 
@@ -50,6 +53,18 @@ def test_google_account_finishes_an_administrator(admin_user: User) -> None:
     with connection.cursor() as cursor:
         cursor.execute(startup.FINISHED_ADMINISTRATOR.replace("%", "%%"), [])
         assert cursor.fetchone() is not None
+
+
+@pytest.mark.django_db(transaction=True)  # tables are changed
+def test_the_index_of_search_is_whole_before_anybody_waits(
+    tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DATA_DIR = tmp_path
+    monkeypatch.setattr(server_prepare, "_collected_for_good", lambda: True)
+    index.text_index().remove(connection)
+    assert index.missing()
+    server_prepare.prepare()
+    assert not index.missing()
 
 
 def test_only_the_last_three_backups_stay(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from personas.models import Conversation, Message, Persona
 from personas.personas import create_persona
 from personas.search.finding import Found, search
 from personas.search.queries import BadFilter
+from personas.search.snippets import snippet
+from personas.search.words import MAX_TERM, term_of
 from tests.personas.search.said import marked, say, say_and_index
 
 
@@ -205,3 +207,11 @@ def test_what_is_not_indexed_yet_is_not_found(persona: Persona) -> None:
     say(persona, "fresh words")
     assert search(persona.owner, "fresh").hits == ()
     assert search(persona.owner, " ").hits == ()
+
+
+def test_a_long_phrase_of_characters_is_cut() -> None:
+    """Its cost would be the length of the text times its own."""
+    term = term_of("的" * 400)
+    assert term is not None and len(term.words) == MAX_TERM
+    shown = snippet("的" * 32_000, [term])
+    assert len(marked(shown)) > 1

@@ -6,7 +6,7 @@ from datetime import timedelta
 from threading import Thread
 
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.utils import timezone
 
 from personas import deletion
@@ -14,6 +14,7 @@ from personas.models import Message, Persona, SearchEntry
 from personas.search.finding import search
 from personas.search.index import missing, repair, text_index
 from personas.search.indexing import index_new, some_wait, waiting
+from personas.search.words import MAX_BYTES, MAX_TEXT, fold
 from tests.personas.search.said import say, say_and_index
 
 
@@ -115,3 +116,71 @@ def test_a_flush_empties_the_index(persona: Persona) -> None:
     assert search(persona.owner, "berry").hits == ()
     say_and_index(persona, "berry")
     assert len(search(persona.owner, "berry").hits) == 1
+
+
+def test_long_messages_are_taken_a_few_at_a_time(persona: Persona) -> None:
+    """Everybody else writes between two batches."""
+    say(persona, *["word " * 30_000] * 4, "short")
+    assert [index_new(), index_new(), index_new()] == [2, 2, 1]
+    assert SearchEntry.objects.count() == 5
+
+
+def test_nothing_is_locked_while_texts_are_read(
+    persona: Persona, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folding happens outside the transaction; what changed meanwhile waits."""
+    emptied, kept = say(persona, "first secret", "second")
+    depth = len(connection.savepoint_ids)
+
+    def slowly(text: str) -> str:
+        assert len(connection.savepoint_ids) == depth
+        Message.objects.filter(pk=emptied.pk).update(text="")
+        return fold(text)
+
+    monkeypatch.setattr("personas.search.indexing.fold", slowly)
+    index_new()
+    assert [e.message_id for e in SearchEntry.objects.all()] == [kept.pk]
+    assert index_new() == 1 and not some_wait()
+    assert SearchEntry.objects.count() == 1
+
+
+def test_a_message_that_is_refused_stops_no_other(
+    persona: Persona, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is marked as done without an entry."""
+    refused = say(persona, "one", "bad", "two")[1]
+    store = type(SearchEntry.objects).bulk_create
+
+    def picky(self: object, entries: list[SearchEntry], **options: bool) -> object:
+        if any(entry.text == "bad" for entry in entries):
+            raise OperationalError("string is too long for tsvector")
+        return store(self, entries, **options)
+
+    monkeypatch.setattr(type(SearchEntry.objects), "bulk_create", picky)
+    assert index_new() == 3
+    assert SearchEntry.objects.count() == 2 and not some_wait()
+    Message.objects.filter(pk=refused.pk).update(indexed_at=None)
+    assert index_new() == 1 and not some_wait()
+
+
+@pytest.mark.parametrize("what", ["的一是在不了有和人这", "\ufdfa", "Æbcd1 "])
+def test_the_longest_texts_can_be_indexed(persona: Persona, what: str) -> None:
+    """PostgreSQL takes 1 MB of different words with their places."""
+    signs = "".join(chr(0x4E00 + n) + what for n in range(20_000))
+    say_and_index(persona, signs[:MAX_TEXT])
+    assert SearchEntry.objects.count() == 1
+    assert len(fold(signs).encode()) <= MAX_BYTES
+
+
+def test_old_talk_that_comes_later_is_not_the_newest(
+    persona: Persona, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import gives old messages the highest ids."""
+    monkeypatch.setattr("personas.search.finding.COMPARED", 3)
+    long_ago = timezone.now() - timedelta(days=900)
+    say_and_index(persona, "walrus news")
+    say_and_index(persona, *(f"walrus old {n}" for n in range(5)), at=long_ago)
+    for query in ("walrus", "walrus after:2000-01-01"):
+        found = search(persona.owner, query)
+        assert found.notice and len(found.hits) == 3
+        assert "".join(text for text, _ in found.hits[0].snippet) == "walrus news"

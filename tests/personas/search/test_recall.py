@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from django.db import Error
 
 from accounts.models import User
+from personas.context import load_material
 from personas.conversations import start_conversation
 from personas.deletion import delete_message
 from personas.files import save_file
@@ -14,6 +17,7 @@ from personas.memory.forgetting import forget
 from personas.memory.runs import undo
 from personas.models import Conversation, Message, Persona
 from personas.personas import create_persona
+from personas.recollections import with_recollections
 from personas.search.questions import clues_of
 from personas.search.recall import recall
 from tests.personas.search.said import say_and_index
@@ -206,6 +210,22 @@ def test_what_is_deleted_in_between_is_left_out(
 
     monkeypatch.setattr("personas.search.recall.meaning.nearest", nearest)
     assert recalled(now) == [kept.text]
+
+
+@pytest.mark.parametrize("fault", [KeyError("id"), AttributeError(), Error()])
+def test_no_fault_of_recalling_costs_the_answer(
+    persona: Persona,
+    now: Conversation,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Exception,
+) -> None:
+    """It is logged, and the persona answers without."""
+    Persona.objects.filter(pk=persona.pk).update(context_tier=3)
+    (asked,) = say_and_index(persona, QUESTION, conversation=now)
+    now = Conversation.objects.select_related("persona", "owner").get(pk=now.pk)
+    monkeypatch.setattr("personas.recollections.recall", Mock(side_effect=fault))
+    material = load_material(now, upto=asked, alone=True)
+    assert with_recollections(material, now, alone=True) == material
 
 
 def test_statements_do_not_grow_with_messages(

@@ -9,12 +9,14 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from accounts.models import User
 from channels_app.jobs.recall import sentence_model, service, vectors
 from channels_app.jobs.recall.service import RecallService
+from channels_app.jobs.worker import Worker
 from personas.conversations import start_conversation
 from personas.models import Message, Persona, SearchEntry
 from personas.search import meaning
@@ -125,6 +127,50 @@ async def test_the_first_worker_serves_and_another_takes_over(
     await second.see_to()
     assert second._server is not None
     await second.close()
+
+
+@DATABASE
+@pytest.mark.parametrize("where", ["forget_others", "start_unix_server"])
+async def test_a_start_that_fails_is_tried_again(
+    where: str, tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is given back, which else would keep this very process out."""
+    path = settings.CORTEX_RECALL_SOCKET = tmp_path / "recall.sock"
+    made = RecallService(path)
+    made.__dict__["_folder"] = tmp_path
+    owner = vectors if where == "forget_others" else asyncio
+    with monkeypatch.context() as once:
+        once.setattr(owner, where, Mock(side_effect=OSError("database is locked")))
+        with pytest.raises(OSError):
+            await made.see_to()
+    await made.see_to()
+    assert made._server is not None
+    await made.close()
+
+
+@DATABASE
+async def test_the_worker_gives_up_the_socket_when_it_ends(
+    serving: RecallService, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await serving.see_to()
+    monkeypatch.setattr(service._Here, "service", serving)
+    await Worker._end(asyncio.create_task(asyncio.sleep(0)), [])
+    assert not settings.CORTEX_RECALL_SOCKET.exists()
+
+
+def test_the_longest_question_of_emoji_fits_one_line(
+    tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+
+    def hear(path: Path, line: bytes) -> bytes:
+        sent.append(line)
+        return b'{"found": []}'
+
+    monkeypatch.setattr(meaning, "_ask", hear)
+    monkeypatch.setattr(meaning._Patience, "silent_until", 0.0)
+    meaning.nearest(1, 1, "\U0001f600" * 5_000, 5)
+    assert len(sent[0]) < service.LINE_BYTES
 
 
 @DATABASE
