@@ -29,6 +29,8 @@ from personas.personas import personas_visible_to
 UNKNOWN = "unknown"
 HELP = "help"
 """The one command that guests may give."""
+MEMORY_COMMANDS = {slash_memory.REMEMBER, slash_memory.FORGET, slash_memory.MEMORY}
+"""They take longer than others, and lock what they change themselves."""
 _WORD = re.compile(r"/([a-z][a-z_-]{0,31})(?=\s|\Z)", re.IGNORECASE)
 _MAX_QUOTED_CHARS = 60
 

@@ -22,7 +22,6 @@ from channels_app.spoken_memory import meaning
 from personas.conversations import branch
 from personas.errors import PersonaError
 from personas.memory import runs, wishes
-from personas.memory.files import memory_of
 from personas.memory.lines import fold
 from personas.memory.matching import statements_of
 from personas.models import MemoryRun, Message
@@ -31,6 +30,8 @@ UNDO: Final = "undo"
 LOOKED_AT: Final = 40
 """So many messages back the last own one is looked for."""
 MOST_CHOICES: Final = 6
+MOST_LISTED: Final = 10
+"""Lines of which one is to be chosen."""
 MOST_LINES: Final = 40
 NO_MESSAGE: Final = "There is no message of yours here yet that could be meant."
 NOTHING_LIKE_IT: Final = "Nothing in my memory says that, and nothing new will."
@@ -96,21 +97,19 @@ def forget(place: Place, argument: str) -> Result:
     source = None if argument else _last_own(place)
     if not argument and source is None:
         return Result(NO_MESSAGE)
-    said = argument or (source.text if source else "")
-    exactly = _lines_from(place, source) if source else _lines_saying(place, said)
     try:
         done = wishes.forget(
             place.persona,
-            said,
+            argument or (source.text if source else ""),
             author=place.user,
-            exactly=exactly if source or exactly else None,
+            source=source,
         )
     except PersonaError as refusal:
         return Result(str(refusal))
     if done.ambiguous:
         return _which(argument, [raw for _, raw in done.ambiguous])
     if not done.lines:
-        return Result(NOTHING_LIKE_IT)
+        return _with_undo(NOTHING_LIKE_IT, done.run, place, shown_anew=None)
     gone = "".join(f"\n- {_words(raw)}" for raw in _once(done.lines))
     return _with_undo(
         f"Forgotten:\n{gone}", done.run, place, shown_anew=source.pk if source else None
@@ -177,7 +176,9 @@ def _wish(place: Place, id: str) -> MemoryRun | None:
 def _which(argument: str, raws: list[str]) -> Result:
     """Ask which of several lines is meant; each is a command with its very words."""
     texts = list(dict.fromkeys(_words(raw) for raw in raws))
-    lines = "".join(f"\n- {text}" for text in texts)
+    lines = "".join(f"\n- {text}" for text in texts[:MOST_LISTED])
+    if len(texts) > MOST_LISTED:
+        lines += f"\n\nAnd {len(texts) - MOST_LISTED} more."
     choices = [Choice(f"/forget {text}", text[:80]) for text in texts[:MOST_CHOICES]]
     choices.append(Choice(f"/forget everything about {argument}", "All of these"))
     return Result(
@@ -220,26 +221,6 @@ def _last_own(place: Place) -> Message | None:
             message.conversation = place.conversation
             return message
     return None
-
-
-def _lines_from(place: Place, source: Message) -> list[str]:
-    """Return the lines of the memory that were drawn from a message."""
-    return [
-        each.raw
-        for file in memory_of(place.persona).values()
-        for each in statements_of(file.text)
-        if source.pk in each.sources
-    ]
-
-
-def _lines_saying(place: Place, text: str) -> list[str]:
-    """Return the lines that say just these words and no more."""
-    return [
-        each.raw
-        for file in memory_of(place.persona).values()
-        for each in statements_of(file.text)
-        if fold(each.text) == fold(text)
-    ]
 
 
 def _once(lines: tuple[tuple[str, str], ...]) -> list[str]:

@@ -251,11 +251,18 @@ def _run_command(
         guest=not sender.is_owner,
         room=room,
     )
+    if command.name in slash_commands.MEMORY_COMMANDS:
+        # They may read all that was ever said, and do no more when done again.
+        return _answered(case, slash_commands.run(command, place))
     with quick_transaction():
-        result = slash_commands.run(command, place)
-        if result is None:
-            return None
-        if not sender.is_owner:
+        return _answered(case, slash_commands.run(command, place))
+
+
+def _answered(case: _Case, result: slash_commands.Result | None) -> Said | None:
+    if result is None:
+        return None
+    with quick_transaction():
+        if not case.sender.is_owner:
             return case.close(State.DONE, "command of a guest", result.text)
         _apply(result, case)
         return case.close(State.DONE, "command", result.text, stop=result.stop)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from accounts.models import User
-from personas.errors import FileRefused
+from personas.errors import EntryGone, FileRefused
 from personas.files import MEMORY_FILES, save_file
 from personas.memory.lines import (
     BULLET,
@@ -176,6 +176,36 @@ def taken_back(persona: Persona, text: str, change: Change) -> str:
         [raw for raw in change.remove if raw not in known or raw not in lines_of(text)],
         before=_text_before(persona, change),
     )
+
+
+def take_out(
+    persona: Persona, files: dict[str, PersonaFile], line: str, *, author: User | None
+) -> None:
+    """Remove an entry from the memory, in whichever file it stands by now.
+
+    Other marks than those of the line do not matter.
+
+    Args:
+        files: The three files, locked.
+
+    Raises:
+        EntryGone: It stands in none.
+    """
+    wanted = {_said(entry) for entry in entries_of(line)}
+    found = [
+        (name, entry.raw)
+        for name, file in files.items()
+        for entry in entries_of(file.text)
+        if _said(entry) in wanted
+    ]
+    if not found:
+        raise EntryGone("the memory")
+    for name in dict.fromkeys(name for name, _ in found):
+        rest = changed(
+            files[name].text, remove=[raw for at, raw in found if at == name]
+        )
+        reason = "Undone: one line that was remembered"
+        save_file(persona, name, rest, author=author, reason=reason)
 
 
 def _text_before(persona: Persona, change: Change) -> str:

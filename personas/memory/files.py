@@ -81,9 +81,14 @@ def locked_memory(persona: Persona) -> Iterator[dict[str, PersonaFile]]:
 
     The persona's row is the lock, as in ``personas.files.save_file``; it may be taken
     again inside.
+
+    Raises:
+        Http404: The persona was deleted meanwhile.
     """
     with transaction.atomic():
-        Persona.objects.select_for_update(no_key=True).get(pk=persona.pk)
+        rows = Persona.objects.select_for_update(no_key=True).filter(pk=persona.pk)
+        if rows.first() is None:
+            raise Http404("There is no such persona.")
         yield memory_of(persona)
 
 

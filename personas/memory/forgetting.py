@@ -7,7 +7,7 @@ run that undoing takes back: they are never distilled again, and never recalled.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from django.http import Http404
@@ -17,7 +17,7 @@ from accounts.models import User
 from personas.errors import WishRefused
 from personas.memory.changes import Change, from_json
 from personas.memory.files import locked_memory
-from personas.memory.lines import Entry, entries_of
+from personas.memory.lines import Entry, entries_of, fold
 from personas.memory.matching import Wish, statements_of, unrelated, wish_of
 from personas.memory.proposals import NewRun, create_run, decide, store
 from personas.memory.runs import OPEN_STATES, drop_lines
@@ -51,18 +51,21 @@ def forget(
     *,
     author: User,
     exactly: Collection[str] | None = None,
+    source: Message | None = None,
 ) -> Forgotten:
     """Remove the lines that say something, and see to it that they do not come back.
 
     Messages that say it, and those from which the lines were drawn, are never
     distilled nor recalled; what waits for review is taken back too. Where several lines
     match that say different things nothing happens, and they are listed; “everything
-    about …” takes all of them.
+    about …” takes all of them, and a line that says just these words is the one.
 
     Args:
         text: What to forget, without the words that ask for it.
         author: Who asked; must be the persona's owner.
         exactly: The raw lines that are meant, as listed before.
+        source: A message of this persona: the lines drawn from it are meant, and it
+            is forgotten itself, whatever its words.
 
     Raises:
         WishRefused: The text says nothing that could be looked for.
@@ -70,33 +73,55 @@ def forget(
     """
     check_owner(persona, author)
     wish = wish_of(text)
-    if not wish and exactly is None:
-        raise WishRefused(SAY_WHAT)
     # Read before the lock: there may be thousands, and everybody writes meanwhile.
     said = _Said.of(persona, wish)
     with locked_memory(persona) as files:
         open_runs = list(persona.memory_runs.filter(state__in=OPEN_STATES))
-        found = _in_files(files)
-        proposed = [
-            (change.file, entry)
-            for run in open_runs
-            for change in from_json(run.changes)
-            for entry in entries_of("\n".join(change.add))
-        ]
-        meant = [
-            (name, entry)
-            for name, entry in (*found, *proposed)
-            if (wish.means(entry.text) if exactly is None else entry.raw in exactly)
-        ]
+        all_lines = [*_in_files(files), *_in_runs(open_runs)]
+        means, sure = _choice(wish, text, exactly, source, all_lines)
+        meant = [(name, entry) for name, entry in all_lines if means(entry)]
         listed = tuple(dict.fromkeys((name, entry.raw) for name, entry in meant))
-        sure = exactly is not None or wish.everything
         if not sure and unrelated([entry for _, entry in meant]):
             return Forgotten(ambiguous=listed)
-        sources = {source for _, entry in meant for source in entry.sources}
+        sources = {one for _, entry in meant for one in entry.sources}
+        if source is not None:
+            sources.add(source.pk)
         undistilled = _never_distil(persona, said.not_to_distil | sources)
         run = _remove(persona, files, open_runs, meant)
         run = _never_recall(persona, said.meant | sources, run)
         return Forgotten(listed, undistilled, run)
+
+
+def _choice(
+    wish: Wish,
+    text: str,
+    exactly: Collection[str] | None,
+    source: Message | None,
+    lines: list[tuple[str, Entry]],
+) -> tuple[Callable[[Entry], bool], bool]:
+    """Return which lines are meant, and whether that is sure though they differ.
+
+    Raises ``WishRefused`` for words that say nothing.
+    """
+    if source is not None:
+        return (lambda entry: source.pk in entry.sources), True
+    if exactly is not None:
+        return (lambda entry: entry.raw in exactly), True
+    words = fold(text)
+    if words and any(fold(entry.text) == words for _, entry in lines):
+        return (lambda entry: fold(entry.text) == words), True
+    if not wish:
+        raise WishRefused(SAY_WHAT)
+    return (lambda entry: wish.means(entry.text)), wish.everything
+
+
+def _in_runs(open_runs: list[MemoryRun]) -> list[tuple[str, Entry]]:
+    return [
+        (change.file, entry)
+        for run in open_runs
+        for change in from_json(run.changes)
+        for entry in entries_of("\n".join(change.add))
+    ]
 
 
 def _in_files(files: dict[str, PersonaFile]) -> list[tuple[str, Entry]]:

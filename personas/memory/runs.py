@@ -7,11 +7,14 @@ lines (``personas.memory.changes``), so that what a person wrote meanwhile stays
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 
 from django.db import transaction
+from django.http import Http404
+from django.shortcuts import get_object_or_404
 from django.utils import timezone
 
 from accounts.models import User
@@ -24,11 +27,12 @@ from personas.memory.changes import (
     checked,
     from_json,
     new_text,
+    take_out,
     taken_back,
     without_lines,
 )
 from personas.memory.files import gone_sources, locked_memory, memory_of
-from personas.memory.lines import Entry, changed, entries_of, fold
+from personas.memory.lines import entries_of, lines_of
 from personas.memory.lookups import get_note_for_user as get_note_for_user
 from personas.memory.lookups import get_run_for_user as get_run_for_user
 from personas.memory.lookups import notes_visible_to as notes_visible_to
@@ -36,6 +40,7 @@ from personas.memory.lookups import runs_visible_to as runs_visible_to
 from personas.memory.proposals import NewRun as NewRun
 from personas.memory.proposals import decide, no_room, reason_of, recall_again, stale
 from personas.memory.proposals import store as store
+from personas.memory.retold import folded, forgotten_since
 from personas.models import MemoryNote, MemoryRun, PersonaFile
 
 State, Step = MemoryRun.State, MemoryRun.Step
@@ -147,25 +152,44 @@ def undo(run: MemoryRun, author: User | None) -> MemoryRun:
 
     What it added goes, what it removed comes back to its place; lines that somebody
     changed since stay as they are. What the person asked to forget since does not come
-    back.
+    back, nor what went into it. What was remembered on request goes from wherever it
+    stands by now.
 
     Raises:
+        EntryGone: It was remembered on request, and its line is not there any more.
         FileRefused: A file has no room for what would come back.
     """
     with _locked(run) as (run, files):
         if run.state != State.APPLIED:
             return run
-        forgotten = _forgotten_since(run)
-        reason = f"Undone: {_small(reason_of(run))}"
-        for change in changes_of(run):
-            back = (raw for raw in change.remove if _words_of(raw) not in forgotten)
-            taken = Change(change.file, tuple(back), change.add, change.revision)
-            text = taken_back(run.persona, files[change.file].text, taken)
-            save_file(run.persona, change.file, text, author=author, reason=reason)
+        changes = changes_of(run)
+        if run.step != Step.REMEMBER or any(change.remove for change in changes):
+            _take_back(run, files, changes, author)
+        else:
+            for line in (line for change in changes for line in change.add):
+                take_out(run.persona, files, line, author=author)
         run.notes.filter(undone_at=None).update(undone_at=timezone.now())
         if run.step == Step.FORGET:
             recall_again(run)
         return decide(run, State.UNDONE)
+
+
+def _take_back(
+    run: MemoryRun,
+    files: dict[str, PersonaFile],
+    changes: Sequence[Change],
+    author: User | None,
+) -> None:
+    forgotten = forgotten_since(run)
+    reason = f"Undone: {_small(reason_of(run))}"
+    for change in changes:
+        before = files[change.file].text
+        if run.step == Step.REMEMBER and not set(change.add) & set(lines_of(before)):
+            raise EntryGone("the memory")
+        back = tuple(raw for raw in change.remove if folded(raw) not in forgotten)
+        taken = replace(change, remove=back)
+        text = taken_back(run.persona, before, taken)
+        save_file(run.persona, change.file, text, author=author, reason=reason)
 
 
 def undo_note(note: MemoryNote, author: User | None) -> MemoryRun:
@@ -182,7 +206,7 @@ def undo_note(note: MemoryNote, author: User | None) -> MemoryRun:
         if run.state == State.APPLIED and run.step == Step.REMEMBER:
             return undo(run, author)
         if run.state == State.APPLIED:
-            _take_out(run, files, note.line, author)
+            take_out(run.persona, files, note.line, author=author)
         note.undone_at = timezone.now()
         note.save(update_fields=["undone_at"])
         if run.state in OPEN_STATES:
@@ -215,9 +239,11 @@ def pass_due(now: datetime) -> int:
     due = MemoryRun.objects.filter(state=State.WAITING, passes_at__lte=now).exclude(
         persona__memory_settings__enabled=False
     )
-    return sum(
-        _pass(run) for run in due.select_related("persona").order_by("created_at")
-    )
+    passed = 0
+    for run in due.select_related("persona").order_by("created_at"):
+        with suppress(Http404):  # its persona was deleted meanwhile
+            passed += _pass(run)
+    return passed
 
 
 def _pass(run: MemoryRun) -> bool:
@@ -235,7 +261,8 @@ def _pass(run: MemoryRun) -> bool:
 def _locked(run: MemoryRun) -> Iterator[tuple[MemoryRun, dict[str, PersonaFile]]]:
     """Give a run and the memory as they are, until the end of the transaction."""
     with locked_memory(run.persona) as files:
-        yield MemoryRun.objects.select_related("persona__owner").get(pk=run.pk), files
+        now = MemoryRun.objects.select_related("persona__owner").filter(pk=run.pk)
+        yield get_object_or_404(now), files
 
 
 def _keep_notes(run: MemoryRun, done: Sequence[Change]) -> None:
@@ -249,52 +276,6 @@ def _keep_notes(run: MemoryRun, done: Sequence[Change]) -> None:
             note.save(update_fields=["line"])
         else:
             note.delete()
-
-
-def _take_out(
-    run: MemoryRun, files: dict[str, PersonaFile], line: str, author: User | None
-) -> None:
-    """Remove an entry from the memory, in whichever file it stands by now."""
-    wanted = entries_of(line)
-    found = [
-        (name, entry.raw)
-        for name, file in files.items()
-        for entry in entries_of(file.text)
-        if any(_is(entry, one) for one in wanted)
-    ]
-    if not found:
-        raise EntryGone("the memory")
-    for name in {name for name, _ in found}:
-        text = changed(
-            files[name].text, remove=[raw for at, raw in found if at == name]
-        )
-        reason = "Undone: one line that was remembered"
-        save_file(run.persona, name, text, author=author, reason=reason)
-
-
-def _is(entry: Entry, noted: Entry) -> bool:
-    """Return whether an entry is the one of a note: other marks do not matter."""
-    return (entry.said_on, entry.text) == (noted.said_on, noted.text)
-
-
-def _forgotten_since(run: MemoryRun) -> Collection[str]:
-    """Return the words of lines that the person asked to forget after a run."""
-    wishes = MemoryRun.objects.filter(
-        persona=run.persona,
-        step=Step.FORGET,
-        state=State.APPLIED,
-        created_at__gt=run.created_at,
-    )
-    return {
-        _words_of(raw)
-        for wish in wishes
-        for change in changes_of(wish)
-        for raw in change.remove
-    }
-
-
-def _words_of(raw: str) -> str:
-    return " ".join(fold(entry.text) for entry in entries_of(raw)) or fold(raw)
 
 
 def _small(sentence: str) -> str:

@@ -12,10 +12,11 @@ from django.utils import timezone
 from ledger.money import write_amount
 from personas.diffs import DiffLine, diff
 from personas.errors import FileRefused
-from personas.memory import likeness, runs
+from personas.memory import runs
 from personas.memory.changes import Change
 from personas.memory.files import MAX_ENTRY_CHARS, TOO_LONG, memory_of
 from personas.memory.lines import Entry, entries_of, entry_line, fold
+from personas.memory.retold import is_retold
 from personas.memory_pages.shown import TITLES, shown_line, shown_text, words_of
 from personas.models import MemoryRun, Persona, PersonaFile
 
@@ -172,24 +173,11 @@ def edited(run: MemoryRun, typed: Mapping[str, str]) -> list[Change]:
             remove=tuple(
                 entry.raw
                 for entry in _entries(each.remove)
-                if _told(entry, kept) >= max(_told(entry, taken_out), 1)
+                if is_retold(entry, kept, taken_out)
             ),
         )
         for each in changes
     ]
-
-
-def _told(entry: Entry, lines: Sequence[Entry]) -> int:
-    """Return how much of an entry the best of some lines tells: words and messages."""
-    words, sources = likeness.words_of(entry.text), set(entry.sources)
-    return max(
-        (
-            len(words & likeness.words_of(each.text))
-            + len(sources.intersection(each.sources))
-            for each in lines
-        ),
-        default=0,
-    )
 
 
 def _edited_lines(

@@ -15,9 +15,11 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from accounts.models import User
 from accounts.requests import FORM, AuthenticatedHttpRequest
-from personas.errors import FileRefused
+from personas.errors import EntryGone, FileRefused
 from personas.memory import runs
+from personas.memory.changes import Change
 from personas.memory.files import locked_memory
 from personas.memory_pages import reviews
 from personas.models import MemoryRun
@@ -65,8 +67,9 @@ def memory_run(
         return HttpResponseBadRequest("There is nothing to do that is called so.")
     try:
         decided = _decide(request, run, verb)
-    except FileRefused as error:
-        return _page(request, run, refused=str(error), status=400)
+    except (EntryGone, FileRefused) as error:
+        status = 409 if isinstance(error, EntryGone) else 400
+        return _page(request, run, refused=str(error), status=status)
     if decided is None:
         run.refresh_from_db()
         return _page(request, run, refused=_DECIDED, status=409)
@@ -82,31 +85,25 @@ def memory_run(
 class _Verb:
     states: tuple[str, ...]
     """In which states a run can be decided so."""
-    decide: Callable[[MemoryRun, AuthenticatedHttpRequest], MemoryRun]
+    decide: Callable[[MemoryRun, User, list[Change] | None], MemoryRun]
     said: str
 
 
 _VERBS: Final = {
     "accept": _Verb(
         runs.OPEN_STATES,
-        lambda run, request: runs.accept(run, request.user),
+        runs.accept,
         "Accepted: it is in the memory.",
     ),
-    "edit": _Verb(
-        runs.OPEN_STATES,
-        lambda run, request: runs.accept(
-            run, request.user, reviews.edited(run, _typed(request))
-        ),
-        "Accepted as you edited it.",
-    ),
+    "edit": _Verb(runs.OPEN_STATES, runs.accept, "Accepted as you edited it."),
     "reject": _Verb(
         runs.OPEN_STATES,
-        lambda run, request: runs.reject(run),
+        lambda run, user, edited: runs.reject(run),
         "Rejected; nothing of it enters the memory.",
     ),
     "undo": _Verb(
         (MemoryRun.State.APPLIED,),
-        lambda run, request: runs.undo(run, request.user),
+        lambda run, user, edited: runs.undo(run, user),
         "Undone.",
     ),
 }
@@ -116,12 +113,17 @@ _BACK: Final = {"runs": "persona_memory_runs"}
 def _decide(
     request: AuthenticatedHttpRequest, run: MemoryRun, verb: str
 ) -> MemoryRun | None:
-    """Decide about a run as it stands now; ``None`` when it was decided meanwhile."""
+    """Decide about a run as it stands now; ``None`` when it was decided meanwhile.
+
+    What was typed is compared before the memory is locked, for that may take a while.
+    """
+    edited = reviews.edited(run, _typed(request)) if verb == "edit" else None
     with locked_memory(run.persona):
         now = runs.get_run_for_user(request.user, run.pk)
-        if now.state not in _VERBS[verb].states:
+        is_other = edited is not None and now.changes != run.changes
+        if now.state not in _VERBS[verb].states or is_other:
             return None
-        return _VERBS[verb].decide(now, request)
+        return _VERBS[verb].decide(now, request.user, edited)
 
 
 def _page(

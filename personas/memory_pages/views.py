@@ -131,6 +131,7 @@ def memory_page(
     settings = settings_of(persona)
     tiers = shown.tiers_of(persona, request.user, search)
     recent = reviews.runs_of(persona).exclude(state="waiting")[: RECENT_RUNS + 1]
+    waiting, waiting_more = reviews.waiting_of(persona)
     context = {
         "persona": persona,
         "tab": "memory",
@@ -139,7 +140,9 @@ def memory_page(
         "why_off": triggers.why_off(request.user, private=persona.private),
         "undistilled": sources.undistilled(persona).count(),
         "last_run": reviews.last_run_of(persona),
-        "waiting": reviews.waiting_of(persona),
+        "waiting": waiting,
+        "waiting_more": waiting_more,
+        "waiting_count": len(waiting) + waiting_more,
         "tiers": tiers,
         "all_private": all(tier.file.private for tier in tiers),
         "found": sum(len(tier.entries) for tier in tiers),

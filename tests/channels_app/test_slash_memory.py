@@ -12,8 +12,8 @@ from channels_app.slash_commands import Place, Result, parse, run
 from personas.conversations import start_conversation
 from personas.deletion import delete_message
 from personas.files import save_file
-from personas.memory import wishes
-from personas.memory.files import memory_of
+from personas.memory import runs, wishes
+from personas.memory.files import memory_of, settings_of
 from personas.memory.notes import notes_of
 from personas.models import Conversation, MemoryRun, Message, Persona
 from tests.personas.trees import line
@@ -187,6 +187,60 @@ def test_forget_this_takes_what_the_message_led_to(
     said[0].refresh_from_db()
     assert said[0].distilled_at is not None
     assert say("/forget", place) == Result(slash_memory.NOTHING_LIKE_IT)
+
+
+def test_forget_this_takes_back_what_only_waits(
+    place: Place, said: list[Message]
+) -> None:
+    """Its own words need not be in the line, and it may say nothing but small words."""
+    Message.objects.filter(pk=said[0].pk).update(text="I am her")
+    settings = settings_of(place.persona)
+    settings.review_days = 3
+    settings.save()
+    proposed = f"- Has a pet. <!-- from /m/{said[0].pk} -->"
+    change = runs.Change("MEMORY_SHORT.md", (), (proposed, "- Tea."))
+    waiting = runs.store(place.persona, runs.NewRun("short", [change]), read=[])
+    assert "- Has a pet." in told("Forget this", place)
+    waiting.refresh_from_db()
+    assert [each.add for each in runs.changes_of(waiting)] == [("- Tea.",)]
+    said[0].refresh_from_db()
+    assert said[0].distilled_at is not None and said[0].forgotten_at is not None
+
+
+def test_a_message_that_led_to_nothing_is_forgotten_too(
+    place: Place, said: list[Message]
+) -> None:
+    Message.objects.filter(pk=said[0].pk).update(text="I am her")
+    result = say("/forget", place)
+    assert result is not None and result.text == slash_memory.NOTHING_LIKE_IT
+    said[0].refresh_from_db()
+    assert said[0].distilled_at is not None and said[0].forgotten_at is not None
+    told(result.choices[0].text, place)
+    said[0].refresh_from_db()
+    assert said[0].forgotten_at is None
+
+
+def test_the_very_words_of_a_line_that_waits_are_that_line(place: Place) -> None:
+    write(place.persona, "- The cat of the neighbour bites, he says.")
+    settings = settings_of(place.persona)
+    settings.review_days = None
+    settings.save()
+    change = runs.Change("MEMORY_SHORT.md", (), ("- Has a cat.",))
+    waiting = runs.store(place.persona, runs.NewRun("short", [change]), read=[])
+    assert "Forgotten" in told("/forget has a cat", place)
+    waiting.refresh_from_db()
+    assert waiting.state == MemoryRun.State.REJECTED
+    assert "neighbour" in memory(place.persona)
+
+
+def test_of_very_many_that_could_be_meant_some_are_listed(place: Place) -> None:
+    lines = [f"- The cat of neighbour number {n} is called K{n}." for n in range(60)]
+    write(place.persona, *lines)
+    asked = say("/forget cat", place)
+    assert asked is not None
+    assert asked.text.count("\n- ") == slash_memory.MOST_LISTED
+    assert "And 50 more." in asked.text
+    assert asked.choices[-1].label == "All of these"
 
 
 # --- asking ---------------------------------------------------------------------------

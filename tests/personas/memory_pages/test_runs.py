@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
@@ -209,3 +210,83 @@ def test_a_run_is_found_only_below_its_own_persona(
     assert decide(client, run, "delete").status_code == 400
     assert decide(client, run, "").status_code == 400
     assert state_of(run) == "waiting"
+
+
+def test_what_is_taken_out_of_a_proposal_takes_nothing_along(
+    client: Client, persona: Persona, alice: User
+) -> None:
+    """A line is replaced only by one that still tells what it told."""
+    dog = "- 2026-11-02 Walks the dog of a neighbour."
+    save_file(persona, SHORT, f"{OLD}\n{dog}\n", author=alice)
+    merged = "- 2026-11-03 Plays the cello in the evening."
+    walks = "- 2026-11-04 Often walks a dog."
+    changes = [
+        {"file": SHORT, "remove": [OLD, dog], "add": []},
+        {"file": MID, "remove": [], "add": [merged, walks]},
+    ]
+    first = run_of(persona, step="mid", changes=changes)
+    decide(client, first, "edit", **{f"added:{MID}": ""})
+    assert text_of(persona) == f"{OLD}\n{dog}\n"
+    second = run_of(persona, step="mid", changes=changes)
+    decide(client, second, "edit", **{f"added:{MID}": merged.removeprefix("- ")})
+    assert text_of(persona) == f"{dog}\n"
+    assert text_of(persona, MID) == f"{merged}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [("\n".join(f"Fact {n}." for n in range(101)), "100 lines"), ("x" * 2001, "2,000")],
+)
+def test_an_endless_edit_is_refused(
+    client: Client, run: MemoryRun, typed: str, why: str
+) -> None:
+    answer = decide(client, run, "edit", **{f"added:{SHORT}": typed})
+    assert answer.status_code == 400
+    assert why in answer.content.decode()
+    assert state_of(run) == "waiting"
+
+
+def test_an_edit_is_compared_before_the_memory_is_locked(
+    client: Client, run: MemoryRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the proposal became meanwhile was not what was edited."""
+    compare = reviews.edited
+
+    def cut_meanwhile(run: MemoryRun, typed: Any) -> Any:
+        edited = compare(run, typed)
+        cut = [{"file": SHORT, "remove": [], "add": [NEW]}]
+        MemoryRun.objects.filter(pk=run.pk).update(changes=cut)
+        return edited
+
+    monkeypatch.setattr(reviews, "edited", cut_meanwhile)
+    answer = decide(client, run, "edit", **{f"added:{SHORT}": "Drinks green tea."})
+    assert answer.status_code == 409
+    assert state_of(run) == "waiting"
+
+
+def test_of_many_that_wait_the_oldest_are_shown(
+    client: Client,
+    persona: Persona,
+    django_assert_max_num_queries: Callable[[int], AbstractContextManager[Any]],
+) -> None:
+    for count in range(12):
+        changes = [{"file": SHORT, "remove": [], "add": [f"- Fact {count} of many."]}]
+        run_of(persona, changes=changes)
+    with django_assert_max_num_queries(40):
+        page = client.get(PAGE).content.decode()
+    assert "Fact 9 of many" in page and "Fact 10 of many" not in page
+    assert ">12</span>" in page and "And 2 more" in page
+
+
+def test_a_persona_that_goes_meanwhile_is_not_found(
+    client: Client, run: MemoryRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = runs.get_run_for_user
+
+    def gone_meanwhile(user: User, id: uuid.UUID) -> MemoryRun:
+        found = find(user, id)
+        Persona.objects.filter(pk=found.persona_id).delete()
+        return found
+
+    monkeypatch.setattr(runs, "get_run_for_user", gone_meanwhile)
+    assert decide(client, run, "accept").status_code == 404
