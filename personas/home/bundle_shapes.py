@@ -213,6 +213,7 @@ class MessageShape(Shape):
     created_at: Moment
     finished_at: Moment | None
     distilled_at: Moment | None
+    forgotten_at: Moment | None = None
     model: Text200
     tier: Small | None
     reason: Text200

@@ -18,6 +18,7 @@ from typing import Final
 from django.db.models import Count, Exists, Max, Min, OuterRef, Q
 from django.utils import timezone
 
+from accounts import newcomers
 from accounts.models import User
 from accounts.zones import zone_of
 from personas.memory.sources import undistilled
@@ -90,6 +91,8 @@ def due(now: datetime) -> list[int]:
             Q(memory_settings__asked_at__isnull=False) | Exists(theirs),
             owner__is_active=True,
         )
+        # Nothing is read or costs before its person has come.
+        .exclude(owner__in=newcomers.waiting().values("pk"))
         .select_related("owner", "memory_settings")
         .order_by("pk")
     )

@@ -55,7 +55,14 @@ def fill(persona: Persona) -> Message:
         cost_nano_usd=345,
         finished_at=LONG_AGO + timedelta(seconds=4),
     )
-    say(chat, "assistant", "Another answer.", asked, state="failed")
+    say(
+        chat,
+        "assistant",
+        "Another answer.",
+        asked,
+        state="failed",
+        forgotten_at=LONG_AGO,
+    )
     guest = say(chat, "user", "Me too!", answer, author_name="Zoë", from_guest=True)
     Conversation.objects.filter(pk=chat.pk).update(
         created_at=LONG_AGO, current_message=guest

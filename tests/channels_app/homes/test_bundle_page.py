@@ -51,6 +51,7 @@ def test_the_page_says_what_is_inside_and_starts_nothing(
     page = client_of_alice.get(PAGE)
     assert page.status_code == 200
     assert b"Passwords" in page.content
+    assert b"asked to forget still stands" in page.content
     assert b'method="post"' in page.content
     assert b"cello" not in page.content
     assert taken() == 0

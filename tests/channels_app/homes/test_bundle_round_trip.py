@@ -94,6 +94,7 @@ def test_a_bundle_restores_everything_on_an_empty_installation(
     )
     assert revisions() == history
     assert Message.objects.get(pk=answer.pk).distilled_at == LONG_AGO
+    assert Message.objects.get(forgotten_at=LONG_AGO).text == "Another answer."
     assert MemoryNote.objects.get().run == MemoryRun.objects.get()
     assert statistics.totals(restored) == spent
     assert set(LedgerEntry.objects.values_list("note", flat=True)) == {
