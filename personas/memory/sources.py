@@ -3,7 +3,9 @@
 Only what the owner wrote, and the persona's answers to it. Words of other people in a
 room, answers that others read along with, tool results, briefs, tasks, temporary or
 deleted conversations and those whose memory is paused are never sources. A private
-conversation is one only for a private persona, whose calls never leave the house.
+conversation is one only for a private persona, whose calls never leave the house. Of a
+message that was edited only the newest version counts, and what is older than
+``RECENT`` is not read any more.
 
 Synchronous; belongs into ``routing.db_pool``.
 """
@@ -13,10 +15,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, tzinfo
+from datetime import date, timedelta, tzinfo
 from typing import Final
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.utils import timezone
 
 from accounts.zones import zone_of
 from personas.models import Message, Persona
@@ -32,6 +35,9 @@ SAYS_ENOUGH: Final = 300
 characters needs none."""
 NEVER_CHANNELS: Final = ("schedule", "queue")
 """What Cortex itself sent on a person's behalf."""
+RECENT: Final = timedelta(days=30)
+"""Older messages are not read: whoever names a model after years with Cortex, or takes
+the first version that remembers, sends it no history without having been asked."""
 CUT: Final = " […] "
 
 
@@ -58,8 +64,16 @@ def undistilled(persona: Persona | None = None) -> QuerySet[Message]:
     being_answered = Message.objects.filter(
         parent=OuterRef("pk"), state=Message.State.GENERATING
     )
-    found = usable().filter(~Exists(being_answered), distilled_at=None)
-    return found if persona is None else found.filter(conversation__persona=persona)
+    found = usable().filter(
+        ~Exists(being_answered),
+        distilled_at=None,
+        created_at__gte=timezone.now() - RECENT,
+    )
+    if persona is None:
+        return found
+    if not persona.private:  # as the caller knows it, whatever it has become since
+        found = found.filter(conversation__private=False)
+    return found.filter(conversation__persona=persona)
 
 
 def usable() -> QuerySet[Message]:
@@ -67,11 +81,16 @@ def usable() -> QuerySet[Message]:
     in_the_house = Q(conversation__private=False) | Q(
         conversation__persona__private=True
     )
-    return Message.objects.filter(
+    own = Message.objects.filter(
+        role=Message.Role.USER, from_guest=False, deleted_at=None
+    )
+    later = own.filter(created_at__gt=OuterRef("created_at"))
+    edited = later.filter(parent=OuterRef("parent"))
+    begun_anew = later.filter(conversation=OuterRef("conversation"), parent=None)
+    return own.filter(
         in_the_house,
-        role=Message.Role.USER,
-        from_guest=False,
-        deleted_at=None,
+        ~Exists(edited),
+        Q(parent__isnull=False) | ~Exists(begun_anew),
         conversation__deleted_at=None,
         conversation__temporary=False,
         conversation__memory_paused=False,

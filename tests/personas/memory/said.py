@@ -37,11 +37,16 @@ def say(
     at: datetime | None = None,
     **fields: Any,
 ) -> Message:
-    """Store a message of the owner, in a conversation of its own, with its answer."""
+    """Store a message of the owner, in a conversation of its own, with its answer.
+
+    In a conversation that is given it stands below the newest message.
+    """
     if conversation is None:
         conversation = start_conversation(persona.owner, persona, first_text=text)
     moment = at or timezone.now() - ago
+    above = conversation.messages.order_by("created_at", "id").last()
     values = {"role": "user", "text": text, "created_at": moment} | fields
+    values.setdefault("parent", above)
     message = Message.objects.create(
         conversation=conversation, owner=persona.owner, **values
     )

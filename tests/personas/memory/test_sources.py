@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from personas.memory.sources import batch, existing, still_usable, undistilled
 from personas.models import Conversation, Message, Persona
 from tests.personas.memory.said import say
 
+HOUR = timedelta(hours=1)
 pytestmark = pytest.mark.django_db
 
 CONVERSATIONS: dict[str, dict[str, Any]] = {
@@ -115,12 +116,57 @@ def test_a_batch_has_bounds(persona: Persona, monkeypatch: pytest.MonkeyPatch) -
     assert batch(persona) == (long,)
 
 
-def test_days_are_those_of_the_owner(persona: Persona) -> None:
+def test_days_are_those_of_the_owner(
+    persona: Persona, monkeypatch: pytest.MonkeyPatch
+) -> None:
     persona.owner.time_zone = "Pacific/Auckland"
     persona.owner.save()
+    monkeypatch.setattr(sources, "RECENT", timedelta(days=36_500))
     say(persona, "Good morning.", at=datetime(2026, 11, 20, 18, tzinfo=UTC))
     (one,) = batch(Persona.objects.get(pk=persona.pk))
     assert one.said_on == date(2026, 11, 21)
+
+
+def test_history_is_not_sent_anywhere(persona: Persona) -> None:
+    """A model named today gets the talk of a month, not of years."""
+    say(persona, "My old code was 4711.", ago=timedelta(days=31))
+    kept = say(persona, "I like boats.", ago=timedelta(days=29))
+    assert [one.id for one in batch(persona)] == [kept.id]
+    assert list(undistilled()) == [kept]
+
+
+def test_of_an_edited_message_the_newest_version_counts(persona: Persona) -> None:
+    first = say(persona, "I live in Berlin.", "Nice.")
+    room = first.conversation
+    berne = say(
+        persona, "I live in Berne.", "Oh.", conversation=room, parent=None, ago=HOUR
+    )
+    below = berne.children.get()
+    old = say(persona, "In a flat.", conversation=room, parent=below, ago=HOUR / 2)
+    new = say(persona, "In a house.", conversation=room, parent=below, ago=HOUR / 3)
+    say(
+        persona,
+        "In a tent.",
+        conversation=room,
+        parent=below,
+        ago=HOUR / 4,
+        from_guest=True,
+    )
+    assert [one.id for one in batch(persona)] == [berne.id, new.id]
+    assert still_usable(persona, [first.id, old.id, new.id]) == {new.id}
+    Message.objects.filter(pk__in=[new.pk, berne.pk]).update(deleted_at=timezone.now())
+    assert [one.id for one in batch(persona)] == [first.id, old.id]
+
+
+def test_a_persona_that_becomes_private_meanwhile(persona: Persona) -> None:
+    """Its private chats join no batch of a call that was begun in the open."""
+    room = start_conversation(persona.owner, persona, private=True)
+    say(persona, "My code is 4711.", conversation=room)
+    kept = say(persona, "I like boats.")
+    Persona.objects.filter(pk=persona.pk).update(private=True)
+    assert not persona.private
+    assert [one.id for one in batch(persona)] == [kept.id]
+    assert len(batch(Persona.objects.get(pk=persona.pk))) == 2
 
 
 def test_conversations_stay_together(persona: Persona) -> None:
