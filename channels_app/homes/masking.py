@@ -5,8 +5,11 @@ A value is secret, and becomes ``""``, when
 * one of the words of its key is in ``SECRET_WORDS``, whatever stands between the words
   (``bot_secret``, ``apiKey``, ``X-Api-Key``), or ``SECRET_PARTS`` occur in it
   (``accesstoken``); everything below such a key is secret, lists and objects included;
-* its text looks like a secret: a private key, ``Bearer …``, an address with a user and
-  password or with a secret in its query.
+* it stands beside a ``name`` that is such a key, or behind such an option in a list
+  (``"--api-key", "…"``);
+* its text looks like a secret, see ``secret_forms``: a private key, ``Bearer …``, a key
+  as well-known services write them, a long random word, an address with a user and
+  password, with a secret in its query or with a random part.
 
 Amounts of tokens are no secrets: ``max_output_tokens`` and the like with a number. Nor
 is the kind of a credential, where it is one of the words that Cortex knows. ``true``,
@@ -17,17 +20,20 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+from channels_app.homes.secret_forms import has_known_form, has_random_word
 from personas.home.json_text import fields_at, items_at, parsed, skipped
 from routing.models import Host
 
 SECRET_WORDS: Final = frozenset(
     {
         *("apikey", "apikeys", "auth", "authorization", "bearer", "cookie", "cookies"),
-        *("credential", "credentials", "headers", "jwt", "key", "keys", "oauth"),
+        *("credential", "credentials", "env", "environ", "environment", "headers"),
+        *("jwt", "key", "keys", "oauth"),
         *("pass", "passphrase", "passwd", "password", "passwords", "pin", "private"),
         *("pwd", "secret", "secrets", "signature", "token", "tokens"),
     }
@@ -35,13 +41,16 @@ SECRET_WORDS: Final = frozenset(
 SECRET_PARTS: Final = (
     *("secret", "token", "password", "passwd", "credential", "apikey"),
     *("privatekey", "accesskey", "serviceaccount"),
+    # the same in German, French and Spanish, without accents
+    *("passwort", "kennwort", "geheim", "schlussel", "schluessel"),
+    *("motdepasse", "contrasena"),
 )
 _AMOUNT: Final = re.compile(r"(context|max|min|input|output|prompt|total)\w*tokens?")
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _NO_WORD: Final = re.compile(r"[^a-z0-9]+")
-_LOOKS_SECRET: Final = re.compile(
-    r"-----BEGIN|\bbearer\s+\S|\"private_key\"", re.IGNORECASE
-)
+_NAMES: Final = frozenset({"name", "header", "variable", "param", "field", "option"})
+_VALUES: Final = frozenset({"value", "values", "val", "content", "data", "default"})
+"""Keys of an object that says the name of a setting and its value side by side."""
 _KINDS: Final = frozenset(Host.Credential.values)
 
 
@@ -59,14 +68,28 @@ def masked(text: str) -> str:
 def _secrets(text: str, place: int, secret: bool) -> Iterator[tuple[int, int]]:
     """Yield where each secret of the value at a place begins and ends."""
     if text[place] == "{":
-        for name, begin, end in fields_at(text, place):
-            if begin < end:
-                inner = secret or is_secret_key(name, text[begin:end])
-                yield from _in_value(text, begin, end, inner)
+        fields = [field for field in fields_at(text, place) if field[1] < field[2]]
+        named = any(
+            name.lower() in _NAMES and _is_secret_name(text[begin:end])
+            for name, begin, end in fields
+        )
+        for name, begin, end in fields:
+            inner = secret or is_secret_key(name, text[begin:end])
+            beside = named and name.lower() in _VALUES
+            yield from _in_value(text, begin, end, inner or beside)
     elif text[place] == "[":
+        behind = False
         for _, begin, end in items_at(text, place):
             if begin < end:
-                yield from _in_value(text, begin, end, secret)
+                yield from _in_value(text, begin, end, secret or behind)
+                behind = text[begin:end].startswith('"-') and _is_secret_name(
+                    text[begin:end]
+                )
+
+
+def _is_secret_name(value: str) -> bool:
+    """Say whether a JSON text is the name of something secret."""
+    return value[0] == '"' and is_secret_key(json.loads(value), "")
 
 
 def _in_value(
@@ -83,7 +106,12 @@ def _in_value(
 
 def is_secret_key(name: str, value: str) -> bool:
     """Say whether what stands under a key is secret; ``value`` is its JSON text."""
-    words = _NO_WORD.split(_CAMEL.sub("_", name).lower())
+    plain = "".join(
+        char
+        for char in unicodedata.normalize("NFKD", name)
+        if not unicodedata.combining(char)
+    )
+    words = _NO_WORD.split(_CAMEL.sub("_", plain).lower())
     joined = "".join(words)
     if _AMOUNT.fullmatch(joined) and value[:1].isdigit():
         return False
@@ -96,7 +124,10 @@ def is_secret_key(name: str, value: str) -> bool:
 
 def looks_secret(text: str) -> bool:
     """Say whether a text is a secret by its own form, whatever its key."""
-    if _LOOKS_SECRET.search(text):
+    if has_known_form(text) or has_random_word(text):
+        return True
+    option, is_option, _ = text.partition("=")
+    if is_option and option.startswith("-") and is_secret_key(option, ""):
         return True
     if "://" not in text:
         return False
