@@ -185,9 +185,13 @@ def make_root(path: Path) -> Folder:
         reason = _reason(error) if isinstance(error, OSError) else "is no path."
         raise Unreadable(f"“{path}” {reason}") from None
     root = open_root(path)
-    if root.names():
+    try:
+        why = "is not empty; name a new folder." if root.names() else ""
+    except Refused as error:
+        why = str(error)
+    if why:
         root.close()
-        raise Unreadable(f"“{path}” is not empty; name a new folder.")
+        raise Unreadable(f"“{path}” {why}")
     os.chmod(path, 0o700)
     return root
 

@@ -37,7 +37,8 @@ SPOKEN: Final = ("user", "assistant")
 MACHINERY: Final = ("system", "tool")
 """Roles whose entries are kept but are no messages here."""
 EARLIEST: Final = datetime.datetime(1980, 1, 1, tzinfo=datetime.UTC)
-LATEST: Final = datetime.datetime(2200, 1, 1, tzinfo=datetime.UTC)
+_FUTURE: Final = datetime.timedelta(days=1)
+"""How far the clock of the old machine may have been ahead."""
 _MILLISECONDS_FROM: Final = 10**11
 """Larger numbers count milliseconds: as seconds they would be past the year 5000."""
 _NO_TEXT: Final = re.compile("[\ud800-\udfff\0]")
@@ -251,7 +252,8 @@ def _with_time(session: Session, line: int, said: Said, value: dict[str, Any]) -
 def moment_of(value: Any) -> datetime.datetime | None:
     """Return a time given as ISO 8601, or in seconds or milliseconds since 1970.
 
-    One without a zone is taken for UTC. ``None`` = it is none, or none of these years.
+    One without a zone is taken for UTC. ``None`` = it is none, or before
+    1980 or more than a day ahead.
     """
     if isinstance(value, str) and value.strip().replace(".", "", 1).isdecimal():
         value = float(value)
@@ -270,7 +272,8 @@ def moment_of(value: Any) -> datetime.datetime | None:
         moment = moment.astimezone(datetime.UTC)
     except (ValueError, OverflowError, OSError):
         return None
-    return moment if EARLIEST <= moment <= LATEST else None
+    latest = datetime.datetime.now(datetime.UTC) + _FUTURE
+    return moment if EARLIEST <= moment <= latest else None
 
 
 def storable(text: str) -> str:

@@ -188,6 +188,15 @@ def test_what_is_written_is_for_its_owner_alone_and_never_over_something(
         make_root(tmp_path / "out")
 
 
+def test_a_folder_to_write_into_that_is_too_full_to_look_through_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "MOST_ENTRIES", 0)
+
+    with pytest.raises(Unreadable, match=f"{home}” holds more than 0 entries"):
+        make_root(home)
+
+
 @pytest.mark.parametrize("path", ["nowhere", "file", "a\0b"])
 def test_what_is_no_folder_cannot_be_opened(tmp_path: Path, path: str) -> None:
     (tmp_path / "file").write_text("")

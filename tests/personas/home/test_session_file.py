@@ -181,7 +181,16 @@ NOON = datetime.datetime(2025, 3, 1, 12, tzinfo=datetime.UTC)
         ("9" * 400, None),
         ([], None),
         ("9999-12-31T23:59:59-23:00", None),
+        ("2199-12-31T23:59:59Z", None),
+        (7258118399, None),
     ],
 )
 def test_times(value: Any, moment: datetime.datetime | None) -> None:
     assert moment_of(value) == moment
+
+
+def test_a_clock_may_be_ahead_by_a_day() -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    for hours, taken in ((23, True), (25, False)):
+        moment = now + datetime.timedelta(hours=hours)
+        assert (moment_of(moment.isoformat()) == moment) is taken
