@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import User
 from personas.errors import EntryGone
 from personas.files import get_file, save_file
-from personas.memory import runs
+from personas.memory import files, runs
 from personas.memory.files import LONG, MID, SHORT, edit_entry, move_entry
 from personas.memory.runs import Change, NewRun, pass_due, store, undo, undo_note
 from personas.memory.wishes import forget, remember
@@ -99,7 +99,7 @@ def test_a_persona_that_goes_meanwhile_keeps_no_other_from_passing(
             persona=each, step="short", state="waiting", changes=add,
             passes_at=timezone.now(),
         )  # fmt: skip
-    lock = runs.locked_memory
+    lock = files.locked_memory
 
     def gone_meanwhile(persona: Persona) -> AbstractContextManager[Any]:
         Persona.objects.filter(pk=other.pk).delete()
