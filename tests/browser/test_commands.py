@@ -56,7 +56,8 @@ def test_the_list_opens_filters_and_is_walked_by_keys(
     box.press_sequentially("/")
     expect(listbox).to_be_visible()
     assert shown(page) == [
-        *("/new", "/model", "/persona", "/stop", "/cost", "/brief", "/help")
+        *("/new", "/model", "/persona", "/stop", "/cost", "/brief"),
+        *("/remember", "/forget", "/memory", "/help"),
     ]
     assert marked(page) == "new"
     box.press("ArrowDown")
@@ -67,7 +68,7 @@ def test_the_list_opens_filters_and_is_walked_by_keys(
     box.press_sequentially("c")
     assert (shown(page), marked(page)) == (["/cost"], "cost")
     box.press("Backspace")
-    assert len(shown(page)) == 7
+    assert len(shown(page)) == 10
     box.press("Escape")
     expect(listbox).to_be_hidden()
     assert marked(page) == ""

@@ -148,7 +148,8 @@ def rows_of(path: Path) -> dict[str, int]:
     base = sqlite3.connect(path)
     try:
         names = base.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        tables = [name for (name,) in names if not name.startswith("sqlite_")]
+        made_of_others = ("sqlite_", "personas_search_")  # indexes
+        tables = [name for (name,) in names if not name.startswith(made_of_others)]
         return {
             name: base.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
             for name in tables

@@ -33,8 +33,8 @@ def state() -> dict[str, Any]:
     """Return what must not change when a restore is refused."""
     root = Path(settings.DATA_DIR)
     return {
-        "people": list(User.objects.values_list("username", flat=True)),
-        "ledger": list(LedgerEntry.objects.values_list("id", "hash")),
+        "people": sorted(User.objects.values_list("username", flat=True)),
+        "ledger": sorted(LedgerEntry.objects.values_list("id", "hash")),
         "files": {
             str(path.relative_to(root)): path.read_bytes()
             for path in [*(root / "media").rglob("*"), root / "secret.key"]
