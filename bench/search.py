@@ -31,6 +31,8 @@ LENGTHS: Final = (5, 20, 40, 80, 160)
 IN_A_CHAT: Final = 50
 AT_ONCE: Final = 1_000
 ROUNDS: Final = 5
+RECALLED: Final = (3, 20, 50, 100, 200, 400, 800, 2000)
+"""Which words a question has, from common to rare."""
 _WORK: Final = "work"
 
 
@@ -66,9 +68,10 @@ def _work() -> SearchTimes:
     from django.db import connection
 
     from accounts.models import User
-    from personas.models import SearchEntry
+    from personas.models import Conversation, SearchEntry
     from personas.search.finding import search
     from personas.search.indexing import index_new
+    from personas.search.recall import recall
 
     call_command("migrate", verbosity=0)
     dice = random.Random(1)
@@ -88,6 +91,12 @@ def _work() -> SearchTimes:
             begun = time.perf_counter()
             search(ann, text)
             taken.setdefault(kind, []).append((time.perf_counter() - begun) * 1000)
+    now = Conversation.objects.create(owner=ann, persona=ann.personas.get())
+    question = " ".join(words[place] for place in RECALLED)
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        recall(now, question)
+        taken.setdefault("recall", []).append((time.perf_counter() - begun) * 1000)
     return SearchTimes(SearchEntry.objects.count() / indexed_s, taken)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from threading import Thread
+from typing import Any
 
 import pytest
 from django.db import OperationalError, connection, connections
@@ -151,7 +152,7 @@ def test_a_message_that_is_refused_stops_no_other(
     refused = say(persona, "one", "bad", "two")[1]
     store = type(SearchEntry.objects).bulk_create
 
-    def picky(self: object, entries: list[SearchEntry], **options: bool) -> object:
+    def picky(self: Any, entries: list[SearchEntry], **options: Any) -> object:
         if any(entry.text == "bad" for entry in entries):
             raise OperationalError("string is too long for tsvector")
         return store(self, entries, **options)
