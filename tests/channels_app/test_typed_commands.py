@@ -192,7 +192,7 @@ async def test_a_conversation_begun_by_a_command_is_titled_by_its_first_message(
 ) -> None:
     request = TurnRequest("c", "/model scripted", persona="inara", channel="api")
     frame = await answer_command(alice.pk, request, Command("model", "scripted"))
-    assert frame["conversation"] is not None
+    assert frame is not None and frame["conversation"] is not None
     async with connected(alice_session) as socket:
         await socket.ask("Plan my day", conversation=frame["conversation"])
         await socket.ask("And tomorrow", conversation=frame["conversation"])
