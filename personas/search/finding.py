@@ -36,6 +36,7 @@ COMPARED: Final = 300
 """Newest hits that are put in order."""
 SIFTED: Final = 2500
 """Newest hits that are sifted where a filter asks for what the index does not know."""
+ASKED_AT_ONCE: Final = 800
 TITLES: Final = 2000
 MEMORY_HITS: Final = 5
 TITLE_HITS: Final = 3
@@ -186,12 +187,17 @@ def _ranked(rows: QuerySet[Message], ids: list[int], groups: Groups) -> list[uui
 
     Asked in steps by primary keys: in one query SQLite would walk all messages.
     """
-    entries = SearchEntry.objects.filter(pk__in=ids)
-    message_ids = dict(entries.values_list("pk", "message_id"))
-    visible = set(rows.filter(pk__in=message_ids.values()).values_list("pk", flat=True))
-    newest = [pk for pk in ids if message_ids.get(pk) in visible][:COMPARED]
+    newest: list[uuid.UUID] = []
+    for at in range(0, len(ids), ASKED_AT_ONCE):
+        some = ids[at : at + ASKED_AT_ONCE]
+        entries = SearchEntry.objects.filter(pk__in=some)
+        by_entry = dict(entries.values_list("pk", "message_id"))
+        seen = set(rows.filter(pk__in=by_entry.values()).values_list("pk", flat=True))
+        newest += [by_entry[pk] for pk in some if by_entry.get(pk) in seen]
+        if len(newest) >= COMPARED:
+            break
     now = timezone.now()
-    texts = SearchEntry.objects.filter(pk__in=newest).values_list(
+    texts = SearchEntry.objects.filter(message__in=newest[:COMPARED]).values_list(
         "message_id", "said_at", Substr("text", 1, READ)
     )
     scored = [

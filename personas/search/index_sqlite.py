@@ -113,16 +113,15 @@ class SQLiteIndex:
     ) -> list[int]:
         """Return the ids of the newest entries that match, newest first."""
         times, moments = times_of(wanted)
+        matching = f"SELECT w.rowid FROM {WORDS} w"  # noqa: S608
         join = f"JOIN {TABLE} e ON e.id = w.rowid" if times else ""
-        matching = (
-            f"SELECT w.rowid FROM {WORDS} w {join} "  # noqa: S608
-            f"WHERE {WORDS} MATCH %s{times}"
-        )
-        adapt = connection.ops.adapt_datetimefield_value
-        values = [_expression(wanted), *map(adapt, moments)]
+        where = f"WHERE {WORDS} MATCH %s"
+        words = _expression(wanted)
+        said = [connection.ops.adapt_datetimefield_value(each) for each in moments]
         with connection.cursor() as cursor:
             cursor.execute(
-                f"{matching} ORDER BY w.rowid DESC LIMIT %s", [*values, limit]
+                f"{matching} {join} {where}{times} ORDER BY w.rowid DESC LIMIT %s",
+                [words, *said, limit],
             )
             found = [row[0] for row in cursor.fetchall()]
             if len(found) < limit or limit == 1 or not wanted.by_time:
@@ -130,9 +129,9 @@ class SQLiteIndex:
             # There are more: after an import the highest ids are not the newest.
             cursor.execute(
                 f"SELECT e.id FROM {TABLE} e INDEXED BY {BY_TIME} "  # noqa: S608
-                f"WHERE e.owner_id = %s AND e.id IN ({matching}) "
+                f"WHERE e.owner_id = %s{times} AND e.id IN ({matching} {where}) "
                 "ORDER BY e.said_at DESC LIMIT %s",
-                [wanted.owner_id, *values, limit],
+                [wanted.owner_id, *said, words, limit],
             )
             return [row[0] for row in cursor.fetchall()]
 

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Substr
 
 from personas.conversations import messages_visible_to
@@ -56,6 +56,7 @@ class _Row(NamedTuple):
     role: str
     created_at: datetime
     text: str
+    parent: uuid.UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +111,25 @@ def recall(
 
 def _read(may: QuerySet[Message], ids: Collection[uuid.UUID]) -> dict[uuid.UUID, _Row]:
     """Return the beginnings of messages; of several versions of one the newest."""
-    newer = Message.objects.filter(
-        parent=OuterRef("parent"),
-        role=OuterRef("role"),
-        created_at__gt=OuterRef("created_at"),
+    rows = may.filter(pk__in=ids).values_list(
+        "pk", "role", "created_at", Substr("text", 1, READ), "parent_id"
+    )
+    found = {row[0]: _Row(*row) for row in rows}
+    # Asked apart: within one query SQLite would walk all messages.
+    versions = Message.objects.filter(
+        parent__in={row.parent for row in found.values() if row.parent},
+        state=Message.State.COMPLETE,
         deleted_at=None,
-    )
-    rows = may.filter(~Exists(newer), pk__in=ids).values_list(
-        "pk", "role", "created_at", Substr("text", 1, READ)
-    )
-    return {row[0]: _Row(*row) for row in rows}
+    ).order_by("created_at")
+    newest = {
+        (parent, role): pk
+        for pk, parent, role in versions.values_list("pk", "parent", "role")
+    }
+    return {
+        pk: row
+        for pk, row in found.items()
+        if newest.get((row.parent, row.role), pk) == pk
+    }
 
 
 def _recallable(conversation: Conversation) -> QuerySet[Message]:
