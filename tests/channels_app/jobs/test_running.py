@@ -209,8 +209,12 @@ async def test_leases_that_cannot_be_renewed_count_as_lost(
         monkeypatch.setattr(leases, "renew", gone)
         monkeypatch.setattr(leases, "look", gone)
         monkeypatch.setattr(running, "LEASE_S", 0.3)
-        await until(lambda: hands.ended == ["cut off"])
-        assert (await has_state(task, "pending")).tries == 0
+        await until(lambda: hands.ended[:1] == ["cut off"])
+        # The same worker may take it again at once.
+        async with asyncio.timeout(15):
+            while (found := await row(task)).state != "pending" and found.attempts < 2:
+                await asyncio.sleep(0.02)
+        assert found.tries == (0 if found.state == "pending" else 1)
 
 
 async def test_a_worker_that_ends_gives_back_what_runs(
