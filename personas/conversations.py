@@ -3,8 +3,8 @@
 A conversation is a tree: an answer stands under the message it answers, a message
 under the answer it follows, and several with the same parent are siblings (another
 answer, an edited question). ``Conversation.current_message`` is the end of the branch
-that is shown. Deleting is soft for an hour, so that it can be undone; the heartbeat
-calls ``purge_deleted``.
+that is shown. Deleting is soft for an hour, so that it can be undone, and temporary
+conversations last a day; the heartbeat calls ``purge_deleted``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import uuid
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404
 from django.utils import timezone
 
@@ -27,6 +27,8 @@ from routing.decisions import forget_threads
 
 TITLE_LENGTH = 60
 KEEP_DELETED = timedelta(hours=1)
+KEEP_TEMPORARY = timedelta(hours=24)
+"""After the last message of a temporary conversation."""
 PURGED_AT_ONCE = 100
 NO_CONVERSATION = "There is no such conversation."
 NO_MESSAGE = "There is no such message."
@@ -173,12 +175,14 @@ def undelete(user: User, id: uuid.UUID | str) -> Conversation:
 
 
 def purgeable() -> QuerySet[Conversation]:
-    """Return what was deleted so long ago that it cannot be undone any more."""
-    return Conversation.objects.filter(deleted_at__lt=timezone.now() - KEEP_DELETED)
+    """Return what cannot be brought back any more, and temporary talk that is over."""
+    now = timezone.now()
+    is_over = Q(temporary=True, last_active_at__lt=now - KEEP_TEMPORARY)
+    return Conversation.objects.filter(Q(deleted_at__lt=now - KEEP_DELETED) | is_over)
 
 
 def purge_deleted() -> int:
-    """Remove for good what was deleted more than an hour ago; return how many.
+    """Remove for good what was deleted an hour ago, or was temporary; return how many.
 
     No more than ``PURGED_AT_ONCE``; the next call goes on.
     """

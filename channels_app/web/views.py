@@ -49,11 +49,15 @@ ONE_YEAR_S = 31_536_000
 @login_required
 @require_safe
 def home(request: AuthenticatedHttpRequest) -> HttpResponse:
-    """Show a new chat with the persona asked for, or with the one spoken to last."""
+    """Show a new chat with the persona asked for, or with the one spoken to last.
+
+    ``?temporary=1``: it will be a temporary one.
+    """
     persona = _persona_for_home(request)
     if persona is None:
         return redirect("setup_persona")
     context = _page_context(request, persona)
+    context["temporary"] = request.GET.get("temporary") == "1"
     if gone := request.GET.get("deleted", ""):
         context["deleted_id"] = _uuid_or_none(gone)
     return render(request, "chat/chat.html", context)
@@ -231,6 +235,7 @@ def _page_context(
     return {
         **_list_context(request, persona),
         "persona": persona,
+        "temporary": chat is not None and chat.temporary,
         "model_choices": model_choices(request.user, persona, chat),
         "commands": COMMANDS,
         # What the page's script copies for messages that appear while one watches.

@@ -18,7 +18,7 @@ export function watchConnection(socket, banner) {
     if (said.textContent !== text) said.textContent = text;
     wait.textContent = hint;
     link.hidden = !withSignIn;
-    link.href = `/account/login/?next=${encodeURIComponent(location.pathname)}`;
+    link.href = `/account/login/?next=${encodeURIComponent(location.pathname + location.search)}`;
     banner.hidden = false;
   }
 

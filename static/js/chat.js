@@ -16,6 +16,7 @@ import { linkHeader } from "./header.js";
 import { tooLong } from "./length.js";
 import { bringDetailsIntoView, cutFrom, joinSiblings, userMessage } from "./messages.js";
 import { watchAnswerNote, watchNotice } from "./notice.js";
+import { newChatKey, placeOf } from "./place.js";
 import { keepPolicy } from "./policy.js";
 import { watchSidebar } from "./sidebar.js";
 import { ChatSocket } from "./socket.js";
@@ -39,12 +40,12 @@ const turns = new Turns(socket);
 const composer = new Composer(
   document.getElementById("composer"),
   chat.dataset.user,
-  chat.dataset.conversation || `new:${chat.dataset.persona}`,
+  chat.dataset.conversation || newChatKey(chat.dataset),
 );
 const commands = new Commands(turns, composer, {
   form: document.getElementById("composer"),
   owner: chat.dataset.user,
-  here: () => ({ persona: chat.dataset.persona, conversation: chat.dataset.conversation || null }),
+  here: () => placeOf(chat.dataset),
   show: (text, choices) => answerNote.show(text, choices),
   takeBack,
   go: (path) => location.assign(path),
@@ -104,8 +105,7 @@ function send(text, literal = false) {
   composer.hold(text);
   const frame = {
     type: "message.send",
-    persona: chat.dataset.persona,
-    conversation: chat.dataset.conversation || null,
+    ...placeOf(chat.dataset),
     parent,
     text,
     ...(literal && { literal }),

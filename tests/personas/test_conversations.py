@@ -268,3 +268,18 @@ def test_purge_removes_only_what_was_deleted_an_hour_ago(
     assert not Message.objects.exists()
     with pytest.raises(Http404):
         undelete(alice, conversation.pk)
+
+
+def test_purge_removes_temporary_talk_a_day_after_its_last_message(
+    alice: User, persona: Persona, conversation: Conversation
+) -> None:
+    old, recent = (start_conversation(alice, persona, temporary=True) for _ in range(2))
+    now = timezone.now()
+    for chat, hours in ((old, 24.1), (recent, 23.9), (conversation, 24.1)):
+        line(chat, "hi", "ho")
+        Conversation.objects.filter(pk=chat.pk).update(
+            last_active_at=now - timedelta(hours=hours)
+        )
+    assert purge_deleted() == 1
+    assert set(Conversation.objects.all()) == {recent, conversation}
+    assert Message.objects.count() == 4
