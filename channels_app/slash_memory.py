@@ -6,6 +6,7 @@ and hears nothing but that it was done.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Final
 from uuid import UUID
@@ -36,6 +37,12 @@ MOST_LINES: Final = 40
 NO_MESSAGE: Final = "There is no message of yours here yet that could be meant."
 NOTHING_LIKE_IT: Final = "Nothing in my memory says that, and nothing new will."
 NO_WISH: Final = "There is nothing of yours to take back."
+FOUND_NOTHING: Final = (
+    "Your last wish, to forget something, took nothing out of the memory, so there is "
+    "nothing to take back."
+)
+NOT_LOOKED_UP: Final = "Taken back: the messages that say it are looked up again."
+_THAT: Final = re.compile(r"(?:that|dass)\s+(?=\S)", re.IGNORECASE)
 
 
 def spoken(text: str) -> str:
@@ -50,11 +57,10 @@ def say(place: Place, text: str) -> Result | None:
     if found is None or place.guest:
         return None
     name, what = found
-    if name == REMEMBER and _refusal(place):
+    refused = _refusal(place) if name == REMEMBER else ""
+    if not place.alone and (refused or name != REMEMBER):
         return None
-    if name != REMEMBER and not place.alone:
-        return None
-    if not what and name != MEMORY and _last_own(place) is None:
+    if not what and not refused and name != MEMORY and _last_own(place) is None:
         return None
     result = {REMEMBER: remember, FORGET: forget, MEMORY: memory}[name](place, what)
     as_message = Choice(text, "Send it as a message", literal=True)
@@ -65,6 +71,7 @@ def remember(place: Place, argument: str) -> Result:
     """Store a text, or without one the person's last message here."""
     if refusal := _refusal(place):
         return Result(refusal)
+    argument = argument[match.end() :] if (match := _THAT.match(argument)) else argument
     source = None if argument else _last_own(place)
     if not argument and source is None:
         return Result(NO_MESSAGE)
@@ -147,17 +154,29 @@ def _undo(place: Place, id: str) -> Result:
             return Result(NO_WISH)
         if run.state != MemoryRun.State.APPLIED:
             return Result("That was taken back already.")
+        if not run.changes and not run.messages:
+            return Result(FOUND_NOTHING)
+        told = _taken_back(run)
         runs.undo(run, place.user)
     except PersonaError as refusal:
         return Result(str(refusal))
     note = run.notes.first()
-    is_kept = run.step == MemoryRun.Step.FORGET
-    return Result(
-        "Taken back: I remember it again."
-        if is_kept
-        else "Taken back: I do not keep that.",
-        shown_anew=note.message_id if note else None,
-    )
+    return Result(told, shown_anew=note.message_id if note else None)
+
+
+def _taken_back(run: MemoryRun) -> str:
+    """Return what undoing a wish does, in the words of its lines."""
+    changes = runs.changes_of(run)
+    gone = [raw for change in changes for raw in change.remove]
+    if run.step == MemoryRun.Step.FORGET:
+        if not gone:
+            return NOT_LOOKED_UP
+        lines = "".join(f"\n- {_words(raw)}" for raw in dict.fromkeys(gone))
+        return f"Taken back: I remember this again.\n{lines}"
+    said = " ".join(_words(raw) for change in changes for raw in change.add)
+    if gone:  # it was known before, and only pinned
+        return f"Taken back: “{said}” is as it was before."
+    return f"Taken back: I do not keep “{said}”."
 
 
 def _wish(place: Place, id: str) -> MemoryRun | None:

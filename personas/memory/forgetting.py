@@ -25,6 +25,8 @@ from personas.models import MemoryNote, MemoryRun, Message, Persona, PersonaFile
 
 SAY_WHAT = "Say in a few words what to forget."
 NOT_RECALLED = "No line said it; the messages that say it are not recalled any more."
+NOTHING_SAID_IT = "No line said it, and no message."
+ONLY_WAITED = "What said it was only waiting for a review."
 FORGOTTEN_SINCE = "You asked to forget what it would have stored."
 
 
@@ -40,7 +42,8 @@ class Forgotten:
     messages: int = 0
     """Messages that will never be distilled because of it."""
     run: MemoryRun | None = None
-    """To undo it; ``None`` when there was nothing to forget."""
+    """To undo it; ``None`` when there was nothing to forget. The wish is noted all the
+    same, so that undoing the last one never means the one before."""
     ambiguous: tuple[tuple[str, str], ...] = ()
     """(file, raw line) that could be meant; nothing was removed."""
 
@@ -89,6 +92,8 @@ def forget(
         undistilled = _never_distil(persona, said.not_to_distil | sources)
         run = _remove(persona, files, open_runs, meant)
         run = _never_recall(persona, said.meant | sources, run)
+        if run is None:
+            _wish_alone(persona, ONLY_WAITED if listed else NOTHING_SAID_IT)
         return Forgotten(listed, undistilled, run)
 
 
@@ -214,17 +219,18 @@ def _never_recall(
     if not found:
         return run
     if run is None:
-        new = NewRun(
-            MemoryRun.Step.FORGET, explanation=NOT_RECALLED, messages=len(found)
-        )
-        run = decide(
-            create_run(persona, new, MemoryRun.State.APPLIED, []),
-            MemoryRun.State.APPLIED,
-        )
+        run = _wish_alone(persona, NOT_RECALLED, messages=len(found))
     for at in range(0, len(found), 500):
         rows = Message.objects.filter(pk__in=found[at : at + 500])
         rows.update(forgotten_at=run.created_at)
     return run
+
+
+def _wish_alone(persona: Persona, why: str, *, messages: int = 0) -> MemoryRun:
+    """Note a wish for which no line had to go."""
+    new = NewRun(MemoryRun.Step.FORGET, explanation=why, messages=messages)
+    run = create_run(persona, new, MemoryRun.State.APPLIED, [])
+    return decide(run, MemoryRun.State.APPLIED)
 
 
 def check_owner(persona: Persona, author: User) -> None:

@@ -63,6 +63,9 @@ def write(persona: Persona, *lines: str, file: str = "MEMORY_LONG.md") -> None:
     ("text", "kept"),
     [
         (f"/remember {CELLO}", CELLO),
+        (f"/remember that {CELLO}", CELLO),
+        ("/remember dass ich Tee mag", "ich Tee mag"),
+        ("/remember Thatcher Street 7", "Thatcher Street 7"),
         (f"Remember that {CELLO}.", CELLO),
         ("Please don’t forget that I am a vegetarian!", "I am a vegetarian"),
         ("please remember that I'm left-handed", "I'm left-handed"),
@@ -78,7 +81,7 @@ def test_what_is_to_be_remembered_is_in_the_memory_at_once(
     assert kept in memory(place.persona)
     undo = result.choices[0]
     assert undo.label == "Undo"
-    assert told(undo.text, place) == "Taken back: I do not keep that."
+    assert told(undo.text, place) == f"Taken back: I do not keep “{kept}”."
     assert kept not in memory(place.persona)
     assert told(undo.text, place) == "That was taken back already."
 
@@ -130,7 +133,11 @@ def test_what_must_stay_in_a_chat_is_not_remembered(
     setattr(place.conversation, flag, True)
     before = memory(place.persona)
     assert told(f"/remember {CELLO}", place) == why
-    assert say(f"Remember that {CELLO}", place) is None
+    for words in (f"Remember that {CELLO}", "Remember this"):
+        spoken = say(words, place)
+        assert spoken is not None and spoken.text == why
+        assert [(each.text, each.literal) for each in spoken.choices] == [(words, True)]
+        assert say(words, replace(place, alone=False)) is None
     assert memory(place.persona) == before
     assert not MemoryRun.objects.exists()
 
@@ -147,7 +154,9 @@ def test_what_is_to_be_forgotten_goes_from_all_files(place: Place, text: str) ->
     assert result.text.count("Has a cello lesson on Mondays.") == 1
     assert "cello" not in memory(place.persona)
     assert memory(place.persona).count("Tea") == 3
-    assert told("/memory undo", place) == "Taken back: I remember it again."
+    back = told("/memory undo", place)
+    assert back.startswith("Taken back: I remember this again.")
+    assert back.count("Has a cello lesson on Mondays.") == 1
     assert memory(place.persona).count("cello") == 3
 
 
@@ -279,6 +288,26 @@ def test_there_may_be_no_wish_to_take_back(place: Place, bob: User) -> None:
     assert told(f"/memory undo {wish.pk}", his) == slash_memory.NO_WISH
     assert told("/memory undo something", place) == slash_memory.NO_WISH
     assert CELLO in memory(place.persona)
+
+
+def test_a_wish_that_found_nothing_is_the_last_one(place: Place) -> None:
+    say("Remember that I like plums.", place)
+    empty = say("/forget oat", place)
+    assert empty is not None and empty.choices == ()
+    for _ in range(2):
+        assert told("/memory undo", place) == slash_memory.FOUND_NOTHING
+    assert "I like plums" in memory(place.persona)
+
+
+def test_undoing_names_what_it_took_back(place: Place) -> None:
+    write(place.persona, "- Likes plums.", "- 2026-01-02 Grows plums. <!-- pin -->")
+    say("/remember Likes plums", place)
+    assert told("/memory undo", place) == (
+        "Taken back: “Likes plums.” is as it was before."
+    )
+    assert "- Likes plums.\n" in memory(place.persona)
+    say("/forget everything about plums", place)
+    assert told("/memory undo", place).endswith("\n- Likes plums.\n- Grows plums.")
 
 
 # --- what stays a message -------------------------------------------------------------
