@@ -31,15 +31,10 @@ _THOUGHT: Final = re.compile(r"</think(?:ing)?>")
 _FENCE: Final = re.compile(r"^```.*$", re.MULTILINE)
 _DATE: Final = re.compile(r"\A\d{4}-\d{2}-\d{2}[:,]?\s+(?=\S)")
 _DROP: Final = frozenset({"drop", "dropped", "remove", "removed", "delete", "forget"})
-_NOTHING: Final = frozenset({"none", "nothing", "no"})
-_AROUND: Final = """
-    a about all and answer are be change changed changes fact facts from has have here i
-    in is it keep keeping kept line lines memory message messages needed needs new no
-    note noted noting of remember remembering store storing that the there these this to
-    was were worth write
-"""
-_WORDS_AROUND: Final = _NOTHING.union(_AROUND.split())
-"""An answer of these beside one of the above says that there is nothing."""
+_NOTHING: Final = frozenset({"none", "nothing"})
+_COMMENT: Final = re.compile(r"<\s*!\s*--.*?--\s*>")
+_COMMENT_ENDS: Final = re.compile(r"<\s*!\s*--|--\s*>")
+"""Marks, also as ``clean_text`` leaves them: no answer may bring any."""
 _KEYS: Final = ("text", "line", "fact", "entry", "memory", "sentence")
 
 
@@ -59,7 +54,7 @@ class Parsed:
     unsourced: int = 0
     """Items of a list that name no number at all."""
     says_nothing: bool = False
-    """It says that nothing is to be written."""
+    """It says that nothing is to be written, in the one word for it."""
 
 
 def parse(answer: str) -> Parsed:
@@ -69,7 +64,7 @@ def parse(answer: str) -> Parsed:
     found: list[Line] = []
     unsourced = 0
     for piece in _pieces(answer):
-        text = piece[:MOST_OF_A_LINE]
+        text = _without_comments(piece[:MOST_OF_A_LINE])
         if line := _line(text):
             found.append(line)
         elif _BULLET.match(text) and not _says_nothing(text):
@@ -89,6 +84,15 @@ def _without_thinking(answer: str) -> str:
         spoken.append(answer[at : begins.start()])
         at = ends.end()
     return "".join([*spoken, answer[at:]])
+
+
+def _without_comments(text: str) -> str:
+    """Return a line without comments, and without what could begin or end one."""
+    while (shorter := _COMMENT.sub(" ", text)) != text:
+        text = shorter
+    while (shorter := _COMMENT_ENDS.sub(" ", text)) != text:
+        text = shorter
+    return text.strip()
 
 
 def _pieces(answer: str) -> Iterator[str]:
@@ -184,8 +188,8 @@ def _cleaned(text: str) -> str:
 
 
 def _says_nothing(text: str) -> bool:
-    """Say whether a whole text says that there is nothing, and nothing else."""
-    if text in {"[]", "{}"}:
-        return True
-    words = set(fold(text).split()) if len(text) < MOST_OF_NUMBERS else set()
-    return not words.isdisjoint(_NOTHING) and words <= _WORDS_AROUND
+    """Say whether a whole text is the word for nothing, however it is dressed.
+
+    Anything longer, or empty brackets, may as well be an answer that went wrong.
+    """
+    return len(text) < MOST_OF_NUMBERS and fold(text) in _NOTHING

@@ -27,6 +27,8 @@ MOST_REPLACED: Final = 3
 """So many earlier lines one line may take the place of; a new message changes one."""
 USELESS: Final = "The model's answer was not usable: "
 UNUSABLE: Final = f"{USELESS}none of its lines says its source."
+UNKNOWN: Final = f"{USELESS}none of its lines names a source that there is."
+UNRELATED: Final = f"{USELESS}none of its lines shares a word with its source."
 CHANGES_PINNED: Final = "it would have changed a pinned line"
 LOSES_TOO_MUCH: Final = "it would have lost more than a fifth of the earlier lines"
 WITHOUT_SOURCE: Final = "some of its lines had no source that they share a word with"
@@ -134,6 +136,8 @@ class _Reading:
     drafts: list[Draft] = field(default_factory=list)
     dropped: list[Entry] = field(default_factory=list)
     flaws: list[str] = field(default_factory=list)
+    why_without: str = UNUSABLE
+    """What is to be told where no line has a source."""
     gone: bool = False
     """Something that a line names is not there any more."""
 
@@ -166,7 +170,7 @@ class _Reading:
             shelf = {"m": material.said, "e": material.entries, "s": material.lower}
             things: Sequence[Any] = shelf[letter]
             if not 1 <= number <= len(things):
-                self.flaws.append(WITHOUT_SOURCE)
+                self._without_source(UNKNOWN)
                 return None
             lists[letter].append(things[number - 1])
         here = (
@@ -198,11 +202,16 @@ class _Reading:
         from_entries = [one.text for one in earlier]
         source = from_messages if self.material.said else from_entries
         if not share(words, words_of(" ".join(source))):
-            self.flaws.append(WITHOUT_SOURCE)
+            self._without_source(UNRELATED)
             return
         texts = [one.text for one in draft.messages] + [one.text for one in earlier]
         own = words_of(" ".join(texts))
         self.drafts.append(replace(draft, private=self._tells_hidden(words, own)))
+
+    def _without_source(self, why: str) -> None:
+        self.flaws.append(WITHOUT_SOURCE)
+        if self.why_without != UNRELATED:
+            self.why_without = why
 
     def _tells_hidden(self, words: Set[str], own: Set[str]) -> bool:
         """Say whether a line repeats a private one, or has a word only from there."""
@@ -252,7 +261,9 @@ class _Reading:
         there = _survivors(self.drafts)
         kept = [each for draft in self.drafts if (each := _only_new(draft, there))]
         if not kept:
-            return LeftAlone(UNUSABLE if WITHOUT_SOURCE in self.flaws else _told(self))
+            return LeftAlone(
+                self.why_without if WITHOUT_SOURCE in self.flaws else _told(self)
+            )
         return Appended(tuple(kept), self.flaws[0])
 
 

@@ -15,6 +15,9 @@ from personas.memory.verdicts import (
     LOSES_TOO_MUCH,
     REPLACES_TOO_MANY,
     TOO_LONG,
+    UNKNOWN,
+    UNRELATED,
+    UNUSABLE,
     WITHOUT_SOURCE,
     Appended,
     LeftAlone,
@@ -90,7 +93,7 @@ def test_several_numbers_and_drops() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["[]", "NONE", "none.", "- NONE", "Nothing new is worth keeping.", "**None**"],
+    ["NONE", "none.", "- none", "Nothing", "**None**", "```\nNONE\n```", '["NONE"]'],
 )
 def test_nothing_worth_keeping(text: str) -> None:
     assert parse(text).says_nothing
@@ -102,6 +105,12 @@ def test_nothing_worth_keeping(text: str) -> None:
     [
         "",
         "  \n",
+        "[]",
+        "{}",
+        '{"lines": []}',
+        "No.",
+        "Nothing new is worth keeping.",
+        "NONE\nNONE of the messages could be read",
         "I am sorry, I cannot help with that.",
         "I'm sorry, I can do nothing with this.",
         "- There is nothing that Vera likes more than ships.",
@@ -130,6 +139,33 @@ def test_answers_of_no_use(text: str) -> None:
 def test_every_answer_is_read_in_the_end(text: str) -> None:
     """Patterns that go back took seconds for most of them, for ever for the first."""
     assert all(len(line.text) < 1_000 for line in parse(text).lines)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- Likes tea <!-- pin --> <!-- private --> [m1]",
+        "- Likes tea [m1] <!-- from /m/1 -->",
+        "- Likes < !-- pin -- > tea [m1]",
+        "- Likes <!<!-- pin -->-- pin --> tea [m1]",
+        "- Likes --> tea <!-- [m1]",
+    ],
+)
+def test_marks_in_an_answer_leave_no_trace(text: str) -> None:
+    assert parse(text).lines == (Line("Likes tea", (("m", 1),)),)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("- Purple elephants [m1]", UNRELATED),
+        ("- Purple elephants [m1]\n- Cello [m9]\n- Cello", UNRELATED),
+        ("- Cello lesson on Mondays [m9]", UNKNOWN),
+        ("- Cello lesson on Mondays", UNUSABLE),
+    ],
+)
+def test_why_no_line_counts(text: str, why: str) -> None:
+    assert judge(parse(text), MATERIAL) == LeftAlone(why)
 
 
 def test_words_of_others_choose_no_sources() -> None:
