@@ -108,6 +108,10 @@ class MemoryRun(models.Model):
     messages = models.PositiveIntegerField(
         default=0, help_text="How many messages were read."
     )
+    in_vain = models.JSONField(
+        default=list,
+        help_text="Ids of messages whose answer was of no use; read again.",
+    )
     model = models.CharField(max_length=200, blank=True)
     input_tokens = models.BigIntegerField(null=True)
     output_tokens = models.BigIntegerField(null=True)

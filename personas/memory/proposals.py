@@ -63,6 +63,8 @@ class NewRun:
     notes: Sequence[tuple[uuid.UUID, str]] = ()
     """(message, raw line that it led to)"""
     failed: bool = False
+    in_vain: Sequence[uuid.UUID] = ()
+    """Messages that led to an answer of no use, and are to be read again."""
     rests_on: Sequence[tuple[str, str]] = field(default=())
     """(file, raw line) that new lines were drawn from; lines to be removed count too.
     Where one of them is gone nothing is stored."""
@@ -191,6 +193,7 @@ def create_run(
         appended=new.appended and bool(changes),
         explanation=(new.explanation if explanation is None else explanation)[:300],
         messages=new.messages,
+        in_vain=[str(message) for message in new.in_vain],
         model=new.model[:200],
         input_tokens=new.input_tokens,
         output_tokens=new.output_tokens,

@@ -29,8 +29,8 @@ from personas.models import MemoryRun, Persona, PersonaFile
 from routing.events import Completion
 
 GIVEN_UP: Final = (
-    "{messages} read three times without a usable answer of the model, "
-    f"{tiers.GIVEN_UP}"
+    "{messages} read three times without a usable answer of the model, and will not be "
+    "read again."
 )
 MOVED_AS_THEY_ARE: Final = (
     "Moved word for word, because the model's answers were of no use three times."
@@ -168,19 +168,22 @@ def store_answer(job: Job, shown: Material, completion: Completion) -> MemoryRun
             return None
         read = [id for id in ids if id in alive]
         made = _made(job, shown, parsed, alive, memory_of(persona))
+        in_vain: list[uuid.UUID] = []
         if made.why and not made.changes:  # after some tries it is not tried again
-            last = made.useless and (
-                tiers.tries_in_vain(persona, job.step) + 1 >= tiers.TRIES
-            )
-            if last and job.tier is None:
-                made = Made(why=GIVEN_UP.format(messages=_messages(len(read))))
-            read = read if last else []
+            over = set[uuid.UUID]()
+            if made.useless and job.tier is None:
+                over = tiers.given_up(persona, read, timezone.now())
+                in_vain = [id for id in read if id not in over]
+            if over:
+                made = Made(why=GIVEN_UP.format(messages=_messages(len(over))))
+            read = [id for id in read if id in over]
         new = replace(
             _new_run(job, completion, messages=len(alive)),
             changes=made.changes,
             notes=made.notes,
             appended=made.appended,
             explanation=made.why,
+            in_vain=in_vain,
         )
         return store(persona, new, read=read)
 

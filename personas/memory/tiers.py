@@ -5,6 +5,7 @@ Synchronous; belongs into ``routing.db_pool``.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -30,8 +31,8 @@ MOST_ENTRIES: Final = 60
 MOST_TOKENS: Final = 3_000
 TRIES: Final = 3
 """So often a model may answer without any use; then it goes on without it."""
-GIVEN_UP: Final = "and will not be read again."
-"""How a run ends that went on without."""
+APART: Final = timedelta(minutes=10)
+"""Answers that follow sooner upon one that counts, by “Distil now”, do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def _within(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 def tries_in_vain(persona: Persona, step: str) -> int:
     """Return how many answers for a step were of no use, since the last that was.
 
-    Giving up begins a new count. Calls that failed do not count, for nothing was
+    Calls that failed do not count, for nothing was
     answered, nor answers for which there was no room, or whose lines had changed.
     """
     runs = (
@@ -124,7 +125,37 @@ def tries_in_vain(persona: Persona, step: str) -> int:
     )
     count = 0
     for state, why in runs:
-        if state != State.LEFT or why.endswith(GIVEN_UP):
+        if state != State.LEFT:
             break
         count += why.startswith(USELESS)
+    return count
+
+
+def given_up(
+    persona: Persona, messages: Iterable[uuid.UUID], now: datetime
+) -> set[uuid.UUID]:
+    """Return which messages have led to enough useless answers, with one of now.
+
+    Each has its own count, so that one that came later is not given up with others.
+    """
+    runs = (
+        persona.memory_runs.filter(step=Step.SHORT, state=State.LEFT)
+        .exclude(in_vain=[])
+        .order_by("-created_at", "-id")
+        .values_list("created_at", "in_vain")[: 10 * TRIES]
+    )
+    looks = [(moment, frozenset(ids)) for moment, ids in reversed(runs)]
+    return {
+        message
+        for message in messages
+        if _tries([at for at, ids in looks if str(message) in ids] + [now]) >= TRIES
+    }
+
+
+def _tries(moments: Iterable[datetime]) -> int:
+    """Return how many of some moments, in their order, are far enough apart."""
+    count, last = 0, None
+    for moment in moments:
+        if last is None or moment >= last + APART:
+            count, last = count + 1, moment
     return count

@@ -48,6 +48,7 @@ from tests.personas.memory.said import (
 
 pytestmark = pytest.mark.django_db(transaction=True)
 State = MemoryRun.State
+BOATS = "As a language model I like boats."
 
 
 @pytest.fixture(autouse=True)
@@ -195,23 +196,58 @@ def test_a_full_memory_costs_nothing_and_is_told_once(
 # --- failures -------------------------------------------------------------------------
 
 
+def later() -> None:
+    """Let all that happened be a quarter of an hour ago."""
+    for made in MemoryRun.objects.all():
+        MemoryRun.objects.filter(pk=made.pk).update(
+            created_at=made.created_at - timedelta(minutes=15)
+        )
+
+
 def test_three_useless_answers_and_the_batch_is_given_up(persona: Persona) -> None:
     say(persona, "My cello lesson is on Mondays")
     for count in (1, 2):
-        (made,) = run(persona, "As a language model I like boats.")
+        (made,) = run(persona, BOATS)
         assert made.state == State.LEFT and "not usable" in made.explanation
         assert undistilled(persona).exists()
         assert settings_of(persona).failures == count
-    (made,) = run(persona, "As a language model I like boats.")
+        later()
+    (made,) = run(persona, BOATS)
     assert made.state == State.LEFT and "not be read again" in made.explanation
+    assert made.explanation.startswith("1 message was read three times")
     assert not undistilled(persona).exists() and memory(persona) == ""
     assert run(persona, "- Cello [m1]") == []
-    say(persona, "My fiddle lesson is on Fridays")  # has three tries of its own
+
+
+def test_each_message_has_three_tries_of_its_own(persona: Persona) -> None:
+    first = say(persona, "My cello lesson is on Mondays")
+    run(persona, BOATS)
+    later()
+    second = say(persona, "My fiddle lesson is on Fridays")
+    for given_up, left in (
+        ((), {first.pk, second.pk}),
+        ((first,), {second.pk}),
+        ((second,), set()),
+    ):
+        (made,) = run(persona, BOATS)
+        assert ("not be read again" in made.explanation) == bool(given_up)
+        assert set(undistilled(persona).values_list("pk", flat=True)) == left
+        later()
+
+
+def test_asking_again_at_once_is_no_further_try(persona: Persona) -> None:
+    say(persona, "My cello lesson is on Mondays")
+    for _ in range(4):
+        (made,) = run(persona, BOATS, by_hand=True)
+        assert "not usable" in made.explanation
+    later()
     for _ in range(2):
-        (made,) = run(persona, "As a language model I like boats.")
-        assert "not usable" in made.explanation and undistilled(persona).exists()
-    (made,) = run(persona, "As a language model I like boats.")
+        run(persona, BOATS, by_hand=True)
+    assert undistilled(persona).exists()
+    later()
+    (made,) = run(persona, BOATS, by_hand=True)
     assert "not be read again" in made.explanation
+    assert not undistilled(persona).exists()
 
 
 def test_a_model_that_is_down_is_told_once_and_costs_no_message(
