@@ -47,7 +47,7 @@ def search_page(request: AuthenticatedHttpRequest) -> HttpResponse:
 
     htmx asks for the hits alone while somebody types.
     """
-    query = request.GET.get("q", "")[:MAX_QUERY]
+    query = request.GET.get("q", "").replace("\0", " ")[:MAX_QUERY]
     page = _page_number(request.GET.get("page", ""))
     found, problem = Found(), ""
     try:

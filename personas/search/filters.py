@@ -11,13 +11,15 @@ from django.db.models import Q
 
 from accounts.models import User
 from accounts.zones import zone_of
-from personas.conversations import messages_visible_to
+from personas.conversations import conversations_visible_to, messages_visible_to
 from personas.models import Message, Persona
 from personas.personas import personas_visible_to
 from personas.search.queries import BadFilter, SearchQuery
 from personas.search.words import fold
 
 ME: Final = ("me", "ich", "myself")
+TITLES: Final = 2000
+"""Newest chats with such a title that are searched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ def scope_of(user: User, query: SearchQuery, doors: Mapping[str, str]) -> Scope:
         doors: What ``in:`` may call the ways in, as ``Message.channel`` holds them.
 
     Raises:
-        BadFilter: Nobody is called so.
+        BadFilter: Nobody and nothing is called so.
     """
     persona = None
     if query.persona and not (persona := _persona(user, query.persona)):
@@ -47,7 +49,7 @@ def scope_of(user: User, query: SearchQuery, doors: Mapping[str, str]) -> Scope:
     if query.by:
         conditions &= _said_by(user, query.by)
     if query.where:
-        conditions &= _said_in(query.where, doors)
+        conditions &= _said_in(user, query.where, doors)
     return Scope(
         persona=persona,
         since=_begins(user, query.after),
@@ -78,11 +80,20 @@ def _said_by(user: User, name: str) -> Q:
     return by_guest
 
 
-def _said_in(where: str, doors: Mapping[str, str]) -> Q:
-    condition = Q(conversation__title__icontains=where)
-    if door := doors.get(fold(where)):
-        condition |= Q(channel=door)
-    return condition
+def _said_in(user: User, where: str, doors: Mapping[str, str]) -> Q:
+    """Compare titles as words are: marks, accents and capital letters do not matter."""
+    wanted = fold(where)
+    door = doors.get(wanted)
+    chats = conversations_visible_to(user).filter(temporary=False).exclude(title="")
+    titles = chats.order_by("-last_active_at").values_list("pk", "title")
+    named = [pk for pk, title in titles if wanted and wanted in fold(title)][:TITLES]
+    if not named and not door:
+        raise BadFilter(
+            f"No chat has “{where}” in its title, and no door is called so: try "
+            "in:talk or in:web, or a part of a title."
+        )
+    in_chats = Q(conversation__in=named)
+    return in_chats | Q(channel=door) if door else in_chats
 
 
 def _begins(user: User, day: date | None) -> datetime | None:

@@ -32,7 +32,8 @@ _PIECE = re.compile(
     r'|(?P<word>[^\s"]+)',
     re.IGNORECASE,
 )
-_QUOTES = str.maketrans("“”„«»", '"""""')
+_PLAIN = str.maketrans("“”„«»\0", '""""" ')
+_MINUS = re.compile(r"-[^\W\d_]")
 
 
 class BadFilter(PersonaError):
@@ -68,27 +69,41 @@ def parse(text: str) -> SearchQuery:
     """Read a search; words may go on, phrases are exact.
 
     Raises:
-        BadFilter: A filter without a value, twice, or with a date that is none.
+        BadFilter: A filter without a value, twice, or with a date that is none; days
+            between which there is none; a word that is to be left out.
     """
     words: list[Term] = []
     phrases: list[Term] = []
     values: dict[str, str] = {}
-    for piece in _PIECE.finditer(text.translate(_QUOTES)[:MAX_QUERY]):
+    for piece in _PIECE.finditer(text.translate(_PLAIN)[:MAX_QUERY]):
         if name := piece["filter"]:
             _take(values, name.lower(), piece["value"].strip('" '))
         elif piece["phrase"] is not None:
             phrases += _terms(piece["phrase"], prefix=False)
         else:
+            _check_no_minus(piece["word"])
             words += _terms(piece["word"], prefix=True)
+    before, after = _day("before", values), _day("after", values)
+    if before and after and after >= before:
+        raise BadFilter(f"No day is before {before} and yet {after} or later.")
     return SearchQuery(
         words=tuple(dict.fromkeys(words))[:MAX_TERMS],
         phrases=tuple(dict.fromkeys(phrases))[:MAX_TERMS],
         persona=values.get("persona", ""),
         by=values.get("from", ""),
-        before=_day("before", values),
-        after=_day("after", values),
+        before=before,
+        after=after,
         where=values.get("in", ""),
     )
+
+
+def _check_no_minus(word: str) -> None:
+    """Refuse what elsewhere leaves a word out; else it would look for that word."""
+    if _MINUS.match(word):
+        raise BadFilter(
+            f"No word can be left out: for “{word}” write “{word[1:]}”, or put it in "
+            "quotation marks."
+        )
 
 
 def _terms(text: str, *, prefix: bool) -> list[Term]:

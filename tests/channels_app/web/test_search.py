@@ -81,3 +81,13 @@ def test_doors(persona: Persona, client_for: SignIn) -> None:
         assert "Nextcloud Talk</span>" in page(
             client_for(persona.owner), q=f"bot in:{name}"
         )
+
+
+def test_a_null_character_is_a_blank(persona: Persona, client_for: SignIn) -> None:
+    """Whatever is pasted is searched; other pages refuse such an address."""
+    say_and_index(persona, "A kite on a string")
+    client = client_for(persona.owner)
+    assert "kite" not in page(client, q="\0")
+    assert "<mark>kite</mark>" in page(client, q="kite\0string")
+    assert client.get(reverse("search"), {"q": "from:me\0x kite"}).status_code == 200
+    assert client.get("/personas/", {"q": "\0"}).status_code == 404

@@ -146,7 +146,19 @@ def test_filters(filtered: Persona, query: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["x persona:nobody", "from:nobody", "x before:soon", "after:", "in:"]
+    "query",
+    [
+        "x persona:nobody",
+        "from:nobody",
+        "x before:soon",
+        "after:",
+        "in:",
+        "x in:nowhere",
+        'in:"!?"',
+        "after:2026-03-02 before:2026-03-01",
+        "after:2026-03-01 before:2026-03-01",
+        "tent -summer",
+    ],
 )
 def test_a_bad_filter_says_so(persona: Persona, query: str) -> None:
     """The sentence names what was not understood."""
@@ -215,3 +227,20 @@ def test_a_long_phrase_of_characters_is_cut() -> None:
     assert term is not None and len(term.words) == MAX_TERM
     shown = snippet("的" * 32_000, [term])
     assert len(marked(shown)) > 1
+
+
+def test_titles_are_compared_like_words(persona: Persona) -> None:
+    """Marks and accents of a title do not matter, parts of its words are enough."""
+    say_and_index(persona, "first lantern", title="Hello, I am at the Café!")
+    say_and_index(persona, "second lantern", title="Hello itself")
+    for where in ('"hello i am"', '"hello, I"', "cafe", '"the caf"'):
+        found = search(persona.owner, f"lantern in:{where}")
+        assert texts(found)[-1] == "first lantern", where
+    assert len(search(persona.owner, "lantern in:hello").hits) == 2
+
+
+def test_words_with_a_dash_and_a_minus_in_quotation_marks(persona: Persona) -> None:
+    """Only a word that begins with a minus is refused."""
+    say_and_index(persona, "a well-known -verbose flag at -5 degrees")
+    for query in ("well-known", '"-verbose"', "-5", "flag -"):
+        assert len(search(persona.owner, query).hits) == 1, query
