@@ -26,6 +26,7 @@ from personas.personas import MAX_PERSONAS, personas_visible_to
 
 REASON: Final = "From the old home"
 DISTILLED: Final = "counted as distilled, as the old home did it"
+NO_MESSAGE: Final = "holds no message, so no conversation was made of it."
 
 
 def store_persona(
@@ -130,6 +131,10 @@ class _Taking:
         place = f"{self.where}/{SESSIONS}/{name}"
         if not self._is_new(name, old, place):
             return
+        if not old.messages:
+            self.report.left(place, NO_MESSAGE)
+            self._tell_odd(place, old)
+            return
         if self.spool is not None and old.place is not None:
             session = self.spool.get(old.place)
             store_session(self.persona, name, old.digest, session, old.changed_at)
@@ -139,6 +144,9 @@ class _Taking:
             f"became a conversation of {count:,} "
             f"message{'' if count == 1 else 's'}, {DISTILLED}.",
         )
+        self._tell_odd(place, old)
+
+    def _tell_odd(self, place: str, old: OldSession) -> None:
         for odd in old.odd:
             self.report.left(place, odd)
 

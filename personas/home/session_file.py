@@ -75,7 +75,7 @@ class Session:
     title: str = ""
     began: datetime.datetime | None = None
     odd: list[str] = field(default_factory=list)
-    """What was not understood, with its line; at most ``MOST_ODD`` and how many more"""
+    """What was not understood, and where; at most ``MOST_ODD`` and how many more"""
     unsaid: int = 0
 
 
@@ -110,14 +110,15 @@ def _read_json(text: str, session: Session) -> None:
     elif not isinstance(whole, list):
         raise Refused("holds neither a list of messages nor an object with one.")
     last: int | None = None
-    lines = Lines(text)
     for value, begin, end in items_at(text, place):
         if last is None:
             session.head, last = text[:begin], begin
         if begin == end:
             session.tail = text[last:]
         else:
-            _add(session, text[last:begin], text[begin:end], value, lines.at(begin))
+            # A whole list often stands on one line, so its items are counted.
+            where = f"message {len(session.pieces) + 1}"
+            _add(session, text[last:begin], text[begin:end], value, where)
         last = end
 
 
@@ -142,7 +143,8 @@ def _read_lines(text: str, session: Session) -> None:
         end = begin + len(text[begin:end].rstrip(" \t\r"))
         value = _line_value(text[begin:end])
         understood = understood or value is not None
-        _add(session, text[last:begin], text[begin:end], value, lines.at(begin))
+        line = f"line {lines.at(begin)}"
+        _add(session, text[last:begin], text[begin:end], value, line)
         last, begin = end, skipped(text, end)
     session.tail = text[last:]
     if session.pieces and not understood:
@@ -159,25 +161,25 @@ def _line_value(line: str) -> Any:
     return value if end == len(line) else None
 
 
-def _add(session: Session, before: str, text: str, value: Any, line: int) -> None:
+def _add(session: Session, before: str, text: str, value: Any, where: str) -> None:
     if len(session.pieces) >= MOST_MESSAGES:
         raise Refused(f"holds more than {MOST_MESSAGES:,} messages.")
     said = None
     try:
         said = _said(value)
     except _Odd as error:
-        _note(session, line, str(error))
+        _note(session, where, str(error))
     if said is not None:
-        said = _with_time(session, line, said, value)
+        said = _with_time(session, where, said, value)
         content = value["content"]
         if isinstance(content, list) and None in map(_part, content):
-            _note(session, line, "has parts that are no text; they stay in the file's.")
+            _note(session, where, "has parts that are no text; its text keeps them.")
     session.pieces.append(Piece(before, text, said))
 
 
-def _note(session: Session, line: int, text: str) -> None:
+def _note(session: Session, where: str, text: str) -> None:
     if len(session.odd) < MOST_ODD:
-        session.odd.append(f"line {line}: {text}")
+        session.odd.append(f"{where}: {text}")
     else:
         session.unsaid += 1
 
@@ -238,14 +240,14 @@ def _part(part: Any) -> str | None:
     return None
 
 
-def _with_time(session: Session, line: int, said: Said, value: dict[str, Any]) -> Said:
+def _with_time(session: Session, where: str, said: Said, value: dict[str, Any]) -> Said:
     """Return the message with its time; one that is not understood is told."""
     found = next((value[name] for name in TIMES if value.get(name) is not None), None)
     if found is None:
         return said
     at = moment_of(found)
     if at is None:
-        _note(session, line, "has a time that is not understood; its place gives one.")
+        _note(session, where, "has a time that is not understood; its place gives one.")
     return replace(said, at=at)
 
 

@@ -56,7 +56,6 @@ SESSIONS = {
             "mood": "curious",
         }
     ).encode(),
-    "empty.json": b"[]",
     "long one.jsonl": b"".join(
         json.dumps(
             {

@@ -139,6 +139,26 @@ def test_sessions_are_conversations_with_their_times(home: Path) -> None:
     assert not any(message.indexed_at for message in messages)
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_a_session_without_a_message_is_named_and_makes_no_conversation(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    rows = {
+        "empty.json": b"[]",
+        "machine.json": b'[{"role": "system", "content": "x"}]',
+    }
+    write_files(tmp_path / "alice" / "persona" / "inara" / "sessions", rows)
+
+    code, value = run("import", tmp_path, *options)
+
+    assert code == 1
+    left = said(value, "left")
+    for name in rows:
+        assert "no message" in left[f"alice/persona/inara/sessions/{name}"]
+    assert not Conversation.objects.exists()
+    assert not HomeSession.objects.exists()
+
+
 def test_people_get_in_by_the_command_that_is_printed(home: Path) -> None:
     _, value = run("import", home)
     commands = [hint for hint in value["next"] if "users invite" in hint]

@@ -87,16 +87,17 @@ def test_machinery_is_kept_and_is_no_message(row: dict[str, Any]) -> None:
         ({"role": "user", "content": "x" * 1_000_001}, "longer"),
     ],
 )
-def test_what_is_not_understood_is_told_with_its_line(row: Any, why: str) -> None:
-    rows = json.dumps([HELLO, row], indent=None).replace("}, ", "},\n")
+def test_what_is_not_understood_is_told_with_its_place(row: Any, why: str) -> None:
+    rows = json.dumps([HELLO, row])
     by_lines = f"{json.dumps(HELLO)}\n{json.dumps(row)}\n"
-    for name, text in (("a.json", rows), ("a.jsonl", by_lines)):
+    forms = ("a.json", rows, "message 2: "), ("a.jsonl", by_lines, "line 2: ")
+    for name, text, where in forms:
         session = read(name, text.encode())
 
         assert texts(session) == [("user", "Hello")]
         assert whole(session) == text
         [odd] = session.odd
-        assert odd.startswith("line 2: ")
+        assert odd.startswith(where)
         assert why in odd
 
 
