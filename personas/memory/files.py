@@ -26,6 +26,7 @@ from personas.memory.lines import (
     clean_text,
     entries_of,
     entry_line,
+    false_date,
     line_of,
     marked_private,
     replaced,
@@ -40,6 +41,7 @@ FILE_BUDGET_TOKENS = {SHORT: 1500, MID: 2000, LONG: 4000}
 """What a file should have at most, so that its tier leaves room for the chat."""
 MAX_ENTRY_CHARS = 2000
 TOO_LONG = f"A line of the memory has at most {MAX_ENTRY_CHARS:,} characters."
+NO_DATE = "“{date}” is no day of the calendar; write it as 2026-11-20, or leave it out."
 NO_WORDS = "There are no words to keep in this."
 
 
@@ -98,7 +100,7 @@ def own_words(text: str) -> tuple[str, bool]:
     The only mark that is taken from a person's words is the one that hides them.
 
     Raises:
-        FileRefused: Nothing is left, or it is too long.
+        FileRefused: Nothing is left, it is too long, or begins with an impossible date.
     """
     private = bool(PRIVATE.search(text))
     text = clean_text(PRIVATE.sub(" ", text))
@@ -106,7 +108,14 @@ def own_words(text: str) -> tuple[str, bool]:
         raise FileRefused(NO_WORDS)
     if len(text) > MAX_ENTRY_CHARS:
         raise FileRefused(TOO_LONG)
+    check_date(text)
     return text, private
+
+
+def check_date(text: str) -> None:
+    """Raise ``FileRefused`` where a text begins with a date that there is not."""
+    if wrong := false_date(text):
+        raise FileRefused(NO_DATE.format(date=wrong))
 
 
 def add_entry(persona: Persona, file: str, text: str, author: User | None) -> str:

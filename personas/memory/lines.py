@@ -97,6 +97,12 @@ def split_date(text: str) -> tuple[date | None, str]:
     return None, text
 
 
+def false_date(text: str) -> str:
+    """Return what stands at the beginning like a date and is none; else empty."""
+    found = _DATE.match(text)
+    return found[1] if found and split_date(text)[0] is None else ""
+
+
 def clean_text(text: str) -> str:
     """Return foreign text as one line that says only words; may be empty.
 

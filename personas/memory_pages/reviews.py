@@ -14,7 +14,7 @@ from personas.diffs import DiffLine, diff
 from personas.errors import FileRefused
 from personas.memory import runs
 from personas.memory.changes import Change
-from personas.memory.files import MAX_ENTRY_CHARS, TOO_LONG, memory_of
+from personas.memory.files import MAX_ENTRY_CHARS, TOO_LONG, check_date, memory_of
 from personas.memory.lines import Entry, entries_of, entry_line, fold
 from personas.memory.retold import is_retold
 from personas.memory_pages.shown import TITLES, shown_line, shown_text, words_of
@@ -27,6 +27,15 @@ MOST_WAITING = 10
 MOST_LINES = 100
 """So many edited lines are accepted at once."""
 TOO_MANY = f"These are more than {MOST_LINES} lines; accept fewer of them."
+_OUTCOMES = {
+    MemoryRun.State.WAITING: "it waits for you",
+    MemoryRun.State.APPLIED: "it is in the memory",
+    MemoryRun.State.REJECTED: "it was rejected",
+    MemoryRun.State.UNDONE: "it was taken back",
+    MemoryRun.State.EMPTY: "there was nothing worth keeping",
+    MemoryRun.State.LEFT: "the memory was left alone",
+    MemoryRun.State.FAILED: "it failed",
+}
 DISTILLED = (MemoryRun.Step.SHORT, MemoryRun.Step.MID, MemoryRun.Step.LONG)
 
 
@@ -53,6 +62,36 @@ class ShownRun:
     """In words; empty where no model was asked."""
 
     @property
+    def state(self) -> str:
+        """How it stands, in a word or two; a wish to forget is not “in the memory”."""
+        run = self.run
+        if run.state == MemoryRun.State.APPLIED and run.step == MemoryRun.Step.FORGET:
+            return "done"
+        return MemoryRun.State(run.state).label.lower()
+
+    @property
+    def outcome(self) -> str:
+        """How it stands, as a part of a sentence behind a semicolon."""
+        return _OUTCOMES[self.run.state]
+
+    @property
+    def wished(self) -> str:
+        """What the person asked to remember or to forget: the first line and a count.
+
+        Empty for what was distilled, and where no line was changed.
+        """
+        changes = runs.changes_of(self.run)
+        if self.run.step == MemoryRun.Step.REMEMBER:
+            raws = [raw for change in changes for raw in change.add]
+        elif self.run.step == MemoryRun.Step.FORGET:
+            raws = [raw for change in changes for raw in change.remove]
+        else:
+            return ""
+        said = list(dict.fromkeys(shown_line(raw) for raw in raws))
+        more = f" and {len(said) - 1} more" if len(said) > 1 else ""
+        return f"“{said[0]}”{more}" if said else ""
+
+    @property
     def is_open(self) -> bool:
         """Whether it can be accepted or rejected."""
         return self.run.state in runs.OPEN_STATES and bool(self.run.changes)
@@ -61,7 +100,8 @@ class ShownRun:
     def can_be_undone(self) -> bool:
         """Whether there is something to take back."""
         return self.run.state == MemoryRun.State.APPLIED and (
-            bool(self.run.changes) or self.run.step == MemoryRun.Step.FORGET
+            bool(self.run.changes)
+            or (self.run.step == MemoryRun.Step.FORGET and self.run.messages > 0)
         )
 
 
@@ -157,7 +197,8 @@ def edited(run: MemoryRun, typed: Mapping[str, str]) -> list[Change]:
             are missing stay as proposed.
 
     Raises:
-        FileRefused: More lines, or longer ones, than can be accepted.
+        FileRefused: More lines, or longer ones, than can be accepted, or a new one
+            with an impossible date.
     """
     changes, taken_out = [], list[Entry]()
     for each in runs.changes_of(run):
@@ -193,8 +234,11 @@ def _edited_lines(
         raise FileRefused(TOO_LONG)
     unchanged = {words_of(entry) for entry in wanted}
     left = _entries(proposed)
+    proposed_words = {words_of(entry) for entry in left}
     lines = []
     for entry in wanted:
+        if words_of(entry) not in proposed_words:
+            check_date(entry.text)
         origin = _origin_of(entry, left, unchanged)
         if origin:
             left.remove(origin)

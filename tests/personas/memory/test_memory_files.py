@@ -182,6 +182,8 @@ def test_a_private_part_is_opened_in_the_file_only(
 def test_limits_are_told_and_nothing_is_lost(written: Persona, alice: User) -> None:
     with pytest.raises(FileRefused, match="2,000"):
         add_entry(written, SHORT, "a" * (MAX_ENTRY_CHARS + 1), alice)
+    with pytest.raises(FileRefused, match="“2026-02-30” is no day"):
+        add_entry(written, SHORT, "2026-02-30 tea", alice)
     with pytest.raises(FileRefused, match="no words"):
         edit_entry(written, SHORT, "- a", " - ", alice)
     save_file(written, MID, "x" * MAX_FILE_BYTES, author=alice)

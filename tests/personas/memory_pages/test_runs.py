@@ -17,6 +17,7 @@ from accounts.models import User
 from personas.files import MEMORY_FILES, get_file, save_file
 from personas.memory import runs
 from personas.memory.lines import entry_line
+from personas.memory.wishes import forget, remember
 from personas.memory_pages import reviews
 from personas.models import Conversation, MemoryRun, Message, Persona
 from personas.personas import create_persona
@@ -153,6 +154,33 @@ def test_a_refused_edit_keeps_what_was_typed(
     assert "Line 79 xxx" in page and "you can still accept it" in page
 
 
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("2026-13-45 Drinks tea", "“2026-13-45” is no day of the calendar"),
+        ("2026-02-30: Drinks tea", "“2026-02-30” is no day of the calendar"),
+        ("Drinks " + "tea " * 500, "at most 2,000 characters"),
+    ],
+    ids=["month", "day", "long"],
+)
+def test_a_line_that_cannot_be_is_refused_and_nothing_is_lost(
+    client: Client, run: MemoryRun, persona: Persona, line: str, why: str
+) -> None:
+    typed = f"2026-11-20 Has a cello lesson on TUESDAYS.\n{line}"
+    answer = decide(client, run, "edit", **{f"added:{SHORT}": typed})
+    page = answer.content.decode()
+    assert answer.status_code == 400 and why in page and f"{typed}</textarea>" in page
+    assert (state_of(run), text_of(persona)) == ("waiting", f"# Short\n\n{OLD}\n")
+
+
+def test_a_proposed_line_may_begin_as_it_does() -> None:
+    proposed = "- 2026-13-45 is what the form said"
+    change = {"file": SHORT, "remove": [], "add": [proposed]}
+    typed = {SHORT: "2026-13-45 is what the form said\nDrinks tea"}
+    found = reviews.edited(MemoryRun(changes=[change]), typed)[0].add
+    assert found[0] == proposed
+
+
 def test_the_same_words_are_never_given_anothers_source() -> None:
     first = entry_line("Likes tea at noon", sources=[uuid.UUID(int=1)])
     second = entry_line("Likes tea at night", sources=[uuid.UUID(int=2)])
@@ -182,6 +210,37 @@ def test_the_history_is_paged_and_tells_what_each_run_was(
     page = client.get(PAGE).content.decode()
     assert "The whole history" in page
     assert "Last time" in page
+
+
+def test_wishes_are_told_by_their_lines(
+    client: Client, persona: Persona, alice: User
+) -> None:
+    for words in ("tea", "Lives in Graz", "Lives in Oslo"):
+        remember(persona, words, author=alice, source=None)
+    forget(persona, "all about lives", author=alice)
+    forget(persona, "tea", author=alice)
+    forget(persona, "cello lessons", author=alice)
+    forget(persona, "oat", author=alice)
+    newest = [reviews.shown_run(run) for run in reviews.runs_of(persona)]
+    today = timezone.localdate()
+    page = client.get(f"{PAGE}runs/").content.decode()
+    nothing, cello, tea, two, *remembered = newest
+    assert (nothing.state, nothing.wished, nothing.can_be_undone) == ("done", "", False)
+    assert (tea.state, tea.wished) == ("done", f"“{today} tea (pinned)”")
+    assert cello.wished == "" and cello.can_be_undone is False
+    assert two.wished == f"“{today} Lives in Graz (pinned)” and 1 more"
+    assert [run.state for run in remembered] == ["in the memory"] * 3
+    assert page.count(f"“{today} tea (pinned)”") == 2
+
+
+def test_how_it_stands_is_one_sentence(client: Client, persona: Persona) -> None:
+    run_of(persona)
+    page = " ".join(re.sub(r"<[^>]*>", "", client.get(PAGE).content.decode()).split())
+    assert ": new messages into short memory; it waits for you; $0.000123." in page
+    assert all(
+        reviews.ShownRun(MemoryRun(state=state), [], "").outcome
+        for state in MemoryRun.State
+    )
 
 
 def test_a_run_that_is_over_shows_what_it_did(
