@@ -6,6 +6,7 @@ The texts are copied word for word: nothing in them is ever expanded.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from django.conf import settings
@@ -48,6 +49,18 @@ STARTERS = (
 )
 STARTERS_BY_KEY = {starter.key: starter for starter in STARTERS}
 STARTER_KEYS = tuple(STARTERS_BY_KEY)
+
+
+def is_starter_text(name: str, text: str) -> bool:
+    """Return whether a file says just what a starter wrote into it."""
+    return text.strip() in _texts_of(name)
+
+
+@cache
+def _texts_of(name: str) -> frozenset[str]:
+    """Return what each starter writes into a file; it never changes while we run."""
+    texts = (starter_texts(key).get(name, "").strip() for key in STARTER_KEYS)
+    return frozenset(filter(None, texts))
 
 
 def starter_texts(key: str) -> dict[str, str]:

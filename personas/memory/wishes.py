@@ -33,6 +33,7 @@ from personas.memory.matching import statements_of
 from personas.memory.proposals import NewRun, store
 from personas.models import MemoryRun, Message, Persona, PersonaFile
 from personas.privacy import PRIVATE
+from personas.starters import is_starter_text
 
 OTHERS_WORDS = "Only what you wrote yourself, or were answered, can be remembered."
 TEMPORARY = "A temporary chat leaves nothing behind, so nothing of it is remembered."
@@ -167,6 +168,8 @@ def _check_source(persona: Persona, source: Message) -> None:
 def known(persona: Persona, *, alone: bool = True) -> list[tuple[str, list[Entry]]]:
     """Return what a persona knows about its owner, by file; files without it are left.
 
+    So is a ``USER.md`` in which nobody has written yet.
+
     Args:
         alone: Whether the owner alone reads it; otherwise private files and lines stay
             out, as they do in prompts.
@@ -178,6 +181,6 @@ def known(persona: Persona, *, alone: bool = True) -> list[tuple[str, list[Entry
             [one for one in statements_of(file.text) if alone or not one.private],
         )
         for file in files
-        if alone or not file.private
+        if (alone or not file.private) and not is_starter_text(file.name, file.text)
     ]
     return [(name, entries) for name, entries in said if entries]

@@ -16,6 +16,8 @@ from personas.memory.lines import entries_of, entry_line
 from personas.memory.runs import Change, NewRun, store, undo, undo_note
 from personas.memory.wishes import forget, known, remember
 from personas.models import MemoryRun, Message, Persona
+from personas.personas import create_persona
+from personas.starters import STARTER_KEYS
 from tests.personas.trees import line, new_conversation
 
 pytestmark = pytest.mark.django_db
@@ -133,7 +135,9 @@ def test_only_the_budget_of_bytes_stops_it(persona: Persona, alice: User) -> Non
     assert MemoryRun.objects.count() == 1
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "<!-- private -->", "x" * 3000])
+@pytest.mark.parametrize(
+    "text", ["", "  \n", "<!-- private -->", "x" * 3000, "2026-13-45 tea"]
+)
 def test_what_cannot_be_a_line_is_refused(
     persona: Persona, alice: User, text: str
 ) -> None:
@@ -351,6 +355,16 @@ def test_what_is_known_is_told_by_file(persona: Persona, alice: User) -> None:
     set_private(get_file(persona, LONG), False)
     told = [(name, [one.text for one in f]) for name, f in known(persona, alone=False)]
     assert told == [(LONG, ["a", "c"])]
+
+
+def test_what_a_starter_says_is_no_knowledge(alice: User) -> None:
+    for key in STARTER_KEYS:
+        persona = create_persona(alice, name=key, display_name=key, template=key)
+        assert known(persona) == []
+        text = get_file(persona, USER).text
+        save_file(persona, USER, f"{text}\n- Ana is a gardener.\n", author=alice)
+        ((name, entries),) = known(persona)
+        assert name == USER and entries[-1].text == "Ana is a gardener."
 
 
 def test_the_day_of_a_wish_without_a_message_is_today(
