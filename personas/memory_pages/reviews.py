@@ -72,7 +72,7 @@ class ShownRun:
     @property
     def outcome(self) -> str:
         """How it stands, as a part of a sentence behind a semicolon."""
-        return _OUTCOMES[self.run.state]
+        return _OUTCOMES[MemoryRun.State(self.run.state)]
 
     @property
     def wished(self) -> str:
