@@ -147,3 +147,22 @@ def test_everything_works_without_javascript_on_a_phone(
     box = page.locator(".memory-line").first.bounding_box()
     assert box is not None and box["x"] + box["width"] <= PHONE["width"]
     seen.assert_clean()
+
+
+def test_on_a_phone_every_tier_has_its_links_in_the_same_place(
+    address: str, open_page: Opener
+) -> None:
+    page, seen = open_page(viewport=PHONE)
+    page.goto(address)
+    places = set()
+    for head in page.locator(".memory-tier-head").all():
+        edit = head.get_by_role("link", name="Edit the file").bounding_box()
+        size = head.locator(".memory-size").bounding_box()
+        assert edit is not None and size is not None
+        places.add((edit["x"], edit["y"] - size["y"]))
+    assert len(places) == 1
+    assert fits(page)
+    link = page.get_by_role("link", name="All versions of this file").first
+    link.click()
+    page.wait_for_url("**/files/MEMORY_*.md/history/")
+    seen.assert_clean()
