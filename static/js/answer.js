@@ -2,7 +2,8 @@
 
 import { writeDollars } from "./amounts.js";
 import { GrowingText } from "./markdown.js";
-import { fillRetryChoices, fromTemplate, setSource, showLocalTime } from "./messages.js";
+import { fillRetryChoices, fromTemplate, setSource } from "./messages.js";
+import { showLocalTime } from "./times.js";
 
 const STAGES = {
   sending: "reading your message",

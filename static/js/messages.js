@@ -6,6 +6,7 @@
 
 import { toNodes } from "./markdown.js";
 import { readSource } from "./seams.js";
+import { showLocalTime } from "./times.js";
 
 const sources = new WeakMap();
 
@@ -29,16 +30,6 @@ export function enhance(article) {
   box.removeAttribute("data-source");
   for (const time of article.querySelectorAll("time")) showLocalTime(time);
   fillRetryChoices(article);
-}
-
-/** Show a moment in the reader's own time and words, the exact one on hover. */
-export function showLocalTime(time) {
-  const at = new Date(time.dateTime);
-  if (Number.isNaN(at.getTime())) return;
-  const isToday = at.toDateString() === new Date().toDateString();
-  const day = isToday ? {} : { day: "numeric", month: "short" };
-  time.textContent = at.toLocaleString([], { ...day, hour: "2-digit", minute: "2-digit" });
-  time.title = at.toLocaleString();
 }
 
 /** Offer the composer's choices of model for another try. */
