@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import channels.db
 import pytest
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.cache import cache
+from django.db import close_old_connections
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
@@ -108,7 +110,12 @@ def _local_sockets_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_left_over() -> None:
-    """Start without the rate limits, breakers and ledger file of an earlier test."""
+    """Start without the rate limits, breakers and ledger file of an earlier test.
+
+    Where two of Channels' communicators overlap, the closing of lost connections that
+    each of them switches off meanwhile stays off.
+    """
+    channels.db.close_old_connections = close_old_connections
     cache.clear()
     BREAKERS.clear()
     (settings.DATA_DIR / "ledger.jsonl").unlink(missing_ok=True)

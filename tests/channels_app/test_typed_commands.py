@@ -61,16 +61,9 @@ async def test_a_temporary_chat_that_only_begins_is_not_remembered(
 ) -> None:
     """Its first words are refused already, though there is no conversation yet."""
     async with connected(alice_session) as socket:
-        frame = await command(socket, "/remember I like tea", temporary=True)
-        assert frame["text"] == wishes.TEMPORARY
-        await socket.send(
-            "message.send",
-            text="Remember that I like tea.",
-            persona="inara",
-            temporary=True,
-            client_id="first",
-        )
-        await socket.until("turn.started", client_id="first")  # it is a message
+        for text in ("/remember I like tea", "Remember that I like tea."):
+            frame = await command(socket, text, temporary=True)
+            assert frame["text"] == wishes.TEMPORARY
     assert not await run_in_db_pool(MemoryRun.objects.exists)
 
 
