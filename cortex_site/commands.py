@@ -23,12 +23,25 @@ def run(arguments: list[str]) -> int:
     except (EnvError, ImproperlyConfigured) as error:
         return _refuse(_first_line(error))
     except (DatabaseError, InterfaceError) as error:
+        if _lacks_tables(error):
+            return _refuse(
+                "The database has no tables of Cortex yet, or old ones: start Cortex "
+                "once (make run), or run “manage.py prepare”."
+            )
         if type(error) not in (DatabaseError, InterfaceError, OperationalError):
             raise  # an error of ours, such as a query that does not fit the tables
         return _refuse(f"The database cannot be used: {_first_line(error)}.")
     except (KeyboardInterrupt, BrokenPipeError):
         return 1
     return 0
+
+
+def _lacks_tables(error: Exception) -> bool:
+    """Say whether a table is missing, in the words of SQLite or PostgreSQL."""
+    said = _first_line(error)
+    return said.startswith("no such table:") or (
+        said.startswith('relation "') and said.endswith("does not exist")
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -69,7 +69,7 @@ class PersonaForm(forms.ModelForm):  # type: ignore[type-arg]
         choices=[
             (1, "Its identity only"),
             (2, "Identity, soul, you, short and mid memory"),
-            (3, "All of that, long memory and its other files"),
+            (3, "All of that, long memory, its other files and older chats"),
         ],
         help_text="More takes longer to read and costs more with each message.",
     )

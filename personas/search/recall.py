@@ -100,13 +100,20 @@ def recall(
         [pk for pk in words if pk in rows],
         [pk for pk, score in near if pk in rows and score >= NEAR],
     )
-    asked = fold(text[:READ])
-    found = (
-        Recalled(pk, rows[pk].role, rows[pk].created_at, rows[pk].text, score)
-        for pk, score in order
-        if fold(rows[pk].text) != asked
-    )
-    return tuple(islice(found, limit))
+    return tuple(islice(_told_once(rows, order, fold(text[:READ])), limit))
+
+
+def _told_once(
+    rows: dict[uuid.UUID, _Row], order: list[tuple[uuid.UUID, float]], asked: str
+) -> Iterator[Recalled]:
+    """Yield the messages in their order; none that says what was said already."""
+    said = {asked}
+    for pk, score in order:
+        row = rows[pk]
+        words = fold(row.text)
+        if words not in said:
+            said.add(words)
+            yield Recalled(pk, row.role, row.created_at, row.text, score)
 
 
 def _read(may: QuerySet[Message], ids: Collection[uuid.UUID]) -> dict[uuid.UUID, _Row]:

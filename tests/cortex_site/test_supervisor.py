@@ -96,6 +96,20 @@ def test_data_folder_below_a_file_is_one_sentence(tmp_path: Path) -> None:
     assert_one_sentence(done, "cannot be used")
 
 
+def test_a_command_before_the_first_start_says_what_makes_the_tables(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "manage.py", "users", "list"],
+        cwd=ROOT,
+        env=clean_environment(tmp_path / "data"),
+        capture_output=True,
+        text=True,
+        timeout=40,
+    )
+    assert_one_sentence(done, "run “manage.py prepare”")
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [

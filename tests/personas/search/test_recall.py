@@ -188,6 +188,15 @@ def test_nobody_said_it(
     assert recalled(now) == []
 
 
+def test_what_was_said_several_times_is_told_once(
+    persona: Persona, now: Conversation
+) -> None:
+    say_and_index(persona, FACT, FACT.upper(), "I sold my cello to Greta.", FACT)
+    assert sorted(map(str.lower, recalled(now))) == sorted(
+        [FACT.lower(), "i sold my cello to greta."]
+    )
+
+
 def test_of_several_versions_the_newest(persona: Persona, now: Conversation) -> None:
     """An answer that was asked for again is not recalled."""
     (asked, *answers) = say_and_index(
