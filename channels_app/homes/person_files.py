@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from accounts.models import User
 from accounts.secrets import Undecryptable
@@ -81,7 +81,8 @@ def take_registry(user: User, texts: Mapping[str, str], report: Report) -> None:
         ]
     after = _registry_state(user)
     for name in good:
-        _keep(user, name, texts[name], before, _registry_state(_NOBODY), after)
+        state = _State(before, _registry_state(_NOBODY), after)
+        _keep(user, name, texts[name], state, report)
 
 
 def take_channels(user: User, text: str, folder: Folder, report: Report) -> None:
@@ -114,7 +115,8 @@ def take_channels(user: User, text: str, folder: Folder, report: Report) -> None
     for text_ in taking.not_taken:
         report.left(where, text_)
     after = _channels_state(user)
-    _keep(user, CHANNELS_FILE, text, before, _channels_state(_NOBODY), after)
+    state = _State(before, _channels_state(_NOBODY), after)
+    _keep(user, CHANNELS_FILE, text, state, report)
 
 
 def files_to_write(user: User, report: Report, *, with_secrets: bool) -> dict[str, str]:
@@ -159,14 +161,23 @@ def _registry_to_write(
     return {REGISTRY_FILE: registry_json(user, with_secrets=with_secrets)}
 
 
-def _keep(
-    user: User, name: str, text: str, before: str, empty: str, after: str
-) -> None:
+class _State(NamedTuple):
+    """What Cortex holds of a person's hosts or channels, around an import."""
+
+    before: str
+    empty: str
+    """It would be this for somebody without any."""
+    after: str
+
+
+def _keep(user: User, name: str, text: str, state: _State, report: Report) -> None:
     """Keep a file's text; one that is kept already stays with its state."""
     earlier = kept_file(user, name)
     if earlier is None or earlier.text != text:
-        state = state_to_keep(earlier, before, empty, after)
-        keep_file(user, name, Kept(text, state))
+        keep_file(user, name, Kept(text, state_to_keep(earlier, *state)))
+        if earlier is None:
+            told = "is kept, encrypted, to be written back."
+            report.taken(f"{user.username}/{name}", told)
 
 
 def _registry_state(user: User) -> str:

@@ -594,3 +594,12 @@ def test_other_people_see_nothing_of_what_came_in(home: Path, bob: User) -> None
 
     with pytest.raises(Http404):
         get_conversation_for_user(bob, conversation.pk)
+
+
+def test_that_files_with_secrets_are_kept_is_told_once(home: Path) -> None:
+    kept = "is kept, encrypted, to be written back."
+    _, value = run("import", home)
+    told = [line["where"] for line in value["taken"] if line["text"] == kept]
+    assert "alice/channels.json" in told and "alice/model_registry.json" in told
+    assert len(told) == HomeFile.objects.count()
+    assert not run("import", home)[1]["taken"]
